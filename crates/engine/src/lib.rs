@@ -1,0 +1,1 @@
+//! The loops of watch and diagnose; the life of an incident; budgets.

@@ -1,0 +1,1 @@
+//! All outgoing HTTP: timeouts, size caps, redirects, TLS.

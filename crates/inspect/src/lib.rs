@@ -1,0 +1,1 @@
+//! A live Go process or a core, from outside.

@@ -1,0 +1,1 @@
+//! The metric dictionary and the ledgers: series to typed channels.

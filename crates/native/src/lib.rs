@@ -1,0 +1,1 @@
+//! Memory outside the Go heap: mappings and their classes.

@@ -1,0 +1,1 @@
+//! The privileged child and its client: /proc, cgroups, discovery.

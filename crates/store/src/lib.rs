@@ -1,0 +1,1 @@
+//! Layer 2: series, evidence and incidents on disk.

@@ -1,0 +1,1 @@
+//! Layer 3: HTTP API and pages over the seams.

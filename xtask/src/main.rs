@@ -1,0 +1,2 @@
+//! Every chore is one command.
+fn main() {}
