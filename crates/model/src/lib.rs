@@ -1,1 +1,33 @@
-//! The words of unswept: ids, times, samples, labels, verdicts, incidents, and the seams between layers.
+//! The words of unswept, shared by every layer: ids, times, samples, labels, memory figures,
+//! targets, verdicts, incidents, and the seams between the layers.
+//!
+//! Start at [`verdict::Verdict`], the product's answer, or at [`series`] for how numbers travel.
+//! This crate does no I/O, reads no clock and holds no policy: a figure's meaning is written here,
+//! what follows from it is judged elsewhere.
+#![forbid(unsafe_code)]
+
+pub mod channel;
+pub mod command;
+pub mod fleet;
+pub mod incident;
+pub mod labels;
+pub mod memory;
+pub mod process;
+pub mod series;
+pub mod target;
+pub mod time;
+pub mod verdict;
+
+pub use channel::{Channel, ChannelData, Facts, MemoryLimitKind};
+pub use command::{Command, CommandOutcome, Commands};
+pub use fleet::{FleetRead, FleetView, TargetView};
+pub use incident::{EvidenceFile, EvidenceKind, EvidenceRef, Incident, IncidentId, IncidentState};
+pub use labels::{Labels, METRIC_NAME};
+pub use memory::{Component, ContainerMemory, GoMemory, Ledger, MappingBytes, ProcessMemory};
+pub use process::{BootId, Pid, ProcessKey, StartTicks};
+pub use series::{
+    Append, Batch, Budget, Cancel, MatchOp, Matcher, Query, Sample, Series, SeriesRead,
+};
+pub use target::{Revision, Target, TargetId, TargetState, Workload};
+pub use time::{Clock, SimClock, UnixMs};
+pub use verdict::{Finding, Growth, Judgement, Kind, Reason, Suspect, SuspectWhat, Verdict};

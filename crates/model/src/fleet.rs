@@ -1,0 +1,99 @@
+//! What the faces show of the running watcher: read-only views, replaced as a whole.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::incident::{Incident, IncidentId};
+use crate::memory::{ContainerMemory, GoMemory, Ledger, ProcessMemory};
+use crate::target::{Target, TargetId, TargetState};
+use crate::time::UnixMs;
+use crate::verdict::Verdict;
+
+/// One target as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetView {
+    /// The target.
+    pub target: Target,
+    /// How watching it goes.
+    pub state: TargetState,
+    /// The last reading of its process.
+    pub process: Option<ProcessMemory>,
+    /// The last reading of its container.
+    pub container: Option<ContainerMemory>,
+    /// The last reading of its Go runtime.
+    pub go: Option<GoMemory>,
+    /// The ledger made of them.
+    pub ledger: Option<Ledger>,
+    /// The latest verdict.
+    pub verdict: Option<Verdict>,
+    /// Open incidents that list it.
+    pub incidents: Vec<IncidentId>,
+    /// GETs made to find its endpoint: port and outcome, in words.
+    pub probes: Vec<String>,
+    /// When it was last read.
+    pub last_read: Option<UnixMs>,
+}
+
+/// The watcher's own health, as the page and `/-/ready` tell it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Health {
+    /// When the watcher started.
+    pub started: UnixMs,
+    /// Its version.
+    pub version: String,
+    /// Why it is not ready, in words; empty when it is.
+    pub troubles: Vec<String>,
+    /// Its own resident memory, all its processes summed, in bytes.
+    pub self_rss_bytes: u64,
+    /// Samples stored since the start.
+    pub samples_stored: u64,
+    /// Series that have had a sample since the start.
+    pub series: u64,
+    /// Seconds between two readings of a target.
+    pub interval_s: f64,
+    /// Where data and evidence lie.
+    pub data_dir: String,
+}
+
+/// Everything at one moment. Readers hold an `Arc` and never block the engine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FleetView {
+    /// When it was made.
+    pub at: UnixMs,
+    /// Counts up with each view.
+    pub version: u64,
+    /// The targets, the worst first.
+    pub targets: Vec<TargetView>,
+    /// Incidents, the latest first, at most 1,000.
+    pub incidents: Vec<Arc<Incident>>,
+    /// The watcher itself.
+    pub health: Health,
+}
+
+/// How faces read the running watcher.
+pub trait FleetRead: Send + Sync {
+    /// The latest view.
+    fn view(&self) -> Arc<FleetView>;
+
+    /// One evidence file's bytes; `None` when there is no such file. Synchronous and may read a
+    /// disk: call it on a blocking thread.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn evidence(&self, incident: &IncidentId, name: &str) -> std::io::Result<Option<Vec<u8>>>;
+}
+
+impl FleetView {
+    /// The target with this id.
+    #[must_use]
+    pub fn target(&self, id: &TargetId) -> Option<&TargetView> {
+        self.targets.iter().find(|view| view.target.id == *id)
+    }
+
+    /// The incident with this id.
+    #[must_use]
+    pub fn incident(&self, id: &IncidentId) -> Option<&Arc<Incident>> {
+        self.incidents.iter().find(|incident| incident.id == *id)
+    }
+}

@@ -1,0 +1,167 @@
+//! Incidents: a leak (or a kill) of one workload, of one kind, with one culprit, through restarts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::target::{Revision, TargetId, Workload};
+use crate::time::UnixMs;
+use crate::verdict::{Kind, Verdict};
+
+/// Identifies an incident in URLs, folders and commands: date, workload's short name, fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IncidentId(pub String);
+
+impl std::fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where an incident stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IncidentState {
+    /// Not yet shown to be over.
+    Open,
+    /// Successors of comparable age are judged `no-leak`, or a new revision stays clean.
+    Resolved,
+}
+
+/// What an evidence file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EvidenceKind {
+    /// The heap profile, `profile.proto` compressed.
+    HeapProfile,
+    /// The goroutine profile, `profile.proto` compressed.
+    GoroutineProfile,
+    /// The mappings by class, JSON.
+    Mappings,
+    /// The metrics endpoint's answer as it came.
+    Metrics,
+    /// The verdict, JSON.
+    Verdict,
+    /// Why something was not taken.
+    Refusal,
+}
+
+impl EvidenceKind {
+    /// The word in file names and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HeapProfile => "heap-profile",
+            Self::GoroutineProfile => "goroutine-profile",
+            Self::Mappings => "mappings",
+            Self::Metrics => "metrics",
+            Self::Verdict => "verdict",
+            Self::Refusal => "refusal",
+        }
+    }
+}
+
+/// A file that was taken, before it is stored: the bytes with what they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvidenceFile {
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// From which target.
+    pub target: TargetId,
+    /// When it was taken.
+    pub at: UnixMs,
+    /// Its name in the incident's folder, such as `before-heap.pb.gz`.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A stored evidence file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceRef {
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// From which target.
+    pub target: TargetId,
+    /// When it was taken.
+    #[serde(with = "crate::time::rfc3339")]
+    pub at: UnixMs,
+    /// Its name in the incident's folder.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// SHA-256 is not kept; this is the CRC-32 (IEEE) of the bytes, to tell a torn file.
+    pub crc32: u32,
+}
+
+/// Something that happened in an incident's life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    #[serde(with = "crate::time::rfc3339")]
+    pub at: UnixMs,
+    /// Stable code: `opened`, `evidence`, `refused`, `target-gone`, `target-joined`, `resolved`, ...
+    pub code: String,
+    /// In words.
+    pub text: String,
+}
+
+/// One incident. Its folder's `manifest.json` is this, and is the truth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// The format: `unswept/incident/1`.
+    pub schema: String,
+    /// Its id.
+    pub id: IncidentId,
+    /// Where it stands.
+    pub state: IncidentState,
+    /// Whose.
+    pub workload: Workload,
+    /// The code that was running when it opened.
+    pub revision: Revision,
+    /// Of what kind.
+    pub kind: Kind,
+    /// The culprit's fingerprint: its function, or its mapping class; empty while unknown.
+    pub culprit: String,
+    /// When it was opened.
+    #[serde(with = "crate::time::rfc3339")]
+    pub opened: UnixMs,
+    /// When the growth began, where that can be told.
+    #[serde(with = "crate::time::rfc3339::option")]
+    pub onset: Option<UnixMs>,
+    /// When a verdict last supported it.
+    #[serde(with = "crate::time::rfc3339")]
+    pub last_seen: UnixMs,
+    /// When it was resolved.
+    #[serde(with = "crate::time::rfc3339::option")]
+    pub resolved: Option<UnixMs>,
+    /// The age of the target when it opened, in seconds: its successors must reach it, clean, to
+    /// resolve the incident.
+    pub age_s: f64,
+    /// Its targets.
+    pub targets: Vec<TargetId>,
+    /// The latest verdict that supports it, suspects included.
+    pub verdict: Verdict,
+    /// What was taken, at most from three targets.
+    pub evidence: Vec<EvidenceRef>,
+    /// What happened, oldest first, at most 200.
+    pub timeline: Vec<Event>,
+}
+
+/// The name and version of an incident's manifest.
+pub const SCHEMA: &str = "unswept/incident/1";
+
+impl Incident {
+    /// Adds an event; the oldest but the first one goes when there are 200.
+    pub fn note(&mut self, at: UnixMs, code: &str, text: impl Into<String>) {
+        const EVENTS_MAX: usize = 200;
+        if self.timeline.len() >= EVENTS_MAX {
+            self.timeline.remove(1);
+        }
+        self.timeline.push(Event {
+            at,
+            code: code.into(),
+            text: text.into(),
+        });
+    }
+}

@@ -1,0 +1,190 @@
+//! Memory figures: what the kernel says of a process or a container, what the Go runtime says of
+//! itself, and the ledger that joins them. All in bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::UnixMs;
+
+/// What the kernel says of one process, from `/proc/PID/status`, `stat` and `fd`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ProcessMemory {
+    /// When it was read.
+    pub at: UnixMs,
+    /// `VmRSS`: all resident pages.
+    pub rss_bytes: u64,
+    /// `RssAnon`.
+    pub anon_bytes: u64,
+    /// `RssFile`.
+    pub file_bytes: u64,
+    /// `RssShmem`.
+    pub shmem_bytes: u64,
+    /// `VmSwap`.
+    pub swap_bytes: u64,
+    /// `Threads`.
+    pub threads: u64,
+    /// Open descriptors; `None` where they may not be counted.
+    pub fds: Option<u64>,
+    /// Of those, sockets; `None` where they may not be read.
+    pub sockets: Option<u64>,
+    /// User and system time since its start, in milliseconds.
+    pub cpu_ms: u64,
+}
+
+/// Resident bytes by class of mapping, from `/proc/PID/smaps`. Costly for the target (about 20 ms
+/// per GiB under its mmap lock), so read on suspicion and within a duty cycle.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MappingBytes {
+    /// When it was read.
+    pub at: UnixMs,
+    /// The Go runtime's own mappings: heap arenas and metadata.
+    pub go_bytes: u64,
+    /// How the Go mappings were found: `runtime`, `name` or `layout`.
+    pub go_basis: String,
+    /// The brk heap, glibc's main arena.
+    pub brk_bytes: u64,
+    /// Other arenas of glibc's allocator.
+    pub arena_bytes: u64,
+    /// Thread stacks.
+    pub stack_bytes: u64,
+    /// Anonymous memory of none of the classes above.
+    pub anon_other_bytes: u64,
+    /// Pages of files.
+    pub file_bytes: u64,
+    /// Shared memory.
+    pub shmem_bytes: u64,
+    /// Anonymous huge pages, part of the classes above.
+    pub huge_bytes: u64,
+    /// The biggest mappings of the native classes, largest first, at most 64: so that growth can
+    /// be told for a single mapping.
+    pub native_mappings: Vec<NativeMapping>,
+}
+
+/// One mapping outside Go's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NativeMapping {
+    /// Where it starts in the target; it keeps its identity while it grows.
+    pub start: u64,
+    /// Its class: `brk heap`, `glibc arena`, `thread stack`, `anonymous`.
+    pub class: String,
+    /// Resident bytes.
+    pub rss_bytes: u64,
+}
+
+/// A container's memory under one set of names, whatever the cgroup version.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ContainerMemory {
+    /// When it was read.
+    pub at: UnixMs,
+    /// `memory.current` (v2) or `memory.usage_in_bytes` (v1).
+    pub usage_bytes: u64,
+    /// Anonymous memory charged to it.
+    pub anon_bytes: Option<u64>,
+    /// Page cache charged to it, shmem included.
+    pub file_bytes: Option<u64>,
+    /// Shared memory and tmpfs charged to it.
+    pub shmem_bytes: Option<u64>,
+    /// The least limit over it and its ancestors; `None` when there is none.
+    pub limit_bytes: Option<u64>,
+    /// Which file the limit came from, such as `memory.max`.
+    pub limit_source: Option<String>,
+    /// The cgroup's path below the controller's mount.
+    pub path: String,
+}
+
+/// The Go runtime's own numbers, from whatever source has them; `None` where it has not.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct GoMemory {
+    /// When they were read.
+    pub at: UnixMs,
+    /// Heap reachable at the last mark: `/gc/heap/live:bytes`.
+    pub live_bytes: Option<f64>,
+    /// `HeapAlloc`.
+    pub heap_alloc_bytes: Option<f64>,
+    /// `HeapInuse`.
+    pub heap_inuse_bytes: Option<f64>,
+    /// `HeapIdle`.
+    pub heap_idle_bytes: Option<f64>,
+    /// `HeapReleased`.
+    pub heap_released_bytes: Option<f64>,
+    /// `HeapObjects`.
+    pub heap_objects: Option<f64>,
+    /// `StackInuse`.
+    pub stack_inuse_bytes: Option<f64>,
+    /// `MSpanInuse + MCacheInuse + BuckHashSys + GCSys + OtherSys`.
+    pub runtime_bytes: Option<f64>,
+    /// `Sys`: all that the runtime took from the system.
+    pub sys_bytes: Option<f64>,
+    /// `NextGC`: the heap size that starts the next collection.
+    pub next_gc_bytes: Option<f64>,
+    /// Collections completed since the start.
+    pub gc_cycles: Option<f64>,
+    /// When the last collection ended, seconds since the epoch.
+    pub last_gc_unix_s: Option<f64>,
+    /// Bytes allocated since the start, a counter.
+    pub alloc_bytes_total: Option<f64>,
+    /// Goroutines.
+    pub goroutines: Option<f64>,
+    /// Threads that the runtime made.
+    pub threads: Option<f64>,
+    /// GOGC in force, percent; below zero means off.
+    pub gogc_percent: Option<f64>,
+    /// GOMEMLIMIT in force; `None` when unknown, `f64::INFINITY` when off.
+    pub gomemlimit_bytes: Option<f64>,
+}
+
+/// One line of a ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Component {
+    /// Its name, such as `go.live`; DESIGN.md section 4 has the list.
+    pub name: String,
+    /// Its size; signed, because `unexplained` and the lines outside the sum may be negative.
+    pub bytes: i64,
+    /// Its growth over the verdict's window, where there is a verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_minute: Option<f64>,
+    /// Its part of the growth of the whole, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth_share: Option<f64>,
+}
+
+impl Component {
+    /// A line without growth figures.
+    pub fn new(name: impl Into<String>, bytes: i64) -> Self {
+        Self {
+            name: name.into(),
+            bytes,
+            bytes_per_minute: None,
+            growth_share: None,
+        }
+    }
+}
+
+/// A process ledger: components that add up to RSS, the rest in `unexplained`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    /// When the kernel's side was read.
+    pub at: UnixMs,
+    /// The kernel's own number that the lines close on: RSS.
+    pub total_bytes: u64,
+    /// The lines inside the sum, in the order of DESIGN.md section 4. They and
+    /// `unexplained_bytes` add up to `total_bytes`.
+    pub components: Vec<Component>,
+    /// What the lines do not explain (below zero when they explain more than there is).
+    pub unexplained_bytes: i64,
+    /// Lines outside the sum: `go.not-resident`, `go.extra-resident`, `swap`, `huge-pages`.
+    pub outside: Vec<Component>,
+    /// Where `go.live` came from: `exported`, `next-gc`, `floor`, or empty when there is none.
+    pub live_source: String,
+    /// Milliseconds between the readings of the two sides.
+    pub skew_ms: u64,
+}
+
+impl Ledger {
+    /// Whether the ledger closes: |unexplained| within max(8 MiB, 3 %), both sides read within a
+    /// second.
+    #[must_use]
+    pub fn closes(&self) -> bool {
+        let allowed = (self.total_bytes as f64 * 0.03).max(8.0 * 1024.0 * 1024.0);
+        self.skew_ms <= 1000 && (self.unexplained_bytes.unsigned_abs() as f64) <= allowed
+    }
+}
