@@ -1,1 +1,402 @@
-//! All outgoing HTTP: timeouts, size caps, redirects, TLS.
+//! All outgoing HTTP. Every request has a deadline and a cap on the answer's size, also after
+//! decompression, and a redirect never leaves the host that was asked.
+//!
+//! Start at [`Fetcher::get`]. This crate does not know who asks or why, keeps no state beside
+//! pooled connections, and does not retry: that is the caller's policy.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::redirect::{Attempt, Policy};
+
+/// What we call ourselves, as operators find it in their access logs.
+pub const USER_AGENT: &str = concat!("unswept/", env!("CARGO_PKG_VERSION"));
+
+const REDIRECTS_MAX: usize = 3;
+
+/// Why a request gave no answer. `Display` names the URL without its user information.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The client could not be made.
+    #[error("failed to set up the HTTP client")]
+    Setup(#[source] reqwest::Error),
+    /// The text is not an http or https URL.
+    #[error("`{url}` is not an http or https URL")]
+    BadUrl {
+        /// As given.
+        url: String,
+    },
+    /// Nothing listens there, or the network is in the way.
+    #[error("failed to connect to {url}: {reason}")]
+    Connect {
+        /// What was asked for.
+        url: String,
+        /// The innermost cause, such as `Connection refused (os error 111)`.
+        reason: String,
+    },
+    /// The deadline passed.
+    #[error("{url} gave no complete answer within {} s", timeout.as_secs_f64())]
+    Timeout {
+        /// What was asked for.
+        url: String,
+        /// How long we waited.
+        timeout: Duration,
+    },
+    /// The answer is bigger than it may be.
+    #[error("{url} sent more than {limit_bytes} bytes")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// The cap.
+        limit_bytes: usize,
+    },
+    /// The answer's status is not 200.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The start of the body, for people: at most 200 characters.
+        excerpt: String,
+    },
+    /// A redirect led to another host, or there were too many.
+    #[error("{url} redirects where we do not follow: {reason}")]
+    Redirect {
+        /// What was asked for.
+        url: String,
+        /// Which rule it broke.
+        reason: String,
+    },
+    /// The answer is not HTTP, or broke off.
+    #[error("{url} sent something that is not a complete HTTP answer: {reason}")]
+    Protocol {
+        /// What was asked for.
+        url: String,
+        /// The innermost cause.
+        reason: String,
+    },
+}
+
+/// What to ask for and how much to bear.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// http or https.
+    pub url: &'a str,
+    /// From start to the body's last byte.
+    pub timeout: Duration,
+    /// The cap on the body, after decompression.
+    pub body_bytes_max: usize,
+    /// The `Accept` header.
+    pub accept: Option<&'a str>,
+}
+
+/// A complete answer with status 200 (for POST: any 2xx).
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The `Content-Type` header.
+    pub content_type: Option<String>,
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+}
+
+/// Makes requests. Cloning is cheap and shares the connection pool.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    client: reqwest::Client,
+}
+
+impl Fetcher {
+    /// A fetcher with its own connection pool. It uses no proxy from the environment: a target on
+    /// loopback must never be asked through one.
+    ///
+    /// # Errors
+    /// [`FetchError::Setup`] if TLS cannot be set up.
+    pub fn new() -> Result<Self, FetchError> {
+        // An error only says that a provider is installed already, which is what we want.
+        let _already = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(Policy::custom(same_host))
+            .no_proxy()
+            .pool_idle_timeout(Duration::from_secs(90))
+            .pool_max_idle_per_host(1)
+            .build()
+            .map_err(FetchError::Setup)?;
+        Ok(Self { client })
+    }
+
+    /// GETs `request.url`.
+    ///
+    /// # Errors
+    /// [`FetchError`]; a status other than 200 is an error.
+    pub async fn get(&self, request: &Request<'_>) -> Result<Response, FetchError> {
+        let url = parse_url(request.url)?;
+        let shown = redacted(&url);
+        let mut builder = self.client.get(url).timeout(request.timeout);
+        if let Some(accept) = request
+            .accept
+            .and_then(|text| HeaderValue::from_str(text).ok())
+        {
+            builder = builder.header(ACCEPT, accept);
+        }
+        let answer = builder
+            .send()
+            .await
+            .map_err(|e| explain(&shown, request.timeout, e))?;
+        let status = answer.status();
+        // An error page is only quoted, so a short start of it is enough.
+        let cap = if status.as_u16() == 200 {
+            request.body_bytes_max
+        } else {
+            64 * 1024
+        };
+        let response = read_body(answer, &shown, cap, request.timeout).await?;
+        match status.as_u16() {
+            200 => Ok(response),
+            status => Err(FetchError::Status {
+                url: shown,
+                status,
+                excerpt: excerpt(&response.body),
+            }),
+        }
+    }
+
+    /// POSTs `body`.
+    ///
+    /// # Errors
+    /// [`FetchError`]; a status outside 200 to 299 is an error.
+    pub async fn post(
+        &self,
+        request: &Request<'_>,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Response, FetchError> {
+        let url = parse_url(request.url)?;
+        let shown = redacted(&url);
+        let builder = self.client.post(url).timeout(request.timeout);
+        let builder = builder.header(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let sent = builder.body(body).send().await;
+        let answer = sent.map_err(|e| explain(&shown, request.timeout, e))?;
+        let status = answer.status();
+        let response = read_body(answer, &shown, request.body_bytes_max, request.timeout).await?;
+        if status.is_success() {
+            return Ok(response);
+        }
+        let excerpt = excerpt(&response.body);
+        Err(FetchError::Status {
+            url: shown,
+            status: status.as_u16(),
+            excerpt,
+        })
+    }
+}
+
+fn parse_url(text: &str) -> Result<reqwest::Url, FetchError> {
+    match reqwest::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => Err(FetchError::BadUrl {
+            url: text.chars().take(200).collect(),
+        }),
+    }
+}
+
+/// The URL as it may be shown: passwords in URLs happen.
+fn redacted(url: &reqwest::Url) -> String {
+    let mut url = url.clone();
+    if url.password().is_some() || !url.username().is_empty() {
+        // Both fail only for URLs without a host, which `parse_url` refuses.
+        let _ = url.set_password(None);
+        let _ = url.set_username("");
+    }
+    url.to_string()
+}
+
+fn same_host(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let from = attempt.previous().first();
+    if attempt.previous().len() > REDIRECTS_MAX {
+        return attempt.error(format!("more than {REDIRECTS_MAX} redirects"));
+    }
+    if from.is_some_and(|from| from.host_str() == attempt.url().host_str()) {
+        return attempt.follow();
+    }
+    let to = attempt.url().host_str().unwrap_or("no host").to_owned();
+    attempt.error(format!("it leads to another host, {to}"))
+}
+
+async fn read_body(
+    mut answer: reqwest::Response,
+    url: &str,
+    limit_bytes: usize,
+    timeout: Duration,
+) -> Result<Response, FetchError> {
+    let content_type = answer.headers().get(CONTENT_TYPE);
+    let content_type = content_type
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|e| explain(url, timeout, e))? {
+        if chunk.len() > limit_bytes - body.len() {
+            return Err(FetchError::TooLarge {
+                url: url.into(),
+                limit_bytes,
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Response { content_type, body })
+}
+
+fn explain(url: &str, timeout: Duration, error: reqwest::Error) -> FetchError {
+    let url = url.to_owned();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let reason = cause.to_string();
+    if error.is_timeout() {
+        FetchError::Timeout { url, timeout }
+    } else if error.is_redirect() {
+        FetchError::Redirect { url, reason }
+    } else if error.is_connect() {
+        FetchError::Connect { url, reason }
+    } else {
+        FetchError::Protocol { url, reason }
+    }
+}
+
+fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(800)]);
+    text.chars()
+        .filter(|c| !c.is_control() || *c == '\n')
+        .take(200)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    /// A server that answers every connection with `answer`, then waits or closes.
+    fn serve(answer: impl Fn(SocketAddr) -> Vec<u8> + Send + 'static, hang: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(&answer(at));
+                if hang {
+                    kept.push(stream);
+                }
+            }
+        });
+        format!("http://{at}/metrics")
+    }
+
+    fn http(head: &str, body: &str) -> Vec<u8> {
+        format!(
+            "HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    async fn get(url: &str) -> Result<Response, FetchError> {
+        let timeout = Duration::from_millis(300);
+        let request = Request {
+            url,
+            timeout,
+            body_bytes_max: 1000,
+            accept: None,
+        };
+        Fetcher::new().unwrap().get(&request).await
+    }
+
+    #[tokio::test]
+    async fn a_plain_answer_comes_through() {
+        let url = serve(
+            |_| http("200 OK\r\nContent-Type: text/plain", "up 1\n"),
+            false,
+        );
+        let response = get(&url).await.unwrap();
+        assert_eq!(response.body, b"up 1\n");
+        assert_eq!(response.content_type.as_deref(), Some("text/plain"));
+    }
+
+    #[tokio::test]
+    async fn hostile_servers_end_in_errors_that_name_them() {
+        let huge = "x".repeat(5000);
+        let endless = |_| b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        type Row = (&'static str, String, fn(&FetchError) -> bool);
+        let rows: Vec<Row> = vec![
+            ("never answers", serve(|_| Vec::new(), true), |e| {
+                matches!(e, FetchError::Timeout { .. })
+            }),
+            ("never ends", serve(endless, true), |e| {
+                matches!(e, FetchError::Timeout { .. })
+            }),
+            (
+                "too large",
+                serve(move |_| http("200 OK", &huge), false),
+                |e| {
+                    matches!(
+                        e,
+                        FetchError::TooLarge {
+                            limit_bytes: 1000,
+                            ..
+                        }
+                    )
+                },
+            ),
+            (
+                "not HTTP",
+                serve(|_| b"SSH-2.0-x\r\n".to_vec(), false),
+                |e| matches!(e, FetchError::Protocol { .. }),
+            ),
+            (
+                "not found",
+                serve(|_| http("404 Not Found", "nope"), false),
+                |e| matches!(e, FetchError::Status { status: 404, excerpt, .. } if excerpt == "nope"),
+            ),
+            (
+                "other host",
+                serve(|_| http("302 F\r\nLocation: http://localhost/", ""), false),
+                |e| matches!(e, FetchError::Redirect { reason, .. } if reason.contains("another host")),
+            ),
+            (
+                "redirect loop",
+                serve(
+                    |at| http(&format!("302 F\r\nLocation: http://{at}/metrics"), ""),
+                    false,
+                ),
+                |e| matches!(e, FetchError::Redirect { .. }),
+            ),
+            (
+                "nobody there",
+                "http://127.0.0.1:1/".into(),
+                |e| matches!(e, FetchError::Connect { reason, .. } if reason.contains("refused")),
+            ),
+            ("other scheme", "file:///etc/passwd".into(), |e| {
+                matches!(e, FetchError::BadUrl { .. })
+            }),
+        ];
+        for (name, url, expected) in rows {
+            let error = get(&url).await.expect_err(name);
+            assert!(expected(&error), "{name}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_in_a_url_is_not_shown() {
+        let error = get("http://user:secret@127.0.0.1:1/").await.unwrap_err();
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
