@@ -1,1 +1,30 @@
-//! Bytes to samples and back: Prometheus exposition text, OpenMetrics, expvar.
+//! Bytes to samples and back: Prometheus' exposition text 0.0.4, OpenMetrics 1.0 text, and the
+//! JSON of Go's `expvar`.
+//!
+//! Start at [`parse`] for a scrape's body (or [`parse_with_cache`] for a target that is scraped
+//! again and again), at [`parse_expvar`] for `/debug/vars`, and at [`exposition`] for writing a
+//! page of our own.
+//!
+//! What is accepted is what Prometheus 3 accepts, with a few liberties that [`text`] lists. No input
+//! makes it panic, and its time and memory stay within a constant factor of the input, itself
+//! bounded by [`Limits`].
+//!
+//! Deliberately not here: sockets, decompression, relabelling, storing, and what a metric means.
+#![forbid(unsafe_code)]
+
+mod cache;
+mod error;
+mod expvar;
+mod float;
+mod fuzz;
+mod scrape;
+pub mod text;
+mod write;
+
+pub use cache::SeriesCache;
+pub use error::WireError;
+pub use expvar::parse_expvar;
+pub use fuzz::fuzz_one;
+pub use scrape::{Family, FamilyType, Limits, Role, Scrape, ScrapedSample};
+pub use text::{ACCEPT, parse, parse_with_cache};
+pub use write::{ExposedFamily, TEXT_CONTENT_TYPE, exposition};
