@@ -1,1 +1,37 @@
-//! A live Go process or a core, from outside.
+//! A Go executable, a live Go process or a core, seen from outside.
+//!
+//! Today: the executable. [`Executable::read`] answers in a few small reads whether a file is a Go program, and
+//! which: version, module, dependencies, build settings, build ids. [`handlers`] tells whether pprof, Prometheus
+//! or expvar handlers were linked in. Both work on normal, stripped, position-independent, static and cgo
+//! binaries of Go 1.13 and newer (tried on 1.21 to 1.27), through [`ReadAt`], so a file, `/proc/PID/exe` and a
+//! test's bytes are the same to them.
+//!
+//! Everything read is hostile until parsed: sizes and counts have limits ([`limits`]), nothing is loaded whole,
+//! and no input makes this crate panic.
+//!
+//! What it deliberately does not do: no printing, no opening of files by name, no knowledge of `unswept`'s own
+//! types, no big-endian ELF (Go runs on it; the supported machines don't).
+#![forbid(unsafe_code)]
+
+mod buildinfo;
+mod elf;
+mod error;
+mod executable;
+mod handlers;
+pub mod limits;
+mod pclntab;
+mod read;
+
+pub use buildinfo::{BuildInfo, Dependency};
+pub use elf::Arch;
+pub use error::InspectError;
+pub use executable::Executable;
+pub use handlers::{Evidence, Handlers, handlers};
+pub use read::ReadAt;
+
+/// Feeds arbitrary bytes to every parser of this crate. For fuzzers: must return, without panic, in bounded time.
+pub fn fuzz_one(bytes: &[u8]) {
+    if let Ok(executable) = Executable::read(bytes) {
+        let _ = handlers(bytes, &executable);
+    }
+}
