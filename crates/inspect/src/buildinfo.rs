@@ -105,10 +105,10 @@ fn search<R: ReadAt + ?Sized>(reader: &R, elf: &Elf) -> Result<Option<Header>, I
         .filter(|segment| segment.is_load() && writable(segment.flags))
     {
         // Aligned by address; the file offset is congruent to it in any file the kernel maps.
-        let skip = segment.addr.next_multiple_of(ALIGN) - segment.addr;
+        let skip = segment.addr.wrapping_neg() % ALIGN;
         let mut at = segment.offset.saturating_add(skip);
         let end = segment.offset.saturating_add(segment.file_bytes);
-        while at.saturating_add(HEADER_BYTES) <= end && left > 0 {
+        while at.checked_add(HEADER_BYTES).is_some_and(|next| next <= end) && left > 0 {
             let len = STEP.min(end - at).min(left);
             let chunk = match take(reader, "writable data", at, len, STEP) {
                 Ok(chunk) => chunk,
@@ -124,7 +124,7 @@ fn search<R: ReadAt + ?Sized>(reader: &R, elf: &Elf) -> Result<Option<Header>, I
             {
                 return Ok(Some(found));
             }
-            at += len.next_multiple_of(ALIGN);
+            at = at.saturating_add(len.next_multiple_of(ALIGN));
             left -= len;
         }
     }
@@ -485,6 +485,17 @@ mod tests {
             read(&pointer_form(u64::MAX)),
             Err(InspectError::Malformed { .. })
         ));
+        let mut far = pointer_form(8);
+        far[80..88].fill(0xff); // The segment's address.
+        assert!(
+            matches!(read(&far), Err(InspectError::NotGo)),
+            "nothing is aligned there"
+        );
+        far[72..80].fill(0xff); // Its offset.
+        assert!(
+            matches!(read(&far), Err(InspectError::NotGo)),
+            "nothing is there"
+        );
         let cut = &pointer_form(8)[..0x140];
         assert!(
             matches!(read(cut), Err(InspectError::NotGo)),

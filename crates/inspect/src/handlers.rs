@@ -51,8 +51,8 @@ const NAME_BYTES: usize = 64;
 
 /// Searches the function names of `executable` for handlers.
 ///
-/// Cost: one pass over the names, about a twentieth of the file: 2 ms for 20 MB. Where no section names the
-/// function table, a search for it comes first.
+/// Cost: one pass over the names, about a twentieth of the file: 0.4 ms for 8 MB in the page cache. Where no
+/// section names the function table, a search for it comes first.
 ///
 /// # Errors
 /// As for [`Executable::read`]. An unknown or damaged function table is no error: the modules answer then.

@@ -76,8 +76,8 @@ fn search_range<R: ReadAt + ?Sized>(
 ) -> Result<Option<FunctionNames>, InspectError> {
     const STEP: u64 = 256 << 10;
     let end = offset.saturating_add(bytes);
-    let mut at = offset.next_multiple_of(8);
-    while at.saturating_add(HEADER_BYTES) <= end && *left > 0 {
+    let mut at = offset.saturating_add(offset.wrapping_neg() % 8);
+    while at.checked_add(HEADER_BYTES).is_some_and(|next| next <= end) && *left > 0 {
         let len = STEP.min(end - at);
         let chunk = match take(reader, "data", at, len, STEP) {
             Ok(chunk) => chunk,
@@ -96,7 +96,7 @@ fn search_range<R: ReadAt + ?Sized>(
             }
         }
         // Step back by a header, so that one across the border is seen whole.
-        at += len.saturating_sub(HEADER_BYTES).max(8).next_multiple_of(8);
+        at = at.saturating_add(len.saturating_sub(HEADER_BYTES).max(8).next_multiple_of(8));
         *left = left.saturating_sub(len);
     }
     Ok(None)

@@ -210,7 +210,7 @@ impl Mappings {
 
 /// Reads the text of `/proc/PID/smaps`. Fields of newer kernels are passed over.
 ///
-/// Cost: 0.9 ms per 1,000 mappings (a mapping is about 26 lines), beside what the kernel takes to write them.
+/// Cost: 1.2 ms and 0.2 MB per 1,000 mappings (a mapping is about 25 lines), beside what the kernel takes to write them.
 ///
 /// # Errors
 /// [`MapsError::Read`] if the process is gone or not ours to read; [`MapsError::Malformed`] if a line is not of
