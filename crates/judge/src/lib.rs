@@ -1,1 +1,116 @@
-//! Channels in, verdict out.
+//! Channels in, verdict out: does this memory leak, is its growth harmless, or can it not be told
+//! yet, and why.
+//!
+//! Start at [`judge`]. The statistics it weighs are in [`stats`], usable by themselves.
+//!
+//! How it goes about it: each channel that can leak is looked at alone (the heap by the floor that
+//! collections leave behind), for a stretch up to now that rises as a leak does: evenly, for long
+//! enough, by enough, to where it has not been before. The shorter the stretch, the straighter it
+//! must be, since a fill or a wave is straight only in part. What a load explains is no leak. Then
+//! what is one leak seen in two channels is put together, and the rest is put in order.
+//!
+//! Pure: no clock, no I/O, no threads, and no label names, so no rule can depend on a service. The
+//! same input gives the same verdict bit for bit. It keeps nothing between calls, opens no
+//! incident and names no culprit.
+#![forbid(unsafe_code)]
+
+mod assess;
+mod compose;
+mod growth;
+mod load;
+mod points;
+pub mod stats;
+mod view;
+mod words;
+
+use model::verdict::{Judged, Window};
+use model::{Channel, ChannelData, Facts, Finding, Judgement, UnixMs};
+
+use crate::points::{Points, Thin};
+use crate::view::View;
+
+/// What is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Samples after this are not looked at.
+    pub now: UnixMs,
+    /// The channels, in any order and on their own timestamps; of a meaning given twice the first
+    /// counts, except for load levels, of which there may be several.
+    pub channels: &'a [ChannelData],
+    /// What is known beside them.
+    pub facts: &'a Facts,
+}
+
+/// Judges one target.
+///
+/// Findings are ordered: leaks, then what cannot be told, then the harmless, each by its share of
+/// the growth; there is always one. Suspects are left empty. Figures are bytes and counts, rates
+/// per minute; `slopes` covers the byte channels, from the first leak's onset if there is one,
+/// else over the window.
+///
+/// Times that do not increase and values that are not finite are passed over. Cost: linear in the
+/// number of points, about 1 ms for ten channels of 1,500 points.
+#[must_use]
+pub fn judge(input: &Input) -> Judged {
+    let Some(view) = View::of(input) else {
+        return nothing(input.now);
+    };
+    let ranked = compose::findings(&view);
+    if ranked.is_empty() {
+        return nothing(input.now);
+    }
+    let seconds_to_limit = compose::time_to_limit(&view, &ranked);
+    let findings: Vec<Finding> = ranked.into_iter().map(|one| one.finding).collect();
+    let onset = findings.first().and_then(|finding| finding.onset);
+    Judged {
+        window: Window {
+            from: view.zero,
+            to: view.time(view.end),
+        },
+        slopes: slopes(&view, onset.unwrap_or(view.zero)),
+        findings,
+        seconds_to_limit,
+    }
+}
+
+/// Nothing was read of the target.
+fn nothing(now: UnixMs) -> Judged {
+    Judged {
+        window: Window { from: now, to: now },
+        findings: vec![Finding {
+            verdict: Judgement::Unsure,
+            kind: None,
+            confidence: None,
+            onset: None,
+            growth: None,
+            why: vec![
+                words::reason("no-access", Judgement::Unsure, &[]),
+                words::reason("no-data", Judgement::Unsure, &[]),
+            ],
+            suspects: Vec::new(),
+            advice: Vec::new(),
+        }],
+        seconds_to_limit: None,
+        slopes: Vec::new(),
+    }
+}
+
+/// Growth a minute of each channel of bytes since `from`, robust against teeth and spikes.
+fn slopes(view: &View, from: UnixMs) -> Vec<(Channel, f64)> {
+    let from = (from.0 - view.zero.0) as f64 / 1000.0;
+    let counts = [
+        Channel::Goroutines,
+        Channel::Threads,
+        Channel::Fds,
+        Channel::GcCycles,
+        Channel::LoadLevel,
+    ];
+    view.all()
+        .filter(|(channel, _)| !counts.contains(channel))
+        .filter_map(|(channel, points)| {
+            let thin: Points = points.between(from, f64::MAX).thinned(150, Thin::Median);
+            let slope = stats::theil_sen_slope(&thin.times, &thin.values)?;
+            Some((channel, slope * 60.0))
+        })
+        .collect()
+}

@@ -1,0 +1,593 @@
+//! From the channels' answers to findings: what is one leak seen twice, what comes first, and the
+//! words, advice and time left that go with it.
+
+use model::verdict::{Advice, TimeToLimit};
+use model::{Channel, Finding, Growth, Judgement, Kind, Reason};
+
+use crate::assess::{Answer, Assessed, Grower, assess};
+use crate::growth::Stretch;
+use crate::load::LoadSays;
+use crate::points::{Points, Thin};
+use crate::stats::correlation;
+use crate::view::View;
+use crate::words::{advice, reason};
+
+/// Collections that a rising floor must be seen through.
+const COLLECTIONS_LEAST: f64 = 4.0;
+/// More than this for each goroutine is not what a goroutine holds by itself.
+const BYTES_PER_GOROUTINE_MAX: f64 = 512.0 * 1024.0;
+
+/// A finding with what orders it.
+pub(crate) struct Ranked {
+    pub(crate) finding: Finding,
+    /// Bytes (or, for counts, a stand-in) that it grew by.
+    weight: f64,
+    /// Bytes a minute that it adds to what counts against the limit: low, estimate, high.
+    pub(crate) towards_limit: Option<[f64; 3]>,
+}
+
+/// All findings, first what leaks, then what cannot be told, then what is harmless; each group by
+/// its share of the growth.
+pub(crate) fn findings(view: &View) -> Vec<Ranked> {
+    let goroutines = grower(view, Channel::Goroutines, Kind::Goroutine, "goroutines");
+    let goroutines = goroutines.map(|grower| assess(view, grower));
+    let heap = heap(view);
+    let mut ranked = Vec::new();
+    let held = match (&heap, &goroutines) {
+        (Some(heap), Some(goroutines)) => held_by_goroutines(heap, goroutines),
+        _ => None,
+    };
+    let heap_slope = heap.as_ref().and_then(leak_slope);
+    if let Some(goroutines) = goroutines {
+        ranked.push(finding(view, goroutines, held));
+    }
+    if let Some(heap) = heap.filter(|_| held.is_none()) {
+        ranked.push(finding(view, heap, None));
+    }
+    for native in natives(view) {
+        // The ledger's native line is a difference of numbers read at different moments: a part
+        // of a fast heap's growth shows in it.
+        let echo = leak_slope(&native).zip(heap_slope);
+        if echo.is_none_or(|(native, heap)| native > 0.25 * heap) {
+            ranked.push(finding(view, native, None));
+        }
+    }
+    for (channel, kind, unit) in [
+        (Channel::Threads, Kind::Thread, "threads"),
+        (Channel::Fds, Kind::Fd, "fds"),
+        (Channel::Shmem, Kind::Shmem, "bytes"),
+    ] {
+        if let Some(grower) = grower(view, channel, kind, unit) {
+            ranked.push(finding(view, assess(view, grower), None));
+        }
+    }
+    ranked.extend(harmless(view));
+    if !can_see_inside(view) {
+        ranked.extend(resident_only(view));
+    }
+    tidy(ranked)
+}
+
+/// Drops what is merely steady beside something that is not, and puts the rest in order.
+fn tidy(mut ranked: Vec<Ranked>) -> Vec<Ranked> {
+    let order = |one: &Ranked| match (one.finding.verdict, one.finding.kind) {
+        (Judgement::Leak, _) => 0,
+        (Judgement::Unsure, _) => 1,
+        (Judgement::NoLeak, Some(Kind::Steady)) => 3,
+        (Judgement::NoLeak, _) => 2,
+    };
+    ranked.sort_by(|a, b| order(a).cmp(&order(b)).then(b.weight.total_cmp(&a.weight)));
+    let mut steady = 0;
+    let any = ranked.iter().any(|one| order(one) < 3);
+    ranked.retain(|one| {
+        steady += u32::from(order(one) == 3);
+        order(one) < 3 || !any && steady == 1
+    });
+    ranked
+}
+
+fn can_see_inside(view: &View) -> bool {
+    [
+        Channel::GoLive,
+        Channel::GoHeapAlloc,
+        Channel::Native,
+        Channel::NativeHeap,
+        Channel::NativeMmap,
+    ]
+    .iter()
+    .any(|&channel| view.get(channel).is_some())
+}
+
+fn grower(view: &View, channel: Channel, kind: Kind, unit: &'static str) -> Option<Grower> {
+    let points = view.get(channel)?.clone();
+    Some(Grower {
+        channel,
+        kind,
+        unit,
+        demands: view.demands(channel, 30),
+        points,
+    })
+}
+
+/// The Go heap by its floor; `no-gc-yet` where too few collections were seen.
+fn heap(view: &View) -> Option<Assessed> {
+    let (channel, points) = view.heap_floor()?;
+    let grower = Grower {
+        channel,
+        kind: Kind::GoHeap,
+        unit: "bytes",
+        demands: view.demands(channel, 6),
+        points,
+    };
+    let seen = grower.points.len() as f64 - 1.0;
+    let mut assessed = assess(view, grower);
+    if seen < COLLECTIONS_LEAST && !matches!(assessed.answer, Answer::Calm { .. }) {
+        assessed.answer = few_collections(view, &assessed, seen.max(0.0));
+    }
+    let calm = matches!(
+        assessed.answer,
+        Answer::Calm {
+            kind: Kind::Steady,
+            ..
+        }
+    );
+    if let (true, Some(swing)) = (calm, saw_tooth(view)) {
+        let why = reason(
+            "sawtooth-only",
+            Judgement::NoLeak,
+            &[("swing_bytes", swing)],
+        );
+        if let Answer::Calm {
+            kind, why: reasons, ..
+        } = &mut assessed.answer
+        {
+            *kind = Kind::GcSawtooth;
+            reasons.insert(0, why);
+        }
+    }
+    Some(assessed)
+}
+
+/// Hardly a collection: level if HeapAlloc is level too, else it cannot be told.
+fn few_collections(view: &View, assessed: &Assessed, seen: f64) -> Answer {
+    let span = view.get(assessed.grower.channel).map_or(0.0, Points::span);
+    let alloc = view.get(Channel::GoHeapAlloc).or(view.get(Channel::GoLive));
+    let range = alloc.and_then(Points::range);
+    if let Some((least, greatest)) = range {
+        let material = assessed.grower.demands.material_over(least);
+        if greatest - least < material && span >= 0.5 * assessed.grower.demands.seconds {
+            let values = [
+                ("range_bytes", greatest - least),
+                ("material_bytes", material),
+                ("seconds", span),
+            ];
+            return Answer::Calm {
+                kind: Kind::Steady,
+                confidence: 0.7,
+                why: vec![reason("steady", Judgement::NoLeak, &values)],
+            };
+        }
+    }
+    // The runtime forces a collection at least every two minutes; faster ones are extrapolated.
+    let each = if seen > 0.0 {
+        (span / seen).min(120.0)
+    } else {
+        120.0
+    };
+    let values = [
+        ("collections", seen),
+        ("collections_needed", COLLECTIONS_LEAST),
+        ("wait_seconds", each * (COLLECTIONS_LEAST - seen).max(1.0)),
+    ];
+    Answer::Wait {
+        why: vec![reason("no-gc-yet", Judgement::Unsure, &values)],
+    }
+}
+
+/// How far `HeapAlloc` swings, if that is by a material amount.
+fn saw_tooth(view: &View) -> Option<f64> {
+    let (least, greatest) = view.get(Channel::GoHeapAlloc)?.range()?;
+    let material = view.demands(Channel::GoHeapAlloc, 0).material_over(least);
+    (greatest - least >= material).then_some(greatest - least)
+}
+
+fn natives(view: &View) -> Vec<Assessed> {
+    let parts = [
+        (Channel::NativeHeap, Kind::NativeHeap),
+        (Channel::NativeMmap, Kind::NativeMmap),
+    ];
+    let found: Vec<Grower> = parts
+        .iter()
+        .filter_map(|&(channel, kind)| grower(view, channel, kind, "bytes"))
+        .collect();
+    let assessed: Vec<Assessed> = found
+        .into_iter()
+        .map(|grower| assess(view, grower))
+        .collect();
+    let told = |one: &Assessed| matches!(one.answer, Answer::Leak { .. });
+    if assessed.len() == parts.len() || assessed.iter().any(told) {
+        return assessed;
+    }
+    let whole = grower(view, Channel::Native, Kind::Native, "bytes").or_else(|| {
+        Some(Grower {
+            channel: Channel::Native,
+            kind: Kind::Native,
+            unit: "bytes",
+            points: view.native_by_difference()?,
+            demands: view.demands(Channel::Native, 30),
+        })
+    });
+    whole
+        .map(|grower| assess(view, grower))
+        .into_iter()
+        .collect()
+}
+
+/// What grows and harms nobody: file pages, and what the runtime keeps.
+fn harmless(view: &View) -> Vec<Ranked> {
+    let mut found = Vec::new();
+    let grown = |channel: Channel| {
+        let points = view.get(channel)?.thinned(300, Thin::Median);
+        let (least, _) = points.range()?;
+        let (_, last) = points.last()?;
+        let material = view.demands(channel, 0).material_over(least);
+        (points.len() >= 4 && last - least >= material).then_some((last - least, last, material))
+    };
+    if let Some((rise, _, material)) = grown(Channel::File) {
+        let why = reason("file-pages", Judgement::NoLeak, &[("rise_bytes", rise)]);
+        found.push(calm(
+            Kind::PageCache,
+            0.9 + 0.09 * (1.0 - material / rise),
+            why,
+            rise,
+        ));
+    }
+    if let Some((rise, idle, material)) = grown(Channel::GoIdle) {
+        let why = reason(
+            "kept-by-runtime",
+            Judgement::NoLeak,
+            &[("idle_bytes", idle)],
+        );
+        found.push(calm(
+            Kind::NotReturned,
+            0.8 + 0.15 * (1.0 - material / rise),
+            why,
+            rise,
+        ));
+    }
+    found
+}
+
+fn calm(kind: Kind, confidence: f64, why: Reason, weight: f64) -> Ranked {
+    Ranked {
+        finding: Finding {
+            verdict: Judgement::NoLeak,
+            kind: Some(kind),
+            confidence: Some(confidence.clamp(0.5, 0.99)),
+            onset: None,
+            growth: None,
+            why: vec![why],
+            suspects: Vec::new(),
+            advice: Vec::new(),
+        },
+        weight,
+        towards_limit: None,
+    }
+}
+
+/// Only the resident size is known: calm can be said of it, a leak cannot.
+fn resident_only(view: &View) -> Option<Ranked> {
+    let channel = [
+        Channel::Anon,
+        Channel::Rss,
+        Channel::ContainerAnon,
+        Channel::ContainerUsage,
+    ]
+    .into_iter()
+    .find(|&channel| view.get(channel).is_some())?;
+    let mut assessed = assess(view, grower(view, channel, Kind::Native, "bytes")?);
+    match &mut assessed.answer {
+        Answer::Leak { .. } => {
+            let mut why = vec![reason("no-access", Judgement::Unsure, &[])];
+            if let Some(stretch) = &assessed.stretch {
+                why.push(rises(view, &assessed, stretch));
+            }
+            assessed.answer = Answer::Wait { why };
+        }
+        Answer::Calm { confidence, .. } => *confidence = confidence.min(0.8),
+        Answer::Wait { why } => why.push(reason("no-access", Judgement::Unsure, &[])),
+    }
+    Some(finding(view, assessed, None))
+}
+
+/// Bytes a goroutine, if the heap grows because goroutines do.
+fn held_by_goroutines(heap: &Assessed, goroutines: &Assessed) -> Option<f64> {
+    let growing = |one: &Assessed| !matches!(one.answer, Answer::Calm { .. });
+    if !growing(heap) || !growing(goroutines) {
+        return None;
+    }
+    let stretch = goroutines.stretch.as_ref()?;
+    if stretch.rise < goroutines.grower.demands.material_over(stretch.base) {
+        return None;
+    }
+    let floor = heap
+        .grower
+        .points
+        .between(stretch.from, stretch.to)
+        .thinned(200, Thin::Median);
+    let count: Vec<f64> = floor
+        .times
+        .iter()
+        .filter_map(|&time| goroutines.grower.points.at(time))
+        .collect();
+    let together = correlation(&floor.values, &count)? >= 0.9;
+    let slope = crate::stats::fit_line(&floor.times, &floor.values)?.slope;
+    let each = slope / stretch.line.slope;
+    (together && each > 0.0 && each <= BYTES_PER_GOROUTINE_MAX).then_some(each)
+}
+
+fn leak_slope(assessed: &Assessed) -> Option<f64> {
+    match assessed.answer {
+        Answer::Leak { .. } => assessed.stretch.as_ref().map(|stretch| stretch.line.slope),
+        _ => None,
+    }
+}
+
+/// The finding of one channel; `held`: bytes of heap for each goroutine, for goroutines only.
+fn finding(view: &View, assessed: Assessed, held: Option<f64>) -> Ranked {
+    // Counts weigh by what they hold at least, so that they can be ordered beside bytes.
+    let each = match assessed.grower.unit {
+        "goroutines" => held.unwrap_or(0.0) + 2048.0,
+        "threads" => 16.0 * 1024.0,
+        "fds" => 1024.0,
+        _ => 1.0,
+    };
+    let weight = assessed.change * each;
+    let stretch = assessed.stretch.clone();
+    let mut finding = Finding {
+        verdict: Judgement::Unsure,
+        kind: None,
+        confidence: None,
+        onset: None,
+        growth: None,
+        why: Vec::new(),
+        suspects: Vec::new(),
+        advice: Vec::new(),
+    };
+    let mut towards_limit = None;
+    match assessed.answer {
+        Answer::Leak { load } => {
+            let Some(stretch) = stretch else {
+                return Ranked {
+                    finding,
+                    weight,
+                    towards_limit,
+                };
+            };
+            finding.why = leak_reasons(view, &assessed, &stretch, load, held);
+            finding.verdict = Judgement::Leak;
+            finding.kind = Some(assessed.grower.kind);
+            finding.confidence = Some(confidence(&assessed.grower, &stretch, load));
+            finding.onset = Some(view.time(stretch.from));
+            let growth = growth(&assessed.grower, &stretch);
+            let per_minute = [growth.low, growth.per_minute, growth.high];
+            towards_limit = Some(towards(view, assessed.grower.kind, per_minute, each));
+            finding.growth = Some(growth);
+            finding.advice = leak_advice(view, assessed.grower.kind);
+        }
+        Answer::Calm {
+            kind,
+            confidence,
+            why,
+        } => {
+            finding.verdict = Judgement::NoLeak;
+            finding.kind = Some(kind);
+            finding.confidence = Some(confidence);
+            finding.why = why;
+        }
+        Answer::Wait { why } => {
+            finding.why = why;
+            if assessed.grower.kind == Kind::GoHeap
+                && view.facts.gogc_percent.is_some_and(|p| p < 0.0)
+            {
+                finding.advice = vec![advice("gc-off", &[])];
+            }
+        }
+    }
+    Ranked {
+        finding,
+        weight,
+        towards_limit,
+    }
+}
+
+/// The growth with its interval, a minute.
+fn growth(grower: &Grower, stretch: &Stretch) -> Growth {
+    let (low, high) = stretch.line.interval(0.95);
+    Growth {
+        unit: grower.unit.into(),
+        per_minute: stretch.line.slope * 60.0,
+        low: low * 60.0,
+        high: high * 60.0,
+        level: 0.95,
+    }
+}
+
+fn rises(view: &View, assessed: &Assessed, stretch: &Stretch) -> Reason {
+    let grower = &assessed.grower;
+    let code = match grower.kind {
+        Kind::GoHeap => "live-floor-rises",
+        Kind::NativeHeap => "native-heap-rises",
+        Kind::NativeMmap => "native-mmap-rises",
+        Kind::Shmem => "shmem-rises",
+        Kind::Goroutine => "goroutines-rise",
+        Kind::Thread => "threads-rise",
+        Kind::Fd => "fds-rise",
+        _ if grower.channel == Channel::Native => "native-rises",
+        _ => "rss-rises",
+    };
+    let growth = growth(grower, stretch);
+    let mut values = vec![("seconds", stretch.seconds()), ("r2", stretch.line.r2)];
+    values.push(("p", stretch.line.p_value()));
+    values.extend(if grower.unit == "bytes" {
+        [
+            ("rise_bytes", stretch.rise),
+            ("bytes_per_minute", growth.per_minute),
+            ("low_bytes_per_minute", growth.low),
+            ("high_bytes_per_minute", growth.high),
+        ]
+    } else {
+        [
+            ("rise", stretch.rise),
+            ("per_minute", growth.per_minute),
+            ("low_per_minute", growth.low),
+            ("high_per_minute", growth.high),
+        ]
+    });
+    if grower.kind == Kind::GoHeap {
+        let collections = view.collections(stretch.from, stretch.to);
+        values.push(("collections", collections.unwrap_or(stretch.points as f64)));
+    }
+    reason(code, Judgement::Leak, &values)
+}
+
+fn leak_reasons(
+    view: &View,
+    assessed: &Assessed,
+    stretch: &Stretch,
+    load: LoadSays,
+    held: Option<f64>,
+) -> Vec<Reason> {
+    let mut why = vec![rises(view, assessed, stretch)];
+    let even = [
+        ("slowest_quarter", stretch.evenness),
+        ("last_quarter", stretch.last_quarter),
+    ];
+    why.push(reason("grows-evenly", Judgement::Leak, &even));
+    why.push(reason(
+        "walk-unlikely",
+        Judgement::Leak,
+        &[("p", stretch.walk_p)],
+    ));
+    if let Some(each) = held {
+        let values = [("bytes_per_goroutine", each)];
+        why.push(reason("heap-follows-goroutines", Judgement::Leak, &values));
+    }
+    if let Some(share) = go_share(view, assessed, stretch) {
+        why.push(reason(
+            "go-is-flat",
+            Judgement::Leak,
+            &[("go_share", share)],
+        ));
+    }
+    if stretch.from_birth {
+        why.push(reason("from-birth", Judgement::NoLeak, &[]));
+    }
+    match load {
+        LoadSays::Absent => why.push(reason("load-unknown", Judgement::Unsure, &[])),
+        _ => why.push(reason("load-unrelated", Judgement::Leak, &[])),
+    }
+    why
+}
+
+/// Go's part of the growth of anonymous memory, for a native leak.
+fn go_share(view: &View, assessed: &Assessed, stretch: &Stretch) -> Option<f64> {
+    if !matches!(
+        assessed.grower.kind,
+        Kind::Native | Kind::NativeHeap | Kind::NativeMmap
+    ) {
+        return None;
+    }
+    let (_, floor) = view.heap_floor()?;
+    let rise = floor.at(stretch.to)? - floor.at(stretch.from)?;
+    Some((rise / (stretch.rise + rise.max(0.0))).clamp(0.0, 1.0))
+}
+
+/// The probability that it is a leak, from what could still be wrong: chance, a fill or wave of
+/// which only the straight part was seen, a warm-up, a load that nobody measured. Each is a doubt
+/// between 0 and 1; the answer is right if none of them holds.
+fn confidence(grower: &Grower, stretch: &Stretch, load: LoadSays) -> f64 {
+    let times = stretch.seconds() / grower.demands.seconds;
+    let (low, high) = stretch.line.interval(0.95);
+    let chance = stretch.walk_p.clamp(0.0, 0.5);
+    let width = ((high - low) / (2.0 * stretch.line.slope)).clamp(0.0, 1.0) * 0.2;
+    let bent = 0.3 * (1.0 - stretch.evenness.clamp(0.0, 1.0)) / times;
+    let warm_up = if stretch.from_birth {
+        0.08 / times
+    } else {
+        0.0
+    };
+    let unseen_load = match load {
+        LoadSays::Absent => 0.06 / times,
+        _ => 0.0,
+    };
+    let young = 0.04 / times;
+    let right = [chance, width, bent, warm_up, unseen_load, young]
+        .iter()
+        .fold(1.0, |right, doubt| right * (1.0 - doubt));
+    right.clamp(0.5, 0.99)
+}
+
+fn leak_advice(view: &View, kind: Kind) -> Vec<Advice> {
+    let codes: &[&str] = match kind {
+        Kind::GoHeap => &["diff-heap-profiles"],
+        Kind::Goroutine => &["look-at-goroutines"],
+        Kind::NativeHeap | Kind::NativeMmap | Kind::Native => {
+            &["needs-tracing", "look-at-mappings"]
+        }
+        Kind::Thread => &["look-at-threads"],
+        Kind::Fd => &["look-at-fds"],
+        Kind::Shmem => &["look-at-shmem"],
+        _ => &[],
+    };
+    let mut all: Vec<Advice> = codes.iter().map(|code| advice(code, &[])).collect();
+    let unlimited = view.facts.gomemlimit_bytes.is_some_and(f64::is_infinite);
+    if let (Kind::GoHeap | Kind::Goroutine, true, Some(limit)) =
+        (kind, unlimited, view.facts.limit_bytes)
+    {
+        all.push(advice("set-gomemlimit", &[("limit_bytes", limit as f64)]));
+    }
+    all
+}
+
+/// Bytes a minute towards the limit: live memory takes GOGC's headroom with it, since the next
+/// collection waits for (1 + GOGC/100) of it.
+fn towards(view: &View, kind: Kind, per_minute: [f64; 3], each: f64) -> [f64; 3] {
+    let [low, estimate, high] = per_minute.map(|rate| rate * each);
+    let headroom = match (kind, view.facts.gogc_percent) {
+        (Kind::GoHeap, Some(gogc)) if gogc >= 0.0 => 1.0 + gogc.min(400.0) / 100.0,
+        (Kind::GoHeap, None) => 2.0,
+        _ => 1.0,
+    };
+    [low, estimate * headroom, high * headroom]
+}
+
+/// When the limit is reached if all that leaks goes on.
+pub(crate) fn time_to_limit(view: &View, ranked: &[Ranked]) -> Option<TimeToLimit> {
+    let limit = view.facts.limit_bytes? as f64;
+    let resident = || {
+        view.get(Channel::Rss)
+            .and_then(Points::last)
+            .map(|(_, rss)| rss)
+    };
+    let used = view
+        .facts
+        .limit_used_bytes
+        .map(|used| used as f64)
+        .or_else(resident)?;
+    let mut rates = [0.0; 3];
+    for one in ranked.iter().filter_map(|one| one.towards_limit) {
+        for (sum, rate) in rates.iter_mut().zip(one) {
+            *sum += rate / 60.0;
+        }
+    }
+    let left = (limit - used).max(0.0);
+    if rates[0] <= 0.0 {
+        return None;
+    }
+    Some(TimeToLimit {
+        estimate: left / rates[1],
+        low: left / rates[2],
+        high: left / rates[0],
+    })
+}

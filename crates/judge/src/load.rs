@@ -1,0 +1,171 @@
+//! Does the load explain the memory?
+
+use crate::growth::Stretch;
+use crate::points::{Points, Thin};
+use crate::stats::{correlation, fit_line, fit_partial};
+
+/// What the load channels say of a growth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum LoadSays {
+    /// There are none.
+    Absent,
+    /// There are some, and the growth goes on without them.
+    Unrelated,
+    /// Memory follows one that has risen and fallen.
+    Explains { r2: f64 },
+    /// One rose together with memory and has not yet fallen, so it cannot be told which it is.
+    RoseToo { share: f64 },
+}
+
+/// How well memory follows the best of `loads` over all its points.
+///
+/// The load is averaged over several spans before each point: memory answers with the delay of
+/// its users and of the next collection, and a rate over one period is noisy.
+pub(crate) fn follows(points: &Points, loads: &[Points], period_s: f64) -> Option<Followed> {
+    let points = points.thinned(300, Thin::Median);
+    if points.len() < 6 {
+        return None;
+    }
+    loads
+        .iter()
+        .flat_map(|load| averaged_variants(load, &points.times, period_s))
+        .filter_map(|load| {
+            let r = correlation(&load, &points.values)?;
+            let series = Points {
+                times: points.times.clone(),
+                values: load,
+            };
+            let (least, greatest) = series.range()?;
+            let swings = greatest - least > 0.2 * greatest.abs().max(least.abs());
+            (r > 0.0 && swings).then_some(Followed {
+                r2: r * r,
+                fell: falls(&series),
+                load: series,
+                memory: points.values.clone(),
+            })
+        })
+        .max_by(|a, b| a.r2.total_cmp(&b.r2))
+}
+
+/// A load that memory follows.
+pub(crate) struct Followed {
+    pub(crate) r2: f64,
+    /// It has come down by at least a third of its range: then it can be seen whether memory does.
+    pub(crate) fell: bool,
+    load: Points,
+    memory: Vec<f64>,
+}
+
+/// Whether the growth of `stretch` is the load's.
+pub(crate) fn weigh(
+    points: &Points,
+    stretch: &Stretch,
+    loads: &[Points],
+    period_s: f64,
+) -> LoadSays {
+    if loads.is_empty() {
+        return LoadSays::Absent;
+    }
+    if let Some(followed) = follows(points, loads, period_s)
+        && followed.r2 >= 0.7
+        && followed.fell
+    {
+        // What grows at constant load? If nearly all of it, load is not the reason.
+        let left = fit_partial(
+            &followed.load.times,
+            &followed.load.values,
+            &followed.memory,
+        );
+        if left.is_none_or(|left| left.interval(0.95).0 < 0.5 * stretch.line.slope) {
+            return LoadSays::Explains { r2: followed.r2 };
+        }
+    }
+    let within = points
+        .between(stretch.from, stretch.to)
+        .thinned(120, Thin::Median);
+    let share = loads
+        .iter()
+        .filter_map(|load| rose_with(&within, load, period_s))
+        .max_by(f64::total_cmp);
+    match share {
+        Some(share) => LoadSays::RoseToo { share },
+        None => LoadSays::Unrelated,
+    }
+}
+
+/// By which part of its level `load` rose together with memory; `None` if it did not, or if it is
+/// a stock (it only piles up, in a line: the leak's own count, not a load).
+fn rose_with(memory: &Points, load: &Points, period_s: f64) -> Option<f64> {
+    averaged_variants(load, &memory.times, period_s)
+        .into_iter()
+        .filter_map(|values| {
+            let line = fit_line(&memory.times, &values)?;
+            let start = line.intercept + line.slope * memory.first()?.0;
+            let share = line.slope * memory.span() / start.abs().max(1e-9);
+            let together = correlation(&values, &memory.values)? >= 0.8;
+            let stock = line.r2 > 0.995;
+            (share >= 0.2 && line.p_value() < 1e-3 && together && !stock).then_some(share)
+        })
+        .max_by(f64::total_cmp)
+}
+
+fn falls(series: &Points) -> bool {
+    let Some((least, greatest)) = series.range() else {
+        return false;
+    };
+    let mut peak = f64::MIN;
+    series.values.iter().any(|&value| {
+        peak = peak.max(value);
+        peak - value > (greatest - least) / 3.0
+    })
+}
+
+/// `load` averaged over 2, 6, 15 and 30 periods before each of `times`.
+fn averaged_variants(load: &Points, times: &[f64], period_s: f64) -> Vec<Vec<f64>> {
+    if load.len() < 6 {
+        return Vec::new();
+    }
+    let mut sums = Vec::with_capacity(load.len() + 1);
+    sums.push(0.0);
+    for (i, value) in load.values.iter().enumerate() {
+        sums.push(sums[i] + value);
+    }
+    [2.0, 6.0, 15.0, 30.0]
+        .iter()
+        .map(|spans| {
+            let mean_before = |&time: &f64| {
+                let end = load.times.partition_point(|&t| t <= time).max(1);
+                let start = load
+                    .times
+                    .partition_point(|&t| t <= time - spans * period_s);
+                let start = start.min(end - 1);
+                (sums[end] - sums[start]) / (end - start) as f64
+            };
+            times.iter().map(mean_before).collect()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(value: impl Fn(f64) -> f64) -> Points {
+        let mut points = Points::default();
+        for t in 0..240 {
+            points.push(f64::from(t), value(f64::from(t)));
+        }
+        points
+    }
+
+    #[test]
+    fn memory_behind_a_wave_follows_it() {
+        let load = series(|t| 10.0 + 5.0 * (t / 10.0).sin());
+        let memory = series(|t| 100.0 + 60.0 * ((t - 3.0) / 10.0).sin());
+        let followed = follows(&memory, std::slice::from_ref(&load), 1.0).unwrap();
+        assert!(followed.r2 > 0.95 && followed.fell, "{}", followed.r2);
+        let leak = series(|t| t);
+        assert!(follows(&leak, &[load], 1.0).is_none_or(|followed| followed.r2 < 0.3));
+        assert!(follows(&leak, &[], 1.0).is_none());
+    }
+}
