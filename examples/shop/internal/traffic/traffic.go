@@ -23,6 +23,7 @@ func NewClient(base string, connections int, cookies bool) *Client {
 		Transport: &http.Transport{
 			MaxConnsPerHost:     connections,
 			MaxIdleConnsPerHost: connections,
+			IdleConnTimeout:     10 * time.Second,
 			DisableCompression:  true,
 		},
 		Timeout: 30 * time.Second,
