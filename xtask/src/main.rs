@@ -1,2 +1,132 @@
-//! Every chore is one command.
-fn main() {}
+//! Every chore is one command: `cargo xtask demo`, `cargo xtask test`, `cargo xtask tidy`.
+//!
+//! Start at [`commands`](run): each command is one module. [`toolchain`] brings what a fresh machine
+//! lacks, [`process`] runs and watches other programs, [`tidy`] holds the rules a machine can check.
+//! Nothing here is part of the product: `unswept` never runs this code.
+#![forbid(unsafe_code)]
+
+mod apt;
+mod counts;
+mod demo;
+mod http;
+mod process;
+mod stages;
+mod tidy;
+mod toolchain;
+mod workspace;
+
+use std::fmt;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Every chore of this project is one command.
+
+usage: cargo xtask COMMAND [OPTION]...
+
+commands
+  demo    build unswept and the sample shop, let the shop leak, watch it live
+            --for 240s          end by itself; exit code 0 if an incident was opened
+            --listen ADDR:PORT  where the watcher serves its page (default 127.0.0.1:7787)
+  test    all checks and tests, in stages with a time budget each
+            --stage NAME        only this stage and what it needs; may be given several times
+            --list              name the stages and their budgets
+  tidy    the rules of this repository that a machine can check: who may know whom,
+          licences, no sample's names in the product, files, docs
+
+What a fresh machine lacks (a Go toolchain, test peers) is installed where that is possible;
+otherwise the exact command is printed.
+
+exit codes: 0 done, 1 something you can mend, 2 wrong usage
+";
+
+/// A wrong command line; ends with exit code 2.
+#[derive(Debug)]
+struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// A [`Usage`] error as `anyhow` carries it.
+fn usage(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Usage(message.into()))
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let Some((command, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let asks_help = rest
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h");
+    match command.as_str() {
+        "--help" | "-h" | "help" => print!("{HELP}"),
+        "demo" | "test" | "tidy" if asks_help => print!("{HELP}"),
+        "demo" => return demo::run(rest),
+        "test" => return stages::run(rest),
+        "tidy" => return tidy::run(rest),
+        process::GUARD => return Err(process::exec_guarded(rest)),
+        other => return Err(usage(format!("there is no command `{other}`"))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  caused by: {cause}");
+    }
+    if error.is::<Usage>() {
+        eprintln!("hint: `cargo xtask --help` lists the commands and their options");
+        return ExitCode::from(2);
+    }
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_usage(arguments: &[&str]) -> bool {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        run(&arguments).is_err_and(|error| error.is::<Usage>())
+    }
+
+    #[test]
+    fn wrong_command_lines_are_usage_errors() {
+        let rows: &[(&str, &[&str])] = &[
+            ("no such command", &["tset"]),
+            ("a stage without a name", &["test", "--stage"]),
+            ("a stage that does not exist", &["test", "--stage", "lintt"]),
+            ("a duration without a unit", &["demo", "--for", "240"]),
+            (
+                "an address without a port",
+                &["demo", "--listen", "127.0.0.1"],
+            ),
+            ("tidy takes nothing", &["tidy", "--fix"]),
+        ];
+        for (name, arguments) in rows {
+            assert!(is_usage(arguments), "{name}: {arguments:?}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_command() {
+        for command in ["demo", "test", "tidy"] {
+            assert!(HELP.contains(&format!("\n  {command} ")), "{command}");
+        }
+    }
+}

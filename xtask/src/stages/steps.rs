@@ -1,0 +1,339 @@
+//! What each stage runs.
+//!
+//! All cargo calls that build tests select the whole workspace and narrow down by target only:
+//! another selection of packages means other features, and dependencies built again.
+
+use std::fmt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use super::Run;
+use super::view::{CargoView, Detail, go_line};
+use crate::apt;
+use crate::counts::Counts;
+use crate::process::{Ended, Show, clock, left_behind, output_of, stream};
+use crate::{tidy, toolchain};
+
+/// The beginnings of the names of tests in tests/e2e, each with its stage.
+const E2E_PREFIXES: &[&str] = &["peer_", "story_", "safety_"];
+
+/// Go modules with tests of their own.
+const GO_MODULES: &[&str] = &["examples/shop", "tests/rename", "tests/targets"];
+
+/// Tests ran, and something was wrong with them.
+#[derive(Debug)]
+pub(super) struct TestsFailed {
+    pub(super) counts: Counts,
+    pub(super) why: String,
+}
+
+impl fmt::Display for TestsFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for TestsFailed {}
+
+/// Runs `command`, shows it, and fails if it does.
+fn step(
+    run: &Run,
+    started: Instant,
+    command: Command,
+    on_line: &mut dyn FnMut(&str) -> Show,
+) -> anyhow::Result<()> {
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let program = words[0].rsplit('/').next().unwrap_or(&words[0]).to_string();
+    let text = format!("{program} {}", words[1..].join(" "));
+    println!("    $ {text}");
+    let patience = run.patience.saturating_sub(started.elapsed());
+    match stream(command, patience, on_line)? {
+        Ended::Exited(status) if status.success() => Ok(()),
+        Ended::Exited(status) => bail!("`{text}` ended with {status}"),
+        Ended::Stopped => bail!(
+            "`{text}` was stopped: far over budget ({})",
+            clock(run.patience)
+        ),
+    }
+}
+
+fn cargo(run: &Run, arguments: &[&str]) -> anyhow::Result<Counts> {
+    let mut view = CargoView::new(Detail::All);
+    step(
+        run,
+        Instant::now(),
+        run.workspace.cargo(arguments),
+        &mut |line| view.line(line),
+    )?;
+    Ok(Counts::default())
+}
+
+pub(super) fn install(run: &mut Run) -> anyhow::Result<Counts> {
+    toolchain::ensure_rust_components(&run.workspace)?;
+    // Go first: fetching it may bring Python, and the packages come in one go after that.
+    let go = toolchain::ensure_go(&run.workspace);
+    let c_compiler = toolchain::ensure_c_compiler();
+    let peers = apt::ensure(apt::PEERS);
+    // All are tried before the first failure ends the stage, so that one run names all commands.
+    let troubles: Vec<String> = [
+        go.as_ref().err(),
+        c_compiler.as_ref().err(),
+        peers.as_ref().err(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|error| format!("{error:#}"))
+    .collect();
+    if !troubles.is_empty() {
+        bail!("{}", troubles.join("\n"));
+    }
+    // Again: it notes whether there is a C compiler by now.
+    run.go = toolchain::find_go(&run.workspace);
+    for need in apt::PEERS {
+        if let Some(program) = apt::first_present(need.programs) {
+            println!("    {} at {}", need.programs[0], program.display());
+        }
+    }
+    Ok(Counts::default())
+}
+
+pub(super) fn format(run: &mut Run) -> anyhow::Result<Counts> {
+    cargo(run, &["fmt", "--all", "--check"]).context("to mend: cargo fmt --all")
+}
+
+pub(super) fn tidy(run: &mut Run) -> anyhow::Result<Counts> {
+    let complaints = tidy::check(&run.workspace)?;
+    complaints
+        .iter()
+        .for_each(|complaint| println!("    {complaint}"));
+    match complaints.len() {
+        0 => Ok(Counts::default()),
+        count => bail!("{count} complaints"),
+    }
+}
+
+pub(super) fn lint(run: &mut Run) -> anyhow::Result<Counts> {
+    cargo(
+        run,
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+}
+
+pub(super) fn docs(run: &mut Run) -> anyhow::Result<Counts> {
+    let mut command = run
+        .workspace
+        .cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    let mut view = CargoView::new(Detail::All);
+    step(run, Instant::now(), command, &mut |line| view.line(line))?;
+    Ok(Counts::default())
+}
+
+pub(super) fn build(run: &mut Run) -> anyhow::Result<Counts> {
+    cargo(run, &["test", "--workspace", "--locked", "--no-run"])
+}
+
+pub(super) fn release(run: &mut Run) -> anyhow::Result<Counts> {
+    cargo(
+        run,
+        &["build", "--package", "unswept", "--release", "--locked"],
+    )
+}
+
+pub(super) fn unit(run: &mut Run) -> anyhow::Result<Counts> {
+    let started = Instant::now();
+    let mut counts = Counts::default();
+    let names = unit_tests(run)?;
+    let mut arguments = vec!["--lib", "--bins"];
+    for name in &names {
+        arguments.extend(["--test", name]);
+    }
+    let tests = cargo_test(run, started, &arguments, Detail::Results, &mut counts);
+    let docs = cargo_test(run, started, &["--doc"], Detail::Results, &mut counts);
+    conclude(counts, tests.and(docs), true)
+}
+
+pub(super) fn peers(run: &mut Run) -> anyhow::Result<Counts> {
+    let started = Instant::now();
+    let mut counts = Counts::default();
+    let go = go_modules(run, started, &mut counts);
+    let rust = e2e(run, started, "peer_", &mut counts);
+    conclude(counts, go.and(rust), false)
+}
+
+pub(super) fn end_to_end(run: &mut Run) -> anyhow::Result<Counts> {
+    let mut counts = Counts::default();
+    let outcome = e2e(run, Instant::now(), "story_", &mut counts);
+    conclude(counts, outcome, false)
+}
+
+pub(super) fn safety(run: &mut Run) -> anyhow::Result<Counts> {
+    let mut counts = Counts::default();
+    let outcome = e2e(run, Instant::now(), "safety_", &mut counts);
+    conclude(counts, outcome, false)
+}
+
+/// A stage of tests: its counts, or what went wrong with them.
+fn conclude(
+    counts: Counts,
+    outcome: anyhow::Result<()>,
+    must_count: bool,
+) -> anyhow::Result<Counts> {
+    let left = left_behind(Duration::from_secs(5));
+    let why = match outcome {
+        Err(error) => format!("{error:#}"),
+        Ok(()) if !left.is_empty() => {
+            let names: Vec<String> = left
+                .iter()
+                .map(|process| format!("{} ({})", process.name, process.pid))
+                .collect();
+            format!(
+                "processes were left running (ended now): {}",
+                names.join(", ")
+            )
+        }
+        Ok(()) if must_count && counts.is_empty() => "cargo reported no test at all".to_string(),
+        Ok(()) => return Ok(counts),
+    };
+    Err(anyhow::Error::new(TestsFailed { counts, why }))
+}
+
+/// `cargo test` over the workspace, narrowed down by `targets`.
+fn cargo_test(
+    run: &Run,
+    started: Instant,
+    targets: &[&str],
+    detail: Detail,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    let mut arguments = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
+    arguments.extend_from_slice(targets);
+    // Tests that pass are heard too: one of them may have to say `SKIP:`.
+    arguments.push("--");
+    arguments.push(if detail == Detail::All {
+        "--nocapture"
+    } else {
+        "--show-output"
+    });
+    let mut command = run.workspace.cargo(&arguments);
+    set_environment(run, &mut command);
+    let mut view = CargoView::new(detail);
+    step(run, started, command, &mut |line| {
+        counts.cargo_line(line);
+        view.line(line)
+    })
+}
+
+/// The tests of tests/e2e whose names begin with `prefix`, if there are any yet.
+fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow::Result<()> {
+    let pattern = format!("{prefix}*");
+    let names = test_names(run)?;
+    if !names
+        .iter()
+        .any(|(package, name)| package == "e2e" && name.starts_with(prefix))
+    {
+        println!("    no tests/e2e/tests/{pattern}.rs");
+        return Ok(());
+    }
+    cargo_test(run, started, &["--test", &pattern], Detail::All, counts)
+}
+
+fn go_modules(run: &Run, started: Instant, counts: &mut Counts) -> anyhow::Result<()> {
+    let go = run.go.as_ref().context("no Go")?;
+    let mut outcome = Ok(());
+    for module in GO_MODULES {
+        let folder = run.workspace.root.join(module);
+        if !folder.join("go.mod").is_file() {
+            continue;
+        }
+        println!("    {module}:");
+        let mut without_cgo = go.command(&folder, &["build", "-o", "/dev/null", "./..."]);
+        without_cgo.env("CGO_ENABLED", "0");
+        let mut vet = go.command(&folder, &["vet", "./..."]);
+        vet.env("CGO_ENABLED", "1");
+        let mut test = go.command(&folder, &["test", "-v", "-count=1", "./..."]);
+        test.env("CGO_ENABLED", "1");
+        set_environment(run, &mut test);
+        for command in [without_cgo, vet, test] {
+            let done = step(run, started, command, &mut |line| {
+                counts.go_line(line);
+                go_line(line)
+            });
+            if let Err(error) = done {
+                println!("    {error:#}");
+                outcome = Err(error.context(format!("in {module}")));
+            }
+        }
+    }
+    outcome
+}
+
+/// What the tests find in their environment: where the things are that they run.
+fn set_environment(run: &Run, command: &mut Command) {
+    command.env("UNSWEPT_BIN", run.workspace.unswept());
+    command.env("UNSWEPT_SHOP_DIR", run.workspace.shop());
+    if let Some(chromium) = apt::first_present(apt::PEERS[0].programs) {
+        command.env("UNSWEPT_CHROMIUM", chromium);
+    }
+    if let Some(go) = &run.go {
+        go.set_environment(command);
+    }
+}
+
+/// The integration tests of all crates but those of tests/e2e, which have stages of their own.
+fn unit_tests(run: &Run) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for (package, name) in test_names(run)? {
+        let staged = E2E_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        match (package == "e2e", staged) {
+            (true, false) => bail!(
+                "tests/e2e/tests/{name}.rs belongs to no stage; begin its name with one of {}",
+                E2E_PREFIXES.join(", ")
+            ),
+            (false, true) => {
+                bail!("the test {name} of {package} would run with tests/e2e; give it another name")
+            }
+            (true, true) => {}
+            (false, false) if names.contains(&name) => {}
+            (false, false) => names.push(name),
+        }
+    }
+    Ok(names)
+}
+
+/// Package and name of all integration tests.
+fn test_names(run: &Run) -> anyhow::Result<Vec<(String, String)>> {
+    let mut command =
+        run.workspace
+            .cargo(&["metadata", "--format-version", "1", "--no-deps", "--locked"]);
+    let text = output_of(&mut command).context("`cargo metadata` failed")?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&text).context("`cargo metadata` printed no JSON")?;
+    let mut names = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        for target in package["targets"].as_array().into_iter().flatten() {
+            let is_test = target["kind"]
+                .as_array()
+                .is_some_and(|kinds| kinds.contains(&"test".into()));
+            if let (true, Some(package), Some(name)) =
+                (is_test, package["name"].as_str(), target["name"].as_str())
+            {
+                names.push((package.to_string(), name.to_string()));
+            }
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,101 @@
+//! Where things lie, and `cargo` called so that nothing is built twice.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+/// The folders every command needs. All paths are absolute.
+#[derive(Clone, Debug)]
+pub(crate) struct Workspace {
+    /// The folder of the root `Cargo.toml`.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder.
+    pub(crate) target: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace this program was built from.
+    ///
+    /// # Errors
+    /// When that folder is gone, or was moved since the build.
+    pub(crate) fn find() -> anyhow::Result<Workspace> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask has no parent")?;
+        if !root.join("Cargo.toml").is_file() {
+            bail!(
+                "{} is no longer there; build xtask again with `cargo xtask`",
+                root.display()
+            );
+        }
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+            || root.join("target"),
+            |folder| root.join(folder), // An absolute folder replaces the root.
+        );
+        Ok(Workspace {
+            root: root.to_path_buf(),
+            target,
+        })
+    }
+
+    /// Programs we fetched ourselves; a `cargo clean` removes them.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
+    /// The release binary, as the end-to-end tests and the demo use it.
+    pub(crate) fn unswept(&self) -> PathBuf {
+        self.target.join("release/unswept")
+    }
+
+    /// The sample shop's folder.
+    pub(crate) fn shop(&self) -> PathBuf {
+        self.root.join("examples/shop")
+    }
+
+    /// `cargo` with `arguments` in the workspace's root.
+    ///
+    /// `cargo run` sets variables about *this* package. Build scripts that watch them (`ring`'s does)
+    /// would build again each time somebody changes between `cargo test` and `cargo xtask test`.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command
+            .args(arguments)
+            .current_dir(&self.root)
+            .env("CARGO_TERM_COLOR", "never");
+        for (name, _) in std::env::vars_os() {
+            let Some(text) = name.to_str() else { continue };
+            if text.starts_with("CARGO_PKG_")
+                || matches!(
+                    text,
+                    "CARGO_MANIFEST_DIR"
+                        | "CARGO_MANIFEST_PATH"
+                        | "CARGO_BIN_NAME"
+                        | "CARGO_CRATE_NAME"
+                        | "CARGO_PRIMARY_PACKAGE"
+                )
+            {
+                command.env_remove(text);
+            }
+        }
+        command
+    }
+}
+
+/// The first file called `name` on PATH, or in the folders for system programs, which are often not
+/// on a user's PATH.
+pub(crate) fn which(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(file)
+        .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
