@@ -1,1 +1,52 @@
-//! The privileged child and its client: /proc, cgroups, discovery.
+//! What needs privileges, and nothing else: the *reader*, a child process that alone keeps the
+//! capabilities, and [`Reader`], the client that the rest of the program calls.
+//!
+//! Start at [`Reader::start`]: called before any thread starts, it makes a socket pair, starts this
+//! same executable once more with the one argument [`READER_ARGUMENT`], and then drops every
+//! capability of the calling process. The executable's `main` hands control to [`serve`] when
+//! [`is_reader`] says so. From then on every look at another process is one typed, bounded request
+//! over the socket: [`Reader::discover`], [`Reader::read`], [`Reader::mappings`],
+//! [`Reader::host`], [`Reader::doctor`].
+//!
+//! Processes are named by [`model::ProcessKey`]: a request for a pid that was used again since is
+//! answered with [`ReadFailure::Gone`], never with the new process's numbers.
+//!
+//! What it deliberately does not do: no HTTP, no storing, no judging, no duty cycles (the caller
+//! decides how often to ask for [`Reader::mappings`], which holds a lock of the target). Raw memory,
+//! command lines and environments of other processes never cross the socket: of an environment only
+//! the three variables in [`GoEnv`] do.
+#![forbid(unsafe_code)]
+
+mod answers;
+mod cgroup;
+mod client;
+mod clock;
+mod discover;
+mod error;
+mod executables;
+mod frame;
+mod host;
+mod listeners;
+mod mappings;
+mod names;
+mod privileges;
+mod proc_dir;
+mod procfs;
+mod process;
+mod serve;
+
+pub use answers::{
+    Ability, Access, CgroupVersion, Discovery, GoBuild, GoEnv, GoProcess, Greeting, Handlers, Host,
+    Mappings, ReadFailure, Reading,
+};
+pub use client::{Reader, ReaderOptions, ReaderStatus};
+pub use error::ReaderError;
+pub use serve::{READER_ARGUMENT, is_reader, serve};
+
+/// Feeds arbitrary bytes to every parser of this crate. For fuzzers: must return without a panic.
+#[doc(hidden)]
+pub fn fuzz_one(bytes: &[u8]) {
+    procfs::fuzz_one(bytes);
+    cgroup::fuzz_one(bytes);
+    frame::fuzz_one(bytes);
+}

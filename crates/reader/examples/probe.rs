@@ -1,0 +1,87 @@
+//! The least program around a reader: asks it what its standard input says, one request a line, and
+//! prints each answer as one line of JSON. Try `probe <<< discover`.
+//!
+//! `host`, `discover`, `doctor`, `status`, `own` (this process's capability lines),
+//! `read PID START_TICKS`, `mappings PID START_TICKS`, `time N` (microseconds of the best of N).
+//! With the argument `in-thread` the reader is a thread.
+
+use std::io::{BufRead, Write};
+use std::time::{Duration, Instant};
+
+use model::{BootId, Pid, ProcessKey, StartTicks};
+use reader::{Reader, ReaderError, ReaderOptions};
+use serde_json::{Value, json};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    if reader::is_reader() {
+        return Ok(reader::serve(std::io::stdin())?);
+    }
+    let options = ReaderOptions::with_deadline(Duration::from_secs(5));
+    let reader = match std::env::args().nth(1).as_deref() {
+        Some("in-thread") => Reader::in_thread(options)?,
+        _ => Reader::start(options)?,
+    };
+    let boot = reader.host()?.boot_id;
+    say(&json!({"pid": std::process::id(), "reader": reader.status().greeting}))?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split(' ').collect();
+        let answer = answer(&reader, &boot, &words);
+        say(&answer.unwrap_or_else(|error| json!({"error": error.to_string()})))?;
+    }
+    Ok(())
+}
+
+fn say(value: &Value) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{value}")?;
+    out.flush()
+}
+
+fn answer(reader: &Reader, boot: &BootId, words: &[&str]) -> Result<Value, ReaderError> {
+    let number = |at: usize| words.get(at).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
+    let key = ProcessKey {
+        boot_id: boot.clone(),
+        pid: Pid(u32::try_from(number(1)).unwrap_or(0)),
+        start_ticks: StartTicks(number(2)),
+    };
+    Ok(match words[0] {
+        "host" => json!(reader.host()?),
+        "discover" => json!(reader.discover()?),
+        "doctor" => json!(reader.doctor()?),
+        "status" => {
+            let status = reader.status();
+            json!({"trouble": status.trouble(), "restarts": status.restarts, "reader": status.greeting})
+        }
+        "own" => {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+            let wanted = |line: &&str| line.starts_with("Cap") || line.starts_with("NoNewPrivs");
+            json!(status.lines().filter(wanted).collect::<Vec<_>>())
+        }
+        "read" => json!(reader.read(&[key])?),
+        "mappings" => json!(reader.mappings(&key, false)?),
+        "time" => time(reader, number(1))?,
+        other => json!({"error": format!("unknown request {other}")}),
+    })
+}
+
+fn time(reader: &Reader, times: u64) -> Result<Value, ReaderError> {
+    let first = Instant::now();
+    let found = reader.discover()?;
+    let first = first.elapsed();
+    let keys: Vec<ProcessKey> = found.processes.iter().map(|p| p.key.clone()).collect();
+    let (mut discover, mut read) = (Duration::MAX, Duration::MAX);
+    for _ in 0..times {
+        let start = Instant::now();
+        reader.discover()?;
+        discover = discover.min(start.elapsed());
+        let start = Instant::now();
+        reader.read(&keys)?;
+        read = read.min(start.elapsed());
+    }
+    Ok(json!({
+        "go_processes": keys.len(), "unreadable": found.unreadable,
+        "discover_first_us": first.as_micros() as u64, "discover_us": discover.as_micros() as u64,
+        "read_us": read.as_micros() as u64,
+    }))
+}

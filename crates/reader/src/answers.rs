@@ -1,0 +1,257 @@
+//! What crosses the socket to the main process: results, never raw memory, command lines or whole
+//! environments.
+
+use std::net::SocketAddr;
+
+use model::{BootId, ContainerMemory, MappingBytes, ProcessKey, ProcessMemory, UnixMs};
+use serde::{Deserialize, Serialize};
+
+/// The machine, as the reader sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// This boot.
+    pub boot_id: BootId,
+    /// The host's name in our UTS namespace.
+    pub hostname: String,
+    /// Ticks per second in `/proc/PID/stat`, 100 on all machines we run on.
+    pub clock_ticks_per_s: u64,
+    /// When this boot began, by the wall clock of now.
+    pub boot_time: UnixMs,
+    /// `MemTotal`.
+    pub memory_total_bytes: u64,
+    /// `MemAvailable`.
+    pub memory_available_bytes: u64,
+    /// The kernel's release, such as `6.18.1`.
+    pub kernel: String,
+    /// Which cgroup hierarchies are mounted here.
+    pub cgroup_version: CgroupVersion,
+}
+
+/// Which cgroup hierarchies account for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupVersion {
+    /// Only version 1.
+    V1,
+    /// Only version 2.
+    V2,
+    /// Both are mounted, and version 1 has the memory controller.
+    Hybrid,
+    /// No memory controller can be seen from here.
+    None,
+}
+
+/// The Go processes that were found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Discovery {
+    /// When they were looked for.
+    pub at: UnixMs,
+    /// The processes, by pid; at most [`Discovery::PROCESSES_MAX`].
+    pub processes: Vec<GoProcess>,
+    /// Processes of which we cannot tell whether they are Go.
+    pub unreadable: usize,
+    /// Executables not looked into yet because this call's time was used up: call again.
+    pub pending: usize,
+    /// Go processes above the limit, left out.
+    pub left_out: usize,
+    /// What would make the unreadable ones readable.
+    pub hint: Option<String>,
+}
+
+impl Discovery {
+    /// Processes in one answer.
+    pub const PROCESSES_MAX: usize = 4096;
+}
+
+/// One Go process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoProcess {
+    /// Which process, for good.
+    pub key: ProcessKey,
+    /// When it started.
+    pub started: UnixMs,
+    /// Its parent.
+    pub ppid: u32,
+    /// Its effective user.
+    pub uid: u32,
+    /// The executable's path in its own mount namespace. For a process we may not look into:
+    /// the path that it claims in its arguments.
+    pub exe: String,
+    /// The executable's file is gone or was replaced: the path shows a newer one, if any.
+    pub exe_deleted: bool,
+    /// The name that the kernel shows.
+    pub comm: String,
+    /// Its container, by its cgroup.
+    pub container_id: Option<String>,
+    /// Its pod's uid, by its cgroup.
+    pub pod_uid: Option<String>,
+    /// Its systemd service, by its cgroup.
+    pub systemd_unit: Option<String>,
+    /// Its cgroup: the memory controller's, else the unified one.
+    pub cgroup: String,
+    /// It lives in our pid namespace; `false` also where that may not be read.
+    pub pid_namespace_is_ours: bool,
+    /// It lives in our network namespace, so its loopback is ours; `false` also where that may not
+    /// be read.
+    pub netns_is_ours: bool,
+    /// How it was built.
+    pub build: GoBuild,
+    /// Which HTTP handlers were linked into it.
+    pub handlers: Handlers,
+    /// Its listening TCP sockets, sorted; at most 64. Addresses mean its own network namespace.
+    pub listening: Vec<SocketAddr>,
+    /// The garbage collector's settings in its environment.
+    pub env: GoEnv,
+    /// Whether we may look into it.
+    pub access: Access,
+}
+
+/// What the linker recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GoBuild {
+    /// Such as `go1.27.3`; empty for programs of Go before 1.13 or with the record removed.
+    pub go_version: String,
+    /// The main package's path.
+    pub main_path: Option<String>,
+    /// The main module's path.
+    pub module: Option<String>,
+    /// The main module's version, such as `v1.2.3` or `(devel)`.
+    pub module_version: Option<String>,
+    /// `vcs.revision` of the build settings.
+    pub vcs_revision: Option<String>,
+    /// GNU build id, else Go's.
+    pub build_id: Option<String>,
+    /// `CGO_ENABLED` of the build settings.
+    pub cgo: Option<bool>,
+    /// Position-independent.
+    pub pie: bool,
+    /// Without symbol table.
+    pub stripped: bool,
+}
+
+/// Which handlers the executable contains. A handler that is linked in need not be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Handlers {
+    /// `net/http/pprof`.
+    pub pprof: bool,
+    /// A Prometheus or OpenMetrics handler.
+    pub metrics: bool,
+    /// `expvar`.
+    pub expvar: bool,
+}
+
+/// The only variables read out of a process's environment. A program may change them in code.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GoEnv {
+    /// `GOGC`.
+    pub gogc: Option<String>,
+    /// `GOMEMLIMIT`.
+    pub gomemlimit: Option<String>,
+    /// `GODEBUG`.
+    pub godebug: Option<String>,
+}
+
+/// Whether we may look into a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "access", rename_all = "kebab-case")]
+pub enum Access {
+    /// All that this crate reads is readable.
+    Full,
+    /// The kernel keeps something from us.
+    Denied {
+        /// What.
+        what: String,
+        /// What would let us.
+        hint: String,
+    },
+}
+
+/// One reading of a process and of the container it is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The process's memory.
+    pub memory: ProcessMemory,
+    /// Its container's, where its cgroup can be seen from here and is not the machine itself.
+    pub container: Option<ContainerMemory>,
+}
+
+/// Resident bytes by class, and what it cost to get them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mappings {
+    /// The figures.
+    pub bytes: MappingBytes,
+    /// How long reading took, in microseconds: so long, at most, the target's mmap lock was held.
+    /// The caller keeps the duty cycle.
+    pub elapsed_us: u64,
+}
+
+/// Why one process could not be read. The reader itself is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "failure", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ReadFailure {
+    /// The process has ended, or its pid is another's now.
+    #[error("the process has ended")]
+    Gone,
+    /// The kernel does not let us.
+    #[error("no permission to read {path}")]
+    Denied {
+        /// The file.
+        path: String,
+        /// What would let us.
+        hint: String,
+    },
+    /// Too costly to read unasked.
+    #[error("{what} is {bytes} bytes, above the limit of {max_bytes}")]
+    TooBig {
+        /// What is too big.
+        what: String,
+        /// How big.
+        bytes: u64,
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// A file does not have the form we know.
+    #[error("{path} has a form that is not known here")]
+    Malformed {
+        /// The file.
+        path: String,
+    },
+    /// Anything else that the kernel answered.
+    #[error("failed to read {path}: {reason}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The kernel's answer.
+        reason: String,
+    },
+}
+
+/// One line of `doctor`: something that this host and these privileges allow, or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ability {
+    /// A short name, such as `ptrace`.
+    pub name: String,
+    /// It is there.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// What would give it.
+    pub hint: Option<String>,
+}
+
+/// What the reader says of itself when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// Its pid; ours when it is a thread.
+    pub pid: u32,
+    /// The protocol's version.
+    pub protocol: u32,
+    /// The capabilities it keeps, such as `CAP_SYS_PTRACE`.
+    pub capabilities: Vec<String>,
+    /// It cannot gain privileges by executing something.
+    pub no_new_privs: bool,
+    /// Open descriptors beyond its socket and standard error: what a parent before us left open.
+    /// They cannot be closed from here, only told.
+    pub inherited_fds: usize,
+}

@@ -1,0 +1,438 @@
+//! Memory cgroups, versions 1 and 2 and both at once: which one a process is in, and what it says.
+//!
+//! Formats: proc(5) for `cgroup` and `mountinfo`, Documentation/admin-guide/cgroup-v2.rst and
+//! cgroup-v1/memory.rst of the Linux source. All functions take the root they read below, so that
+//! recorded trees test them.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use model::{ContainerMemory, UnixMs};
+
+use crate::answers::CgroupVersion;
+use crate::procfs::{number, words};
+
+/// Bytes read of one cgroup file; `memory.stat` has about 2 KiB.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Folders from a cgroup up to its mount.
+const DEPTH_MAX: usize = 64;
+
+/// Version 1 writes the largest page-aligned number for "no limit"; nobody has 4 EiB.
+const V1_NO_LIMIT: u64 = 1 << 62;
+
+/// A hierarchy that accounts for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+/// Where a hierarchy is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    pub(crate) version: Version,
+    pub(crate) mount_point: PathBuf,
+    /// The cgroup that is mounted there; `/` unless only a part of the tree is.
+    pub(crate) root: String,
+}
+
+/// The cgroups of one process: `/proc/PID/cgroup`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Membership {
+    pub(crate) v1_memory: Option<String>,
+    pub(crate) v1_systemd: Option<String>,
+    pub(crate) v2: Option<String>,
+}
+
+impl Membership {
+    /// The path that names the process best: the memory controller's, unless that is the root and
+    /// another hierarchy is finer.
+    pub(crate) fn path(&self) -> &str {
+        let all = [&self.v1_memory, &self.v2, &self.v1_systemd];
+        let mut paths = all.into_iter().flatten();
+        let fine = paths.clone().find(|path| *path != "/");
+        fine.or_else(|| paths.next()).map_or("/", String::as_str)
+    }
+}
+
+/// Reads `/proc/PID/cgroup`: lines of `id:controllers:path`; the path may contain colons.
+pub(crate) fn parse_membership(bytes: &[u8]) -> Membership {
+    let mut found = Membership::default();
+    for line in String::from_utf8_lossy(bytes).lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(id), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
+        // The kernel marks a removed cgroup so.
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        let slot = if controllers.is_empty() && id == "0" {
+            &mut found.v2
+        } else if controllers.split(',').any(|name| name == "memory") {
+            &mut found.v1_memory
+        } else if controllers == "name=systemd" {
+            &mut found.v1_systemd
+        } else {
+            continue;
+        };
+        *slot = Some(path.to_owned());
+    }
+    found
+}
+
+/// Reads the hierarchies with memory out of `/proc/self/mountinfo`.
+pub(crate) fn parse_mounts(bytes: &[u8]) -> Vec<Mount> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().filter_map(parse_mount).collect()
+}
+
+/// `36 35 0:32 ROOT MOUNT_POINT OPTIONS [TAGS...] - TYPE SOURCE SUPER_OPTIONS`
+fn parse_mount(line: &str) -> Option<Mount> {
+    let (front, back) = line.split_once(" - ")?;
+    let mut front = front.split(' ').skip(3);
+    let (root, mount_point) = (front.next()?, front.next()?);
+    let mut back = back.split(' ');
+    let (kind, options) = (back.next()?, back.nth(1).unwrap_or(""));
+    let version = match kind {
+        "cgroup2" => Version::V2,
+        "cgroup" if options.split(',').any(|option| option == "memory") => Version::V1,
+        _ => return None,
+    };
+    Some(Mount {
+        version,
+        mount_point: PathBuf::from(unescape(mount_point)),
+        root: unescape(root),
+    })
+}
+
+/// mountinfo writes blanks, tabs, newlines and backslashes as `\040` and the like.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let octal = rest.get(at + 1..at + 4);
+        match octal.and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+            Some(byte) if byte.is_ascii() => {
+                out.push(char::from(byte));
+                rest = &rest[at + 4..];
+            }
+            _ => {
+                out.push('\\');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    out + rest
+}
+
+/// Which versions the mounts make.
+pub(crate) fn version_of(mounts: &[Mount]) -> CgroupVersion {
+    let has = |version| mounts.iter().any(|mount| mount.version == version);
+    match (has(Version::V1), has(Version::V2)) {
+        (true, true) => CgroupVersion::Hybrid,
+        (true, false) => CgroupVersion::V1,
+        (false, true) => CgroupVersion::V2,
+        (false, false) => CgroupVersion::None,
+    }
+}
+
+/// The mount and the path below it that hold the process's memory cgroup; `None` where it cannot
+/// be seen from here.
+pub(crate) fn locate<'a>(
+    mounts: &'a [Mount],
+    membership: &Membership,
+) -> Option<(&'a Mount, String)> {
+    let paths = [
+        (Version::V1, membership.v1_memory.as_deref()),
+        (Version::V2, membership.v2.as_deref()),
+    ];
+    for (version, path) in paths {
+        let Some(path) = path else { continue };
+        for mount in mounts.iter().filter(|mount| mount.version == version) {
+            if let Some(below) = below(path, &mount.root) {
+                return Some((mount, below));
+            }
+        }
+    }
+    None
+}
+
+/// `path` as seen from `root`, without a leading slash. Paths out of our cgroup namespace begin
+/// with `/..`: their names are not known here.
+fn below(path: &str, root: &str) -> Option<String> {
+    let rest = path.strip_prefix(root.trim_end_matches('/'))?;
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    let rest = rest.trim_start_matches('/');
+    let plain = rest.split('/').all(|part| part != ".." && part != ".");
+    plain.then(|| rest.to_owned())
+}
+
+/// Reads the memory cgroup at `below` in the tree at `mount_point`. Where it has no memory
+/// controller of its own, the nearest ancestor that has one answers for it.
+///
+/// `None` where there is none, and for the machine's own root cgroup, which is no container.
+pub(crate) fn read_memory(
+    mount_point: &Path,
+    version: Version,
+    below: &str,
+    at: UnixMs,
+) -> Option<ContainerMemory> {
+    let (usage, limit) = match version {
+        Version::V1 => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
+        Version::V2 => ("memory.current", "memory.max"),
+    };
+    let mut folders = ancestors(below);
+    let own = folders.position(|folder| number_in(&mount_point.join(folder).join(usage)).is_some());
+    let own = ancestors(below).nth(own?)?;
+    let mut memory = ContainerMemory {
+        at,
+        usage_bytes: number_in(&mount_point.join(own).join(usage))?,
+        path: format!("/{own}"),
+        ..ContainerMemory::default()
+    };
+    let stat = read_file(&mount_point.join(own).join("memory.stat")).unwrap_or_default();
+    let inherited = apply_stat(&mut memory, version, &stat);
+    for folder in ancestors(own) {
+        let bytes = number_in(&mount_point.join(folder).join(limit));
+        lower_limit(&mut memory, bytes, || format!("{limit} /{folder}"));
+    }
+    // Version 1 also tells what binds above the part of the tree that is mounted here.
+    lower_limit(&mut memory, inherited, || {
+        "hierarchical_memory_limit /".to_owned()
+    });
+    let is_machine = own.is_empty() && version == Version::V1 && memory.limit_bytes.is_none();
+    (!is_machine).then_some(memory)
+}
+
+fn lower_limit(memory: &mut ContainerMemory, bytes: Option<u64>, source: impl Fn() -> String) {
+    if let Some(bytes) = bytes.filter(|&bytes| bytes < V1_NO_LIMIT)
+        && memory.limit_bytes.is_none_or(|least| bytes < least)
+    {
+        memory.limit_bytes = Some(bytes);
+        memory.limit_source = Some(source());
+    }
+}
+
+/// Fills in what `memory.stat` says; version 1's figures are those of the whole subtree, as
+/// version 2's are. Returns version 1's inherited limit.
+fn apply_stat(memory: &mut ContainerMemory, version: Version, stat: &[u8]) -> Option<u64> {
+    let names: [&[u8]; 4] = match version {
+        Version::V1 => [
+            b"total_rss",
+            b"total_cache",
+            b"total_shmem",
+            b"hierarchical_memory_limit",
+        ],
+        Version::V2 => [b"anon", b"file", b"shmem", b""],
+    };
+    let mut inherited = None;
+    for line in stat.split(|&b| b == b'\n') {
+        let mut words = words(line);
+        let (Some(name), Some(value)) = (words.next(), words.next().and_then(number)) else {
+            continue;
+        };
+        match names.iter().position(|known| *known == name) {
+            Some(0) => memory.anon_bytes = Some(value),
+            Some(1) => memory.file_bytes = Some(value),
+            Some(2) => memory.shmem_bytes = Some(value),
+            Some(_) => inherited = Some(value),
+            None => {}
+        }
+    }
+    inherited
+}
+
+/// The path itself and every folder above it, down to the empty one.
+fn ancestors(below: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(below), |path| {
+        (!path.is_empty()).then(|| path.rsplit_once('/').map_or("", |(front, _)| front))
+    })
+    .take(DEPTH_MAX)
+}
+
+/// The number in a file; `None` for `max`.
+fn number_in(path: &Path) -> Option<u64> {
+    number(read_file(path)?.trim_ascii())
+}
+
+fn read_file(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+pub(crate) fn fuzz_one(bytes: &[u8]) {
+    let mounts = parse_mounts(bytes);
+    let _ = locate(&mounts, &parse_membership(bytes));
+    for version in [Version::V1, Version::V2] {
+        let _ = apply_stat(&mut ContainerMemory::default(), version, bytes);
+    }
+    let _ = crate::names::names_of(&String::from_utf8_lossy(bytes));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn mount(version: Version, at: &str, root: &str) -> Mount {
+        Mount {
+            version,
+            mount_point: at.into(),
+            root: root.into(),
+        }
+    }
+
+    #[test]
+    fn mountinfo_rows() {
+        let rows: [(&str, &str, Option<Mount>); 7] = [
+            (
+                "v1 memory",
+                "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory",
+                Some(mount(Version::V1, "/sys/fs/cgroup/memory", "/")),
+            ),
+            (
+                "v1 other controller",
+                "35 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct",
+                None,
+            ),
+            (
+                "v2 with tags",
+                "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate",
+                Some(mount(Version::V2, "/sys/fs/cgroup", "/")),
+            ),
+            (
+                "a part of the tree, a blank in the path",
+                "30 23 0:26 /docker/a\\134b /mnt/my\\040cg rw - cgroup2 none rw",
+                Some(mount(Version::V2, "/mnt/my cg", "/docker/a\\b")),
+            ),
+            ("a file system", "22 1 8:1 / / rw - ext4 /dev/sda1 rw", None),
+            ("cut", "35 31 0:32 /", None),
+            ("bad escape", "1 2 0:1 / /a\\9 rw - cgroup2 x rw", Some(mount(Version::V2, "/a\\9", "/"))),
+        ];
+        for (name, line, expected) in rows {
+            assert_eq!(parse_mounts(line.as_bytes()).into_iter().next(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn membership_rows() {
+        let v2 = parse_membership(b"0::/a:b/c (deleted)\n");
+        assert_eq!(v2.path(), "/a:b/c");
+        let hybrid = parse_membership(
+            b"9:name=systemd:/system.slice/x.service\n4:cpu,memory:/\n0::/\nrubbish\n1:memory\n",
+        );
+        assert_eq!(hybrid.v1_memory.as_deref(), Some("/"));
+        assert_eq!(hybrid.path(), "/system.slice/x.service", "the finer path");
+        assert_eq!(parse_membership(b"").path(), "/");
+    }
+
+    #[test]
+    fn paths_below_a_mount() {
+        for (path, root, expected) in [
+            ("/a/b", "/", Some("a/b")),
+            ("/", "/", Some("")),
+            ("/docker/x", "/docker/x", Some("")),
+            ("/docker/x/y", "/docker/x", Some("y")),
+            ("/docker/xy", "/docker/x", None),
+            ("/kubepods/z", "/docker/x", None),
+            ("/../other", "/", None),
+        ] {
+            assert_eq!(below(path, root).as_deref(), expected, "{path} in {root}");
+        }
+    }
+
+    fn tree(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_tree_of_version_2() {
+        let read = |below| read_memory(&tree("cgroup-v2"), Version::V2, below, UnixMs(5));
+        let memory = read("kubepods.slice/pod1.slice/app.scope").unwrap();
+        assert_eq!(memory.at, UnixMs(5));
+        assert_eq!(memory.usage_bytes, 300 * MIB);
+        assert_eq!(memory.anon_bytes, Some(200 * MIB));
+        assert_eq!(memory.file_bytes, Some(80 * MIB));
+        assert_eq!(memory.shmem_bytes, Some(10 * MIB));
+        // The container has 512 MiB, its pod only 400.
+        assert_eq!(memory.limit_bytes, Some(400 * MIB));
+        assert_eq!(memory.limit_source.as_deref(), Some("memory.max /kubepods.slice/pod1.slice"));
+        assert_eq!(memory.path, "/kubepods.slice/pod1.slice/app.scope");
+        let free = read("system.slice/free.service").unwrap();
+        assert_eq!((free.limit_bytes, free.limit_source), (None, None));
+        let inner = read("system.slice/free.service/no/controller/here").unwrap();
+        assert_eq!(inner.path, "/system.slice/free.service");
+        assert_eq!(read(""), None, "the machine is no container");
+        assert_eq!(read("gone"), None);
+    }
+
+    #[test]
+    fn a_tree_of_version_1() {
+        let read = |below| read_memory(&tree("cgroup-v1"), Version::V1, below, UnixMs(0));
+        let memory = read("docker/abc").unwrap();
+        assert_eq!(memory.usage_bytes, 100 * MIB);
+        assert_eq!(memory.anon_bytes, Some(60 * MIB), "of the subtree");
+        assert_eq!(memory.limit_bytes, Some(256 * MIB));
+        assert_eq!(memory.limit_source.as_deref(), Some("memory.limit_in_bytes /docker/abc"));
+        let free = read("docker/free").unwrap();
+        assert_eq!(free.limit_bytes, None, "the largest number means none");
+        let hidden = read("docker/hidden").unwrap();
+        assert_eq!(hidden.limit_bytes, Some(128 * MIB));
+        assert_eq!(hidden.limit_source.as_deref(), Some("hierarchical_memory_limit /"));
+        assert_eq!(read(""), None, "the machine is no container");
+    }
+
+    #[test]
+    fn hostile_files_are_no_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text, expected) in [
+            ("max", "max\n", None),
+            ("empty", "", None),
+            ("negative", "-1\n", None),
+            ("past u64", "99999999999999999999\n", None),
+            ("words", "1 2\n", None),
+            ("a number", "12\n", Some(12)),
+        ] {
+            let path = dir.path().join("file");
+            fs::write(&path, text).unwrap();
+            assert_eq!(number_in(&path), expected, "{name}");
+        }
+        assert_eq!(number_in(dir.path()), None, "a folder");
+    }
+
+    #[test]
+    fn the_live_memory_controller_of_version_1() {
+        let mounts = parse_mounts(&fs::read("/proc/self/mountinfo").unwrap());
+        let Some(v1) = mounts.iter().find(|m| m.version == Version::V1 && m.root == "/") else {
+            eprintln!("SKIP: no memory controller of cgroup v1 here");
+            return;
+        };
+        let name = format!("unswept-reader-test-{}", std::process::id());
+        let outer = v1.mount_point.join(&name);
+        if fs::create_dir(&outer).is_err() {
+            eprintln!("SKIP: may not make a cgroup here");
+            return;
+        }
+        let inner = outer.join("inner");
+        fs::create_dir(&inner).unwrap();
+        let limited = fs::write(outer.join("memory.limit_in_bytes"), "67108864");
+        let memory = read_memory(&v1.mount_point, Version::V1, &format!("{name}/inner"), UnixMs(1));
+        fs::remove_dir(&inner).unwrap();
+        fs::remove_dir(&outer).unwrap();
+        limited.unwrap();
+        let memory = memory.unwrap();
+        assert_eq!(memory.limit_bytes, Some(64 * MIB));
+        let source = memory.limit_source.unwrap();
+        assert_eq!(source, format!("memory.limit_in_bytes /{name}"));
+        assert!(memory.anon_bytes.is_some());
+    }
+}

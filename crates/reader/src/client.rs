@@ -1,0 +1,439 @@
+//! The main process's side: starts the reader, asks it, and starts another when it is lost.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::ProcessKey;
+use rustix::thread::CapabilitySet;
+
+use crate::answers::{Ability, Discovery, Greeting, Host, Mappings, ReadFailure, Reading};
+use crate::clock::SystemClock;
+use crate::error::ReaderError;
+use crate::frame::{self, Answer, Frame, KEYS_MAX, PROTOCOL, Request};
+use crate::privileges;
+use crate::serve::{READER_ARGUMENT, serve_socket};
+
+/// After a loss the next reader waits so long, doubling with each loss in a row.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A reader that lived so long was well: the pause starts again from the least.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+
+/// How the reader is started and asked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ReaderOptions {
+    /// The time for one call; 5 s unless told otherwise.
+    pub deadline: Duration,
+    /// The executable that is started with [`READER_ARGUMENT`]; our own unless told otherwise.
+    pub program: PathBuf,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5),
+            program: PathBuf::from("/proc/self/exe"),
+        }
+    }
+}
+
+impl ReaderOptions {
+    /// The defaults with another time for one call.
+    #[must_use]
+    pub fn with_deadline(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            ..Self::default()
+        }
+    }
+}
+
+/// How the reader is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReaderStatus {
+    /// What the running reader said of itself; `None` while there is none.
+    pub greeting: Option<Greeting>,
+    /// Readers started after the first.
+    pub restarts: u64,
+    /// The first reader had privileges, and it is gone.
+    pub privileges_lost: bool,
+    /// Why the last one was lost.
+    pub last_loss: Option<String>,
+}
+
+impl ReaderStatus {
+    /// One line for people; `None` when all is well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let loss = self.last_loss.as_deref().unwrap_or("it ended");
+        if self.privileges_lost {
+            return Some(format!("privileged reader lost: restart unswept ({loss})"));
+        }
+        match &self.greeting {
+            None => Some(format!("reader lost, a new one starts soon ({loss})")),
+            Some(_) => None,
+        }
+    }
+}
+
+/// The client. Clones share one reader, which answers one call at a time.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: ReaderOptions,
+    in_thread: bool,
+    state: Mutex<State>,
+    // Beside the state, so that asking for it does not wait for a call.
+    status: Mutex<ReaderStatus>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    link: Option<Link>,
+    last_id: u64,
+    pause: Duration,
+    not_before: Option<Instant>,
+    /// Killed, and not yet seen to end: one that hangs in the kernel ends when the kernel lets go.
+    ending: Vec<Child>,
+}
+
+#[derive(Debug)]
+struct Link {
+    socket: UnixStream,
+    /// `None` when the reader is a thread.
+    child: Option<Child>,
+    since: Instant,
+}
+
+impl Reader {
+    /// Starts the reader and gives up every capability of this process.
+    ///
+    /// To be called before any thread is started, from the thread that lives as long as the
+    /// process: capabilities belong to threads, and the kernel ends the reader with the thread
+    /// that started it.
+    ///
+    /// # Errors
+    /// [`ReaderError::Threads`], [`ReaderError::Start`], [`ReaderError::Handshake`],
+    /// [`ReaderError::Privileges`], [`ReaderError::PrivilegesLeft`].
+    pub fn start(options: ReaderOptions) -> Result<Self, ReaderError> {
+        let threads = privileges::threads();
+        if threads > 1 {
+            return Err(ReaderError::Threads { threads });
+        }
+        privileges::pass_on();
+        let started = Self::connected(options, false);
+        // Also when the start failed: whoever goes on without a reader has no privileges either.
+        privileges::keep_only(CapabilitySet::empty())?;
+        started
+    }
+
+    /// A reader that is a thread of this process, with whatever this process may do: for tests,
+    /// and for short commands that hold no privileges.
+    ///
+    /// # Errors
+    /// [`ReaderError::Start`], [`ReaderError::Handshake`].
+    pub fn in_thread(options: ReaderOptions) -> Result<Self, ReaderError> {
+        Self::connected(options, true)
+    }
+
+    fn connected(options: ReaderOptions, in_thread: bool) -> Result<Self, ReaderError> {
+        let shared = Shared {
+            options,
+            in_thread,
+            state: Mutex::default(),
+            status: Mutex::new(ReaderStatus {
+                greeting: None,
+                restarts: 0,
+                privileges_lost: false,
+                last_loss: None,
+            }),
+        };
+        shared.connect(&mut lock(&shared.state), true)?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// How the reader is. Never waits for a call.
+    #[must_use]
+    pub fn status(&self) -> ReaderStatus {
+        lock(&self.shared.status).clone()
+    }
+
+    /// Describes the machine.
+    ///
+    /// # Errors
+    /// [`ReaderError::Lost`], [`ReaderError::Deadline`], [`ReaderError::Waiting`],
+    /// [`ReaderError::Start`] when a reader had to be started and could not; as for all calls.
+    pub fn host(&self) -> Result<Host, ReaderError> {
+        match self.shared.call(Request::Host)? {
+            Answer::Host(host) => Ok(host),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Finds the Go processes. Made for every few seconds; see `discover.rs` for what it costs.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`].
+    pub fn discover(&self) -> Result<Discovery, ReaderError> {
+        match self.shared.call(Request::Discover)? {
+            Answer::Discovery(discovery) => Ok(discovery),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Reads the memory of every process of `keys`, in their order: one round trip for each 1,024.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`]; what ails one process is in its place of the answer.
+    pub fn read(
+        &self,
+        keys: &[ProcessKey],
+    ) -> Result<Vec<Result<Reading, ReadFailure>>, ReaderError> {
+        let mut all = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(KEYS_MAX) {
+            let request = Request::Read {
+                keys: keys.to_vec(),
+            };
+            match self.shared.call(request)? {
+                Answer::Readings(readings) if readings.len() == keys.len() => all.extend(readings),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Reads the classes of mappings of one process: about 20 ms per GiB, for which the target's
+    /// mmap lock is held. The caller keeps a duty cycle, by [`Mappings::elapsed_us`]. A process
+    /// above 32 GiB is refused unless `any_size`.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`]; what ails the process is in the answer.
+    pub fn mappings(
+        &self,
+        key: &ProcessKey,
+        any_size: bool,
+    ) -> Result<Result<Mappings, ReadFailure>, ReaderError> {
+        let key = key.clone();
+        match self.shared.call(Request::Mappings { key, any_size })? {
+            Answer::Mappings(mappings) => Ok(mappings),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What this host and the reader's privileges allow.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`].
+    pub fn doctor(&self) -> Result<Vec<Ability>, ReaderError> {
+        match self.shared.call(Request::Doctor)? {
+            Answer::Doctor(abilities) => Ok(abilities),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Shared {
+    fn call(&self, request: Request) -> Result<Answer, ReaderError> {
+        let mut state = lock(&self.state);
+        reap(&mut state.ending);
+        if state.link.is_none() {
+            self.connect(&mut state, false)?;
+        }
+        let name = request.name();
+        match self.exchange(&mut state, request) {
+            Ok(Answer::Refused { reason }) => Err(ReaderError::Refused { reason }),
+            Ok(answer) => Ok(answer),
+            Err(source) => {
+                let error = self.error_of(name, source);
+                self.lose(&mut state, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn exchange(&self, state: &mut State, body: Request) -> io::Result<Answer> {
+        let Some(link) = &state.link else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        state.last_id += 1;
+        let id = state.last_id;
+        let deadline = Some(Instant::now() + self.options.deadline);
+        frame::write(&link.socket, &Frame { id, body }, deadline)?;
+        let answer = frame::read::<Answer>(&link.socket, deadline)?;
+        let answer = answer.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if answer.id != id {
+            let what = format!("an answer to request {} instead of {id}", answer.id);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(answer.body)
+    }
+
+    fn error_of(&self, request: &'static str, source: io::Error) -> ReaderError {
+        match source.kind() {
+            io::ErrorKind::TimedOut => ReaderError::Deadline {
+                request,
+                deadline: self.options.deadline,
+            },
+            io::ErrorKind::InvalidData => ReaderError::Malformed {
+                what: source.to_string(),
+            },
+            _ => ReaderError::Lost { request, source },
+        }
+    }
+
+    /// Starts a reader and hears what it says of itself.
+    fn connect(&self, state: &mut State, first: bool) -> Result<(), ReaderError> {
+        if let Some(wait) = state.not_before.and_then(|at| at.checked_duration_since(Instant::now()))
+        {
+            return Err(ReaderError::Waiting { wait });
+        }
+        let link = if self.in_thread {
+            start_thread()
+        } else {
+            start_child(&self.options.program)
+        };
+        let link = link.map_err(|source| ReaderError::Start {
+            program: self.options.program.clone(),
+            source,
+        });
+        match link {
+            Ok(link) => state.link = Some(link),
+            Err(error) => {
+                self.lose(state, &error);
+                return Err(error);
+            }
+        }
+        let hello = Request::Hello {
+            // Only the first is started by a thread that lives as long as we do; the others end
+            // when their socket closes.
+            die_with_parent: first,
+        };
+        let found = match self.exchange(state, hello) {
+            Ok(Answer::Hello(greeting)) if greeting.protocol == PROTOCOL => {
+                let mut status = lock(&self.status);
+                status.restarts += u64::from(!first);
+                status.greeting = Some(greeting);
+                return Ok(());
+            }
+            Ok(other) => format!("{other:?}").chars().take(200).collect(),
+            Err(error) => error.to_string(),
+        };
+        let error = ReaderError::Handshake { found };
+        self.lose(state, &error);
+        Err(error)
+    }
+
+    /// Ends the connection and the child behind it, and sets when the next may start.
+    fn lose(&self, state: &mut State, error: &ReaderError) {
+        let was_well = state
+            .link
+            .as_ref()
+            .is_some_and(|link| link.since.elapsed() >= WELL_AFTER);
+        state.pause = match was_well {
+            true => PAUSE_MIN,
+            false => (state.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX),
+        };
+        state.not_before = Some(Instant::now() + state.pause);
+        if let Some(mut child) = state.link.take().and_then(|link| link.child) {
+            let _ = child.kill();
+            state.ending.push(child);
+            reap(&mut state.ending);
+        }
+        let mut status = lock(&self.status);
+        let lost = status.greeting.take();
+        status.privileges_lost |= lost.is_some_and(|was| !self.in_thread && !was.capabilities.is_empty());
+        status.last_loss = Some(error.to_string());
+        tracing::warn!(%error, privileges_lost = status.privileges_lost, "the reader was lost");
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
+        // The closed socket ends it; the kill is for one that hangs.
+        let _ = link.socket.shutdown(std::net::Shutdown::Both);
+        if let Some(child) = &mut link.child {
+            for _ in 0..50 {
+                if !matches!(child.try_wait(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let _ = child.kill();
+            let _ = child.try_wait();
+        }
+    }
+}
+
+fn start_child(program: &PathBuf) -> io::Result<Link> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new(program);
+    command
+        .arg(READER_ARGUMENT)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        // The reader needs none of our environment, which may hold secrets.
+        .env_clear()
+        .current_dir("/")
+        // A terminal's Ctrl-C is for the main process, which then closes the socket.
+        .process_group(0);
+    if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
+        command.env("RUST_BACKTRACE", level);
+    }
+    Ok(Link {
+        socket: ours,
+        child: Some(command.spawn()?),
+        since: Instant::now(),
+    })
+}
+
+fn start_thread() -> io::Result<Link> {
+    let (ours, theirs) = UnixStream::pair()?;
+    std::thread::Builder::new()
+        .name("reader".to_owned())
+        .spawn(move || {
+            if let Err(error) = serve_socket(&theirs, None, &SystemClock) {
+                tracing::debug!(%error, "the reader's thread ends");
+            }
+        })?;
+    Ok(Link {
+        socket: ours,
+        child: None,
+        since: Instant::now(),
+    })
+}
+
+/// Takes note of the children that have ended.
+fn reap(ending: &mut Vec<Child>) {
+    ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
+
+fn unexpected(answer: &Answer) -> ReaderError {
+    let text: String = format!("{answer:?}").chars().take(200).collect();
+    ReaderError::Malformed {
+        what: format!("an answer of another kind: {text}"),
+    }
+}
+
+/// A panic elsewhere leaves no half-done change in what these locks guard.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

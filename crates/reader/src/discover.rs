@@ -1,0 +1,347 @@
+//! Finding the Go processes.
+//!
+//! Made to be called every few seconds: for a process that is not Go it costs one `stat` of its
+//! executable, for a Go process a few small reads; executables are looked into once, and a
+//! process's descriptors are listed again only when the listening sockets of its network namespace
+//! have changed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use model::{BootId, Clock, Pid, ProcessKey, StartTicks, UnixMs};
+
+use crate::answers::{Access, Discovery, GoEnv, GoProcess, ReadFailure};
+use crate::cgroup;
+use crate::executables::{Executables, FileId, GoFile};
+use crate::host::Boot;
+use crate::listeners::Namespaces;
+use crate::names::names_of;
+use crate::proc_dir::{PERMISSION_HINT, ProcDir, all_pids};
+use crate::procfs;
+
+/// Time for looking into new executables in one call: the rest is left to the next one, well
+/// inside the client's deadline.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// Descriptors listed to find a process's listening sockets.
+const FDS_MAX: u64 = 100_000;
+
+/// Listening sockets told of one process.
+const LISTENING_MAX: usize = 64;
+
+/// Sockets can be handed over without any of them opening or closing, so descriptors are listed
+/// again at least so often.
+const LISTENING_MAX_AGE: Duration = Duration::from_secs(300);
+
+/// Bytes read of an environment: the kernel's own limit for one is larger, programs' are not.
+const ENVIRON_BYTES_MAX: u64 = 1 << 20;
+
+/// Finds Go processes, and remembers what does not change.
+#[derive(Debug)]
+pub(crate) struct Discoverer {
+    executables: Executables,
+    /// By pid; an entry holds for one start and one executable. Forgotten with the process.
+    known: HashMap<u32, Known>,
+    /// Processes that are ours.
+    skip: Vec<u32>,
+    our_pid_namespace: Option<u64>,
+    our_net_namespace: Option<u64>,
+}
+
+/// What does not change between an exec and the next.
+#[derive(Debug, Clone)]
+struct Known {
+    start_ticks: u64,
+    file: FileId,
+    env: GoEnv,
+    pid_namespace_is_ours: bool,
+    net_namespace: Option<u64>,
+    denied: Option<String>,
+    listening: Vec<SocketAddr>,
+    /// The namespace's signature when `listening` was found, and when that was.
+    listened: Option<(u64, Duration)>,
+}
+
+/// What one process turned out to be.
+enum Found {
+    Go(Box<GoProcess>),
+    NotGo,
+    Unreadable,
+    /// Not told yet for lack of time.
+    Pending,
+}
+
+/// What one call carries along.
+struct Pass<'a> {
+    boot: &'a Boot,
+    clock: &'a dyn Clock,
+    look_until: Duration,
+    namespaces: Namespaces,
+}
+
+impl Discoverer {
+    /// `skip` are the pids that are ours.
+    pub(crate) fn new(skip: Vec<u32>) -> Self {
+        Self {
+            executables: Executables::default(),
+            known: HashMap::new(),
+            skip,
+            our_pid_namespace: namespace(Path::new("/proc/self/ns/pid")),
+            our_net_namespace: namespace(Path::new("/proc/self/ns/net")),
+        }
+    }
+
+    /// Goes through all processes once.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be listed.
+    pub(crate) fn discover(
+        &mut self,
+        boot: &Boot,
+        clock: &dyn Clock,
+    ) -> std::io::Result<Discovery> {
+        let mut discovery = Discovery {
+            at: clock.now(),
+            ..Discovery::default()
+        };
+        let mut pass = Pass {
+            boot,
+            clock,
+            look_until: clock.monotonic() + LOOK_TIME,
+            namespaces: Namespaces::default(),
+        };
+        let mut before = std::mem::take(&mut self.known);
+        for pid in all_pids()? {
+            if self.skip.contains(&pid) {
+                continue;
+            }
+            match self.process(pid, before.remove(&pid), &mut pass) {
+                Ok(Found::Go(_)) if discovery.processes.len() >= Discovery::PROCESSES_MAX => {
+                    discovery.left_out += 1;
+                }
+                Ok(Found::Go(process)) => discovery.processes.push(*process),
+                Ok(Found::Unreadable) => discovery.unreadable += 1,
+                Ok(Found::Pending) => discovery.pending += 1,
+                // One that ended meanwhile is none.
+                Ok(Found::NotGo) | Err(ReadFailure::Gone) => {}
+                Err(_) => discovery.unreadable += 1,
+            }
+        }
+        if discovery.unreadable > 0 {
+            discovery.hint = Some(PERMISSION_HINT.to_owned());
+        }
+        Ok(discovery)
+    }
+
+    fn process(
+        &mut self,
+        pid: u32,
+        known: Option<Known>,
+        pass: &mut Pass<'_>,
+    ) -> Result<Found, ReadFailure> {
+        let dir = ProcDir::open(pid)?;
+        // Kernel threads and ended processes have no executable: `Gone`.
+        let file: FileId = match dir.file_stat("exe") {
+            Ok(stat) => stat.into(),
+            Err(ReadFailure::Denied { .. }) => return self.denied(pid, &dir, pass),
+            Err(failure) => return Err(failure),
+        };
+        let go = match self.executables.known(&file) {
+            Some(known) => known,
+            None if pass.clock.monotonic() >= pass.look_until => return Ok(Found::Pending),
+            None => self.executables.look(file, &dir.open_file("exe")?),
+        };
+        let Some(go) = go else {
+            return Ok(Found::NotGo);
+        };
+        let stat = dir.stat()?;
+        let same = known.filter(|k| k.start_ticks == stat.start_ticks && k.file == file);
+        let mut known = match same {
+            Some(known) => known,
+            None => self.first_look(&dir, file, stat.start_ticks)?,
+        };
+        listening(&dir, &mut known, pass);
+        let (exe, exe_deleted) = procfs::parse_exe_link(&dir.read_link("exe")?);
+        let mut process = describe(pid, &dir, &stat, &go, pass)?;
+        process.exe = exe;
+        process.exe_deleted = exe_deleted;
+        process.pid_namespace_is_ours = known.pid_namespace_is_ours;
+        process.netns_is_ours =
+            known.net_namespace.is_some() && known.net_namespace == self.our_net_namespace;
+        process.listening.clone_from(&known.listening);
+        process.env = known.env.clone();
+        if let Some(what) = &known.denied {
+            process.access = denied(what);
+        }
+        self.known.insert(pid, known);
+        Ok(Found::Go(Box::new(process)))
+    }
+
+    /// Reads what stays: the environment and the namespaces.
+    fn first_look(&self, dir: &ProcDir, file: FileId, start: u64) -> Result<Known, ReadFailure> {
+        let mut denied = None;
+        let env = match dir.read_up_to("environ", ENVIRON_BYTES_MAX) {
+            Ok(bytes) => procfs::parse_environ(&bytes),
+            Err(ReadFailure::Denied { path, .. }) => {
+                denied = Some(path);
+                GoEnv::default()
+            }
+            Err(failure) => return Err(failure),
+        };
+        let namespace = |name| dir.file_stat(name).ok().map(|stat| stat.st_ino);
+        let pid_namespace = namespace("ns/pid");
+        Ok(Known {
+            start_ticks: start,
+            file,
+            env,
+            pid_namespace_is_ours: pid_namespace.is_some()
+                && pid_namespace == self.our_pid_namespace,
+            net_namespace: namespace("ns/net"),
+            denied,
+            listening: Vec::new(),
+            listened: None,
+        })
+    }
+
+    /// A process whose executable we may not see: it is told by the path that it claims.
+    fn denied(
+        &mut self,
+        pid: u32,
+        dir: &ProcDir,
+        pass: &mut Pass<'_>,
+    ) -> Result<Found, ReadFailure> {
+        let cmdline = dir.read("cmdline")?;
+        let claimed = procfs::first_argument(&cmdline);
+        if claimed.is_empty() {
+            return Ok(Found::NotGo); // a kernel thread, or ended
+        }
+        let Some(path) = std::str::from_utf8(claimed)
+            .ok()
+            .filter(|path| path.starts_with('/'))
+        else {
+            return Ok(Found::Unreadable);
+        };
+        // Only plain files: opening a pipe or a device that somebody names would wait or act.
+        let Some(stat) = rustix::fs::stat(path).ok().filter(|stat| {
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+        }) else {
+            return Ok(Found::Unreadable);
+        };
+        let file = FileId::from(stat);
+        let go = match self.executables.known(&file) {
+            Some(known) => known,
+            None if pass.clock.monotonic() >= pass.look_until => return Ok(Found::Pending),
+            None => match File::open(path) {
+                Ok(opened) => self.executables.look(file, &opened),
+                Err(_) => None,
+            },
+        };
+        let Some(go) = go else {
+            return Ok(Found::Unreadable);
+        };
+        let stat = dir.stat()?;
+        let mut process = describe(pid, dir, &stat, &go, pass)?;
+        process.exe = path.to_owned();
+        process.access = denied(&format!("/proc/{pid}/exe"));
+        Ok(Found::Go(Box::new(process)))
+    }
+}
+
+fn denied(what: &str) -> Access {
+    Access::Denied {
+        what: what.to_owned(),
+        hint: PERMISSION_HINT.to_owned(),
+    }
+}
+
+/// What everybody may read of a process.
+fn describe(
+    pid: u32,
+    dir: &ProcDir,
+    stat: &procfs::Stat,
+    go: &Rc<GoFile>,
+    pass: &Pass<'_>,
+) -> Result<GoProcess, ReadFailure> {
+    if stat.has_ended() {
+        return Err(ReadFailure::Gone);
+    }
+    let status = procfs::parse_status(&dir.read("status")?);
+    let membership = cgroup::parse_membership(&dir.read("cgroup").unwrap_or_default());
+    let cgroup = membership.path().to_owned();
+    let names = names_of(&cgroup);
+    Ok(GoProcess {
+        key: key(&pass.boot.id, pid, stat.start_ticks),
+        started: pass.boot.time_of(stat.start_ticks),
+        ppid: stat.ppid,
+        uid: status.euid.unwrap_or(u32::MAX),
+        exe: String::new(),
+        exe_deleted: false,
+        comm: stat.comm.clone(),
+        container_id: names.container_id,
+        pod_uid: names.pod_uid,
+        systemd_unit: names.systemd_unit,
+        cgroup,
+        pid_namespace_is_ours: false,
+        netns_is_ours: false,
+        build: go.build.clone(),
+        handlers: go.handlers,
+        listening: Vec::new(),
+        env: GoEnv::default(),
+        access: Access::Full,
+    })
+}
+
+fn key(boot_id: &BootId, pid: u32, start_ticks: u64) -> ProcessKey {
+    ProcessKey {
+        boot_id: boot_id.clone(),
+        pid: Pid(pid),
+        start_ticks: StartTicks(start_ticks),
+    }
+}
+
+/// Brings `known.listening` up to date.
+fn listening(dir: &ProcDir, known: &mut Known, pass: &mut Pass<'_>) {
+    let Some(namespace) = known.net_namespace else {
+        return;
+    };
+    let Ok(listeners) = pass.namespaces.listeners_of(namespace, dir) else {
+        return;
+    };
+    let now = pass.clock.monotonic();
+    let fresh = known.listened.is_some_and(|(signature, at)| {
+        signature == listeners.signature && now.saturating_sub(at) < LISTENING_MAX_AGE
+    });
+    if fresh {
+        return;
+    }
+    let mut found = Vec::new();
+    let listed = dir.each_socket(FDS_MAX, |inode| {
+        if let Some(address) = listeners.by_inode.get(&inode) {
+            found.push(*address);
+        }
+    });
+    if listed.is_ok() {
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(LISTENING_MAX);
+        known.listening = found;
+        known.listened = Some((listeners.signature, now));
+    }
+}
+
+fn namespace(path: &Path) -> Option<u64> {
+    rustix::fs::stat(path).ok().map(|stat| stat.st_ino)
+}
+
+impl Boot {
+    /// When a process with this start began, by the wall clock.
+    fn time_of(&self, start_ticks: u64) -> UnixMs {
+        let ms = start_ticks.saturating_mul(1000) / self.ticks_per_s.max(1);
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        UnixMs(self.time.0.saturating_add(ms))
+    }
+}

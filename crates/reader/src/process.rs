@@ -1,0 +1,194 @@
+//! Reading one process's memory: the figures of every period, and the mappings on suspicion.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use model::{Clock, ContainerMemory, ProcessKey, ProcessMemory};
+
+use crate::answers::{Mappings, ReadFailure, Reading};
+use crate::cgroup::{self, Mount};
+use crate::host::Boot;
+use crate::proc_dir::{FdCount, ProcDir};
+use crate::procfs;
+
+/// A process this big is only mapped when asked: 20 ms per GiB under its mmap lock.
+pub(crate) const MAPPINGS_RSS_BYTES_MAX: u64 = 32 << 30;
+
+/// Up to so many descriptors are listed at every reading; a listing costs a microsecond each.
+const FDS_ALWAYS: u64 = 1000;
+/// Beyond that a listing may take this part of our time: 100,000 are listed every 100 seconds.
+const FDS_DUTY: u32 = 1000;
+/// Descriptors listed at most.
+const FDS_MAX: u64 = 100_000;
+/// Processes whose listing is remembered; the one listed longest ago is forgotten.
+const LISTINGS_MAX: usize = 4096;
+
+/// Reads processes, and remembers when their descriptors may be listed again.
+#[derive(Debug, Default)]
+pub(crate) struct ProcessReader {
+    /// For processes with many descriptors: when the next listing is allowed.
+    not_before: HashMap<ProcessKey, Duration>,
+}
+
+impl ProcessReader {
+    /// Reads every process of `keys`, in order.
+    pub(crate) fn read(
+        &mut self,
+        keys: &[ProcessKey],
+        boot: &Boot,
+        mounts: &[Mount],
+        clock: &dyn Clock,
+    ) -> Vec<Result<Reading, ReadFailure>> {
+        // Processes of one container share its reading.
+        let mut containers = HashMap::new();
+        keys.iter()
+            .map(|key| {
+                let dir = open(key, boot)?;
+                Ok(Reading {
+                    memory: self.memory(key, &dir, boot, clock)?,
+                    container: container(&dir, mounts, clock, &mut containers)?,
+                })
+            })
+            .collect()
+    }
+
+    fn memory(
+        &mut self,
+        key: &ProcessKey,
+        dir: &ProcDir,
+        boot: &Boot,
+        clock: &dyn Clock,
+    ) -> Result<ProcessMemory, ReadFailure> {
+        let stat = live(key, dir)?;
+        let status = procfs::parse_status(&dir.read("status")?);
+        let at = clock.now();
+        // Without memory it is ending: its pages went first.
+        let rss_bytes = status.rss_bytes.ok_or(ReadFailure::Gone)?;
+        let (fds, sockets) = self.descriptors(key, dir, clock)?;
+        Ok(ProcessMemory {
+            at,
+            rss_bytes,
+            anon_bytes: status.anon_bytes.unwrap_or(0),
+            file_bytes: status.file_bytes.unwrap_or(0),
+            shmem_bytes: status.shmem_bytes.unwrap_or(0),
+            swap_bytes: status.swap_bytes.unwrap_or(0),
+            threads: status.threads.unwrap_or(0),
+            fds,
+            sockets,
+            cpu_ms: stat.cpu_ticks.saturating_mul(1000) / boot.ticks_per_s.max(1),
+        })
+    }
+
+    /// Descriptors and sockets. The number of descriptors is free on kernels from 6.2 on; sockets
+    /// are `None` between two listings, never an old figure.
+    fn descriptors(
+        &mut self,
+        key: &ProcessKey,
+        dir: &ProcDir,
+        clock: &dyn Clock,
+    ) -> Result<(Option<u64>, Option<u64>), ReadFailure> {
+        let free_count = dir.fd_count();
+        let start = clock.monotonic();
+        if self.not_before.get(key).is_some_and(|&due| start < due) {
+            return Ok((free_count, None));
+        }
+        let listed = match dir.each_socket(FDS_MAX, |_| ()) {
+            Ok(listed) => listed,
+            Err(ReadFailure::Denied { .. }) => return Ok((free_count, None)),
+            Err(failure) => return Err(failure),
+        };
+        self.remember(key, listed, start, clock.monotonic());
+        if listed.cut {
+            return Ok((free_count, None));
+        }
+        Ok((Some(listed.fds), Some(listed.sockets)))
+    }
+
+    fn remember(&mut self, key: &ProcessKey, listed: FdCount, start: Duration, end: Duration) {
+        if listed.fds <= FDS_ALWAYS {
+            self.not_before.remove(key);
+            return;
+        }
+        if self.not_before.len() >= LISTINGS_MAX {
+            let oldest = self.not_before.iter().min_by_key(|(_, due)| **due);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.not_before.remove(&oldest);
+            }
+        }
+        let due = end + (end.saturating_sub(start)) * FDS_DUTY;
+        self.not_before.insert(key.clone(), due);
+    }
+}
+
+/// Opens the folder of exactly this process.
+fn open(key: &ProcessKey, boot: &Boot) -> Result<ProcDir, ReadFailure> {
+    if key.boot_id != boot.id {
+        return Err(ReadFailure::Gone);
+    }
+    ProcDir::open(key.pid.0)
+}
+
+/// Checks that the folder is this process's and that it runs.
+fn live(key: &ProcessKey, dir: &ProcDir) -> Result<procfs::Stat, ReadFailure> {
+    let stat = dir.stat()?;
+    if stat.start_ticks != key.start_ticks.0 || stat.has_ended() {
+        return Err(ReadFailure::Gone);
+    }
+    Ok(stat)
+}
+
+type Containers = HashMap<String, Option<ContainerMemory>>;
+
+fn container(
+    dir: &ProcDir,
+    mounts: &[Mount],
+    clock: &dyn Clock,
+    read: &mut Containers,
+) -> Result<Option<ContainerMemory>, ReadFailure> {
+    let membership = cgroup::parse_membership(&dir.read("cgroup")?);
+    let Some((mount, below)) = cgroup::locate(mounts, &membership) else {
+        return Ok(None);
+    };
+    let memory = read.entry(below).or_insert_with_key(|below| {
+        cgroup::read_memory(&mount.mount_point, mount.version, below, clock.now())
+    });
+    Ok(memory.clone())
+}
+
+/// Reads the classes of mappings of one process.
+///
+/// # Errors
+/// [`ReadFailure::TooBig`] for a process above 32 GiB, unless `any_size`.
+pub(crate) fn mappings(
+    key: &ProcessKey,
+    any_size: bool,
+    boot: &Boot,
+    clock: &dyn Clock,
+) -> Result<Mappings, ReadFailure> {
+    let dir = open(key, boot)?;
+    live(key, &dir)?;
+    let status = procfs::parse_status(&dir.read("status")?);
+    let rss_bytes = status.rss_bytes.ok_or(ReadFailure::Gone)?;
+    if rss_bytes > MAPPINGS_RSS_BYTES_MAX && !any_size {
+        return Err(ReadFailure::TooBig {
+            what: "resident memory".to_owned(),
+            bytes: rss_bytes,
+            max_bytes: MAPPINGS_RSS_BYTES_MAX,
+        });
+    }
+    let file = dir.open_file("smaps")?;
+    let start = clock.monotonic();
+    let bytes = crate::mappings::classify(file, clock.now()).map_err(|error| {
+        match rustix::io::Errno::from_io_error(&error) {
+            Some(errno) => dir.failure("smaps", errno),
+            None => ReadFailure::Malformed {
+                path: format!("/proc/{}/smaps", key.pid),
+            },
+        }
+    })?;
+    let elapsed = clock.monotonic().saturating_sub(start);
+    Ok(Mappings {
+        bytes,
+        elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+    })
+}

@@ -1,0 +1,176 @@
+//! The child's side: answers requests until the socket closes.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use model::{Clock, ProcessKey};
+use rustix::process::{Resource, Rlimit, Signal};
+
+use crate::answers::{Greeting, ReadFailure, Reading};
+use crate::cgroup::Mount;
+use crate::clock::SystemClock;
+use crate::discover::Discoverer;
+use crate::error::ReaderError;
+use crate::frame::{self, Answer, Frame, KEYS_MAX, PROTOCOL, Request};
+use crate::host::{self, Boot};
+use crate::process::{self, ProcessReader};
+use crate::{privileges, proc_dir};
+
+/// The one argument that makes our executable a reader. Not for people, so not in `--help`.
+pub const READER_ARGUMENT: &str = "__reader";
+
+/// In the OOM killer's eyes the reader goes before the main process: losing it loses less.
+const OOM_SCORE_ADJ: &str = "300";
+
+/// Whether this process was started as a reader: `main` then does nothing but [`serve`].
+#[must_use]
+pub fn is_reader() -> bool {
+    let mut arguments = std::env::args_os().skip(1);
+    arguments.next().is_some_and(|first| first == READER_ARGUMENT) && arguments.next().is_none()
+}
+
+/// Serves requests from the socket that is `input` (the child's standard input), until the main
+/// process closes it or dies.
+///
+/// Before anything else it gives up all capabilities but `CAP_SYS_PTRACE` and
+/// `CAP_DAC_READ_SEARCH`, and the right to gain any. It opens no socket and writes no file.
+///
+/// # Errors
+/// [`ReaderError::Privileges`] if they cannot be given up; [`ReaderError::Malformed`] if what
+/// arrives is no request; [`ReaderError::Lost`] if the socket fails.
+pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
+    privileges::keep_only(privileges::KEPT)?;
+    // Best effort: both only make an accident smaller. A core dump would hold what we read.
+    let _ = rustix::process::setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    );
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    let socket = input.as_fd().try_clone_to_owned();
+    let socket = socket.map(UnixStream::from).map_err(lost)?;
+    let main = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    serve_socket(&socket, main, &SystemClock)
+}
+
+fn lost(source: io::Error) -> ReaderError {
+    ReaderError::Lost {
+        request: "the next request",
+        source,
+    }
+}
+
+/// The loop of requests and answers. `main` is the process that asks, where it is another one.
+pub(crate) fn serve_socket(
+    socket: &UnixStream,
+    main: Option<u32>,
+    clock: &dyn Clock,
+) -> Result<(), ReaderError> {
+    let mut server = Server::new(main, clock);
+    loop {
+        let request = match frame::read::<Request>(socket, None) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(ReaderError::Malformed {
+                    what: error.to_string(),
+                });
+            }
+            Err(error) => return Err(lost(error)),
+        };
+        let id = request.id;
+        let body = server.answer(request.body);
+        match frame::write(socket, &Frame { id, body }, None) {
+            // An answer above the frame's size is refused, and the connection goes on.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let reason = format!("the answer is too long: {error}");
+                let body = Answer::Refused { reason };
+                frame::write(socket, &Frame { id, body }, None).map_err(lost)?;
+            }
+            // The main process ended between asking and hearing.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other.map_err(lost)?,
+        }
+    }
+}
+
+/// What is remembered between requests.
+struct Server<'a> {
+    clock: &'a dyn Clock,
+    boot: Boot,
+    mounts: Vec<Mount>,
+    discoverer: Discoverer,
+    processes: ProcessReader,
+    has_parent: bool,
+}
+
+impl<'a> Server<'a> {
+    fn new(main: Option<u32>, clock: &'a dyn Clock) -> Self {
+        let skip = std::iter::once(std::process::id()).chain(main).collect();
+        Self {
+            clock,
+            boot: Boot::now(clock),
+            mounts: host::mounts(),
+            discoverer: Discoverer::new(skip),
+            processes: ProcessReader::default(),
+            has_parent: main.is_some(),
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Answer {
+        self.boot.follow(self.clock);
+        match request {
+            Request::Hello { die_with_parent } => Answer::Hello(self.hello(die_with_parent)),
+            Request::Host => {
+                self.mounts = host::mounts();
+                Answer::Host(host::host(&self.boot, &self.mounts))
+            }
+            Request::Discover => match self.discoverer.discover(&self.boot, self.clock) {
+                Ok(discovery) => Answer::Discovery(discovery),
+                Err(error) => Answer::Refused {
+                    reason: format!("failed to list /proc: {error}"),
+                },
+            },
+            Request::Read { keys } if keys.len() > KEYS_MAX => Answer::Refused {
+                reason: format!("{} processes in one request, above {KEYS_MAX}", keys.len()),
+            },
+            Request::Read { keys } => Answer::Readings(self.read(&keys)),
+            Request::Mappings { key, any_size } => {
+                Answer::Mappings(process::mappings(&key, any_size, &self.boot, self.clock))
+            }
+            Request::Doctor => {
+                let pids = proc_dir::all_pids().unwrap_or_default();
+                Answer::Doctor(host::doctor(&self.mounts, &pids))
+            }
+        }
+    }
+
+    fn read(&mut self, keys: &[ProcessKey]) -> Vec<Result<Reading, ReadFailure>> {
+        self.processes
+            .read(keys, &self.boot, &self.mounts, self.clock)
+    }
+
+    fn hello(&self, die_with_parent: bool) -> Greeting {
+        if die_with_parent && self.has_parent {
+            // Should the parent be dead already, the next read of the socket ends us.
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        }
+        let no_new_privs = rustix::thread::no_new_privs() == Ok(true);
+        Greeting {
+            pid: std::process::id(),
+            protocol: PROTOCOL,
+            capabilities: privileges::names(privileges::effective()),
+            no_new_privs,
+            inherited_fds: inherited_fds(),
+        }
+    }
+}
+
+/// Descriptors beyond the socket (twice: as standard input and as ours), standard output and error,
+/// and the one that lists them. Rust opens all with CLOEXEC, so these were there before `main`.
+fn inherited_fds() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(5))
+}
