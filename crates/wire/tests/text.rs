@@ -392,6 +392,21 @@ fn limits_refuse_and_help_is_cut() {
     );
 }
 
+#[test]
+fn a_recorded_expvar_page_is_read() {
+    let page = include_bytes!("data/expvar.json");
+    let scrape = wire::parse_expvar(page, &Limits::default()).expect("a page of go1.26.8");
+    let value = |name: &str| {
+        let mut all = scrape.samples.iter();
+        all.find(|s| s.labels.name() == name).map(|s| s.value)
+    };
+    assert_eq!(scrape.samples.len(), 23, "every figure that has a name");
+    assert_eq!(value("go_memstats_heap_alloc_bytes"), Some(35_602_888.0));
+    assert_eq!(value("go_memstats_gc_sys_bytes"), Some(2_690_800.0));
+    assert_eq!(value("go_memstats_next_gc_bytes"), Some(38_264_833.0));
+    assert_eq!(value("go_gc_duration_seconds_count"), Some(11.0));
+}
+
 /// A scrape of `series` series, as a Go service with histograms has them.
 fn big_scrape(series: usize) -> String {
     let mut text = String::new();
