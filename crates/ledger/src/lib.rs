@@ -1,1 +1,27 @@
-//! The metric dictionary and the ledgers: series to typed channels.
+//! The metric dictionary and the process ledger: raw figures to typed ones.
+//!
+//! In the order in which a reading walks through it:
+//! 1. [`dictionary`]: a scrape's samples to [`model::GoMemory`], whatever names they came under;
+//! 2. [`live`]: how much of the heap is live, and how we know;
+//! 3. [`process`]: kernel's and Go's figures to one [`model::Ledger`] that adds up to RSS;
+//! 4. [`load`]: what of a scrape says how much work the target does;
+//! 5. [`stored`]: the names of the series that a store keeps of all this, and back from them to
+//!    the judge's [`model::ChannelData`].
+//!
+//! Pure: no I/O, no clock; the same readings give the same figures. State is in [`LiveTracker`]
+//! and [`LoadTracker`], one each a target, both bounded. It does not judge, and it does not parse:
+//! samples come in as labels and numbers. Figures from outside that cannot be (negative, not
+//! finite) count as absent.
+#![forbid(unsafe_code)]
+
+pub mod dictionary;
+pub mod live;
+pub mod load;
+pub mod process;
+pub mod stored;
+
+pub use dictionary::{RemoteProcess, go_memory, go_version, remote_process};
+pub use live::{Live, LiveSource, LiveTracker};
+pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like};
+pub use process::{native_bytes, process_ledger};
+pub use stored::{Reading, channels, reading_samples};

@@ -1,0 +1,506 @@
+//! The series that a store keeps of a target's readings, and back from them to the judge's channels.
+//!
+//! All have the target's labels and a name below; counts have no unit in their names, all else is
+//! bytes. They are our own so that a judgement is one select, whatever the target called its
+//! metrics.
+
+use std::collections::BTreeMap;
+
+use model::series::is_stale_marker;
+use model::{
+    Channel, ChannelData, ContainerMemory, GoMemory, Labels, Ledger, METRIC_NAME, ProcessMemory,
+    Sample, Series, UnixMs,
+};
+
+use crate::live::{Live, LiveSource};
+use crate::load::{LoadValue, is_load_like};
+use crate::process::{native_bytes, split_known};
+
+/// RSS.
+pub const PROCESS_RSS: &str = "unswept_process_rss_bytes";
+/// RssAnon.
+pub const PROCESS_ANON: &str = "unswept_process_anon_bytes";
+/// RssFile.
+pub const PROCESS_FILE: &str = "unswept_process_file_bytes";
+/// RssShmem.
+pub const PROCESS_SHMEM: &str = "unswept_process_shmem_bytes";
+/// VmSwap.
+pub const PROCESS_SWAP: &str = "unswept_process_swap_bytes";
+/// Anonymous memory that is not Go's: [`native_bytes`].
+pub const PROCESS_NATIVE: &str = "unswept_process_native_bytes";
+/// Threads.
+pub const PROCESS_THREADS: &str = "unswept_process_threads";
+/// Open descriptors.
+pub const PROCESS_FDS: &str = "unswept_process_fds";
+/// Of those, sockets.
+pub const PROCESS_SOCKETS: &str = "unswept_process_sockets";
+/// CPU time, seconds, a counter.
+pub const PROCESS_CPU: &str = "unswept_process_cpu_seconds_total";
+/// Live heap; the label `source` says how it is known. One series a source: figures of two
+/// sources differ by a step that is no growth.
+pub const GO_LIVE: &str = "unswept_go_live_bytes";
+/// HeapAlloc.
+pub const GO_HEAP_ALLOC: &str = "unswept_go_heap_alloc_bytes";
+/// HeapInuse.
+pub const GO_HEAP_INUSE: &str = "unswept_go_heap_inuse_bytes";
+/// HeapIdle less HeapReleased.
+pub const GO_IDLE: &str = "unswept_go_idle_bytes";
+/// StackInuse.
+pub const GO_STACKS: &str = "unswept_go_stacks_bytes";
+/// The runtime's own structures.
+pub const GO_RUNTIME: &str = "unswept_go_runtime_bytes";
+/// NextGC.
+pub const GO_NEXT_GC: &str = "unswept_go_next_gc_bytes";
+/// Collections completed, a counter.
+pub const GO_GC_CYCLES: &str = "unswept_go_gc_cycles";
+/// Goroutines.
+pub const GO_GOROUTINES: &str = "unswept_go_goroutines";
+/// One line of the ledger, named by the label `component`; those outside the sum too.
+pub const COMPONENT: &str = "unswept_component_bytes";
+/// The ledger's rest.
+pub const UNEXPLAINED: &str = "unswept_unexplained_bytes";
+/// One measure of load, named by the label `source`.
+pub const LOAD: &str = "unswept_load";
+/// The container's charged memory.
+pub const CONTAINER_USAGE: &str = "unswept_container_usage_bytes";
+/// Its anonymous part.
+pub const CONTAINER_ANON: &str = "unswept_container_anon_bytes";
+
+/// All names above: what a judge's select has to bring.
+pub const NAMES: [&str; 24] = [
+    PROCESS_RSS,
+    PROCESS_ANON,
+    PROCESS_FILE,
+    PROCESS_SHMEM,
+    PROCESS_SWAP,
+    PROCESS_NATIVE,
+    PROCESS_THREADS,
+    PROCESS_FDS,
+    PROCESS_SOCKETS,
+    PROCESS_CPU,
+    GO_LIVE,
+    GO_HEAP_ALLOC,
+    GO_HEAP_INUSE,
+    GO_IDLE,
+    GO_STACKS,
+    GO_RUNTIME,
+    GO_NEXT_GC,
+    GO_GC_CYCLES,
+    GO_GOROUTINES,
+    COMPONENT,
+    UNEXPLAINED,
+    LOAD,
+    CONTAINER_USAGE,
+    CONTAINER_ANON,
+];
+
+/// What one collection round learned of a target; what it did not is `None` or empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reading<'a> {
+    /// When: all its samples get this time.
+    pub at: UnixMs,
+    /// The kernel's side.
+    pub process: Option<&'a ProcessMemory>,
+    /// The runtime's side.
+    pub go: Option<&'a GoMemory>,
+    /// What is live of it.
+    pub live: Option<Live>,
+    /// The two joined.
+    pub ledger: Option<&'a Ledger>,
+    /// The container around it.
+    pub container: Option<&'a ContainerMemory>,
+    /// Load from its own scrape. Sockets need not be in it.
+    pub load: &'a [LoadValue],
+}
+
+/// The samples to store of one reading: about 30.
+#[must_use]
+pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, Sample)> {
+    let mut out = Samples {
+        target,
+        at: reading.at,
+        all: Vec::with_capacity(40),
+    };
+    if let Some(process) = reading.process {
+        out.process(process);
+    }
+    if let Some(go) = reading.go {
+        out.go(go);
+    }
+    if let (Some(process), Some(go)) = (reading.process, reading.go) {
+        out.add(
+            PROCESS_NATIVE,
+            native_bytes(process, go).map(|bytes| bytes as f64),
+        );
+    }
+    if let Some(live) = reading.live {
+        out.labelled(GO_LIVE, "source", live.source.as_str(), live.bytes);
+    }
+    if let Some(ledger) = reading.ledger {
+        for line in ledger.components.iter().chain(&ledger.outside) {
+            out.labelled(COMPONENT, "component", &line.name, line.bytes as f64);
+        }
+        out.add(UNEXPLAINED, Some(ledger.unexplained_bytes as f64));
+    }
+    if let Some(container) = reading.container {
+        out.add(CONTAINER_USAGE, Some(container.usage_bytes as f64));
+        out.add(
+            CONTAINER_ANON,
+            container.anon_bytes.map(|bytes| bytes as f64),
+        );
+    }
+    for load in reading.load {
+        out.labelled(LOAD, "source", &load.source, load.value);
+    }
+    out.all
+}
+
+struct Samples<'a> {
+    target: &'a Labels,
+    at: UnixMs,
+    all: Vec<(Labels, Sample)>,
+}
+
+impl Samples<'_> {
+    fn add(&mut self, name: &str, value: Option<f64>) {
+        if let Some(v) = value.filter(|value| value.is_finite()) {
+            let labels = self.target.with([(METRIC_NAME, name)]);
+            self.all.push((labels, Sample { t: self.at, v }));
+        }
+    }
+
+    fn labelled(&mut self, name: &str, label: &str, label_value: &str, v: f64) {
+        if v.is_finite() {
+            let labels = self
+                .target
+                .with([(METRIC_NAME, name), (label, label_value)]);
+            self.all.push((labels, Sample { t: self.at, v }));
+        }
+    }
+
+    fn process(&mut self, process: &ProcessMemory) {
+        let count = |value: Option<u64>| value.map(|value| value as f64);
+        self.add(PROCESS_RSS, Some(process.rss_bytes as f64));
+        if split_known(process) {
+            self.add(PROCESS_ANON, Some(process.anon_bytes as f64));
+            self.add(PROCESS_FILE, Some(process.file_bytes as f64));
+            self.add(PROCESS_SHMEM, Some(process.shmem_bytes as f64));
+            self.add(PROCESS_SWAP, Some(process.swap_bytes as f64));
+        }
+        // A process without a thread has not been read, only guessed at from afar.
+        self.add(
+            PROCESS_THREADS,
+            count((process.threads > 0).then_some(process.threads)),
+        );
+        self.add(PROCESS_FDS, count(process.fds));
+        self.add(PROCESS_SOCKETS, count(process.sockets));
+        self.add(PROCESS_CPU, Some(process.cpu_ms as f64 / 1000.0));
+    }
+
+    fn go(&mut self, go: &GoMemory) {
+        let idle = go.heap_idle_bytes.zip(go.heap_released_bytes);
+        self.add(GO_HEAP_ALLOC, go.heap_alloc_bytes);
+        self.add(GO_HEAP_INUSE, go.heap_inuse_bytes);
+        self.add(
+            GO_IDLE,
+            idle.map(|(idle, released)| (idle - released).max(0.0)),
+        );
+        self.add(GO_STACKS, go.stack_inuse_bytes);
+        self.add(GO_RUNTIME, go.runtime_bytes);
+        self.add(GO_NEXT_GC, go.next_gc_bytes);
+        self.add(GO_GC_CYCLES, go.gc_cycles);
+        self.add(GO_GOROUTINES, go.goroutines);
+    }
+}
+
+/// The judge's channels from one target's stored series; other series are passed over.
+///
+/// * A staleness marker means that the process ended: only what follows the last one counts, unless
+///   nothing does (a process that has just died is judged on its life). Other values that are not
+///   finite are left out.
+/// * Of several series for one channel (live figures of several sources, one process under two
+///   label sets) the one with most samples is taken, never a mixture.
+/// * Load: every rate; of gauges and sockets those that [`is_load_like`] over these samples.
+///
+/// In the order of [`Channel`], loads in the order of their sources.
+#[must_use]
+pub fn channels(series: &[Series]) -> Vec<ChannelData> {
+    let mut best: BTreeMap<(Channel, String), (usize, u8, ChannelData)> = BTreeMap::new();
+    for one in series {
+        let Some((channel, source)) = channel_of(&one.labels) else {
+            continue;
+        };
+        let data = channel_data(channel, &one.samples);
+        let rate = source.starts_with("rate:");
+        let refused = channel == Channel::LoadLevel && !rate && !is_load_like(&data.values);
+        if data.times.is_empty() || refused {
+            continue;
+        }
+        let rank = (data.times.len(), live_rank(&one.labels));
+        let entry = best.entry((channel, source.to_owned()));
+        let held = entry.or_insert_with(|| {
+            (
+                0,
+                0,
+                ChannelData {
+                    channel,
+                    times: vec![],
+                    values: vec![],
+                },
+            )
+        });
+        if rank > (held.0, held.1) {
+            *held = (rank.0, rank.1, data);
+        }
+    }
+    best.into_values().map(|(_, _, data)| data).collect()
+}
+
+/// The channel of a stored series and, for loads, its source: what tells two apart.
+fn channel_of(labels: &Labels) -> Option<(Channel, &str)> {
+    let channel = match labels.name() {
+        PROCESS_RSS => Channel::Rss,
+        PROCESS_ANON => Channel::Anon,
+        PROCESS_FILE => Channel::File,
+        PROCESS_SHMEM => Channel::Shmem,
+        PROCESS_NATIVE => Channel::Native,
+        PROCESS_THREADS => Channel::Threads,
+        PROCESS_FDS => Channel::Fds,
+        PROCESS_SOCKETS => return Some((Channel::LoadLevel, "sockets")),
+        GO_LIVE => Channel::GoLive,
+        GO_HEAP_ALLOC => Channel::GoHeapAlloc,
+        GO_HEAP_INUSE => Channel::GoHeapInuse,
+        GO_IDLE => Channel::GoIdle,
+        GO_STACKS => Channel::GoStacks,
+        GO_RUNTIME => Channel::GoRuntime,
+        GO_NEXT_GC => Channel::GoNextGc,
+        GO_GC_CYCLES => Channel::GcCycles,
+        GO_GOROUTINES => Channel::Goroutines,
+        CONTAINER_USAGE => Channel::ContainerUsage,
+        CONTAINER_ANON => Channel::ContainerAnon,
+        LOAD => return Some((Channel::LoadLevel, labels.get("source")?)),
+        COMPONENT => match labels.get("component")? {
+            "native.heap" => Channel::NativeHeap,
+            "native.mmap" => Channel::NativeMmap,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some((channel, ""))
+}
+
+/// Of live series equally long, the better source.
+fn live_rank(labels: &Labels) -> u8 {
+    let source = labels.get("source");
+    if source == Some(LiveSource::Exported.as_str()) {
+        2
+    } else {
+        u8::from(source == Some(LiveSource::NextGc.as_str()))
+    }
+}
+
+fn channel_data(channel: Channel, samples: &[Sample]) -> ChannelData {
+    let ends = |sample: &Sample| is_stale_marker(sample.v);
+    let mut lives = samples.split(ends).rev();
+    let usable = |sample: &&Sample| sample.v.is_finite();
+    let life = lives
+        .find(|life| life.iter().any(|sample| usable(&sample)))
+        .unwrap_or(&[]);
+    let mut data = ChannelData {
+        channel,
+        times: Vec::new(),
+        values: Vec::new(),
+    };
+    for sample in life.iter().filter(usable) {
+        // Stores promise rising times; what a remote one sends is not taken on trust.
+        if data.times.last().is_none_or(|last| sample.t > *last) {
+            data.times.push(sample.t);
+            data.values.push(sample.v);
+        }
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use model::series::stale_marker;
+
+    use super::*;
+    use crate::process::process_ledger;
+
+    fn target() -> Labels {
+        Labels::new([("job", "shop"), ("instance", "a:1")])
+    }
+
+    fn series(name: &str, extra: &[(&str, &str)], values: &[f64]) -> Series {
+        let at = |n: usize| UnixMs(n as i64 * 15_000);
+        let pairs = extra.iter().copied().chain([(METRIC_NAME, name)]);
+        let samples = values
+            .iter()
+            .enumerate()
+            .map(|(n, &v)| Sample { t: at(n), v });
+        Series {
+            labels: target().with(pairs),
+            samples: samples.collect(),
+        }
+    }
+
+    #[test]
+    fn a_reading_goes_into_series_and_comes_back_as_channels() {
+        let process = ProcessMemory {
+            rss_bytes: 100,
+            anon_bytes: 80,
+            file_bytes: 20,
+            threads: 7,
+            sockets: Some(3),
+            ..ProcessMemory::default()
+        };
+        let go = GoMemory {
+            heap_alloc_bytes: Some(40.0),
+            heap_inuse_bytes: Some(45.0),
+            heap_idle_bytes: Some(9.0),
+            heap_released_bytes: Some(4.0),
+            stack_inuse_bytes: Some(2.0),
+            runtime_bytes: Some(1.0),
+            sys_bytes: Some(60.0),
+            goroutines: Some(f64::NAN),
+            ..GoMemory::default()
+        };
+        let live = Some(Live {
+            bytes: 30.0,
+            source: LiveSource::NextGc,
+        });
+        let ledger = process_ledger(&process, Some(&go), None, live);
+        let container = ContainerMemory {
+            usage_bytes: 300,
+            ..ContainerMemory::default()
+        };
+        let reading = Reading {
+            at: UnixMs(5),
+            process: Some(&process),
+            go: Some(&go),
+            live,
+            ledger: Some(&ledger),
+            container: Some(&container),
+            load: &[LoadValue {
+                source: "rate:x_total".into(),
+                value: 2.5,
+            }],
+        };
+        let samples = reading_samples(&target(), &reading);
+        for (labels, sample) in &samples {
+            assert!(NAMES.contains(&labels.name()), "{labels}");
+            assert_eq!(
+                (labels.get("job"), sample.t),
+                (Some("shop"), UnixMs(5)),
+                "{labels}"
+            );
+        }
+        let stored = samples.into_iter().map(|(labels, sample)| Series {
+            labels,
+            samples: vec![sample],
+        });
+        let back = channels(&stored.collect::<Vec<_>>());
+        let back: Vec<_> = back
+            .iter()
+            .map(|data| (data.channel, data.values[0]))
+            .collect();
+        let want = [
+            (Channel::Rss, 100.0),
+            (Channel::Anon, 80.0),
+            (Channel::File, 20.0),
+            (Channel::Shmem, 0.0),
+            (Channel::GoLive, 30.0),
+            (Channel::GoHeapAlloc, 40.0),
+            (Channel::GoHeapInuse, 45.0),
+            (Channel::GoIdle, 5.0),
+            (Channel::GoStacks, 2.0),
+            (Channel::GoRuntime, 1.0),
+            (Channel::Native, 24.0),
+            (Channel::Threads, 7.0),
+            (Channel::LoadLevel, 2.5),
+            (Channel::ContainerUsage, 300.0),
+        ];
+        assert_eq!(
+            back, want,
+            "sockets of one reading are no load yet, and NaN is nothing"
+        );
+        assert!(reading_samples(&target(), &Reading::default()).is_empty());
+    }
+
+    #[test]
+    fn a_process_from_afar_has_no_parts() {
+        let process = ProcessMemory {
+            rss_bytes: 100,
+            ..ProcessMemory::default()
+        };
+        let reading = Reading {
+            process: Some(&process),
+            ..Reading::default()
+        };
+        let samples = reading_samples(&target(), &reading);
+        let names: Vec<_> = samples.iter().map(|(labels, _)| labels.name()).collect();
+        assert_eq!(names, [PROCESS_RSS, PROCESS_CPU]);
+    }
+
+    #[test]
+    fn markers_cut_lives_and_odd_values_are_left_out() {
+        let (nan, end) = (f64::NAN, stale_marker());
+        for (why, values, want) in [
+            ("whole", vec![1.0, 2.0], vec![1.0, 2.0]),
+            ("a hole", vec![1.0, nan, 3.0, f64::INFINITY], vec![1.0, 3.0]),
+            ("a restart", vec![1.0, 2.0, end, 7.0], vec![7.0]),
+            ("just died", vec![1.0, 2.0, end], vec![1.0, 2.0]),
+            ("died twice", vec![1.0, end, 2.0, end, end], vec![2.0]),
+            ("nothing left", vec![nan, end, nan], vec![]),
+        ] {
+            let got = channels(&[series(PROCESS_RSS, &[], &values)]);
+            let got = got
+                .into_iter()
+                .flat_map(|data| data.values)
+                .collect::<Vec<_>>();
+            assert_eq!(got, want, "{why}");
+        }
+        let mut twice = series(PROCESS_RSS, &[], &[1.0, 2.0]);
+        twice.samples[1].t = twice.samples[0].t;
+        assert_eq!(channels(&[twice])[0].values, [1.0], "times rise strictly");
+    }
+
+    #[test]
+    fn of_several_series_the_longest_or_the_better_source_is_taken() {
+        let pick = |all: &[(&str, usize)]| {
+            let all = all.iter().enumerate().map(|(n, (source, len))| {
+                series(GO_LIVE, &[("source", source)], &vec![n as f64; *len])
+            });
+            channels(&all.collect::<Vec<_>>())[0].values[0]
+        };
+        assert_eq!(pick(&[("floor", 9), ("next-gc", 9), ("exported", 9)]), 2.0);
+        assert_eq!(pick(&[("exported", 9), ("next-gc", 9)]), 0.0);
+        assert_eq!(pick(&[("floor", 10), ("exported", 9)]), 0.0);
+    }
+
+    #[test]
+    fn loads_are_filtered_and_components_mapped() {
+        let wave: Vec<f64> = (0..40).map(|n| f64::from(n % 10)).collect();
+        let climb: Vec<f64> = (0..40).map(f64::from).collect();
+        let got = channels(&[
+            series(LOAD, &[("source", "gauge:cache_entries")], &climb),
+            series(LOAD, &[("source", "gauge:in_flight")], &wave),
+            series(LOAD, &[("source", "rate:jobs_total")], &climb),
+            series(PROCESS_SOCKETS, &[], &climb),
+            series(COMPONENT, &[("component", "native.heap")], &climb),
+            series(COMPONENT, &[("component", "file")], &climb),
+            series("go_goroutines", &[], &climb),
+        ]);
+        let got: Vec<_> = got
+            .into_iter()
+            .map(|data| (data.channel, data.values))
+            .collect();
+        let want = [
+            (Channel::NativeHeap, climb.clone()),
+            (Channel::LoadLevel, wave),
+            (Channel::LoadLevel, climb),
+        ];
+        assert_eq!(got, want);
+    }
+}
