@@ -2,7 +2,8 @@
 //! `synthetic make FILE [SAMPLES]`, `synthetic top FILE [SAMPLE_TYPE]`.
 //!
 //! The profile has the shape of a large service's: 20,000 functions, 60,000 locations of which a
-//! third are inlined, distinct stacks of 24 to 56 locations that share their roots, a `bytes` label.
+//! third hold an inlined call, stacks of 48 to 112 locations walked through one call graph, and a
+//! `bytes` label.
 
 use profile::{Label, Limits, Profile, ProfileBuilder, TopOptions, top};
 use std::error::Error;
@@ -68,14 +69,16 @@ fn make(file: &str, samples: usize) -> Result<(), Box<dyn Error>> {
         })
         .collect();
     for _ in 0..samples {
-        let depth = 24 + below(33);
-        // Near the root few locations are common to all stacks, near the leaf nearly none.
-        let stack: Vec<_> = (0..depth)
-            .rev()
-            .map(|level| {
-                locations[(level * 1_000 + below(1 + level * level * 10)) as usize % 60_000]
-            })
-            .collect();
+        let depth = 48 + below(65);
+        // A walk down a call graph: mostly the usual callee, now and then one of eight.
+        let mut at = below(4);
+        let mut stack = Vec::new();
+        for _ in 0..depth {
+            stack.push(locations[at as usize]);
+            let callee = if below(4) == 0 { below(8) } else { 0 };
+            at = (at * 8 + callee + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) % 60_000;
+        }
+        stack.reverse();
         let (objects, size) = (1 + below(200) as i64, 16 << below(12));
         let values = [objects * 3, objects * 3 * size, objects, objects * size];
         let label = Label {

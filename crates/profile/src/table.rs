@@ -10,8 +10,9 @@ use std::sync::OnceLock;
 /// Maps hashes to dense indices `0..len`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
-    /// Index + 1, or 0 for a free slot. The length is 0 or a power of two.
-    slots: Vec<u32>,
+    /// Index + 1, or 0 for a free slot; above it the hash's upper half, so that a probe that fails
+    /// reads nothing else. The length is 0 or a power of two.
+    slots: Vec<u64>,
     hashes: Vec<u64>,
 }
 
@@ -34,12 +35,12 @@ impl Table {
             match self.slots[at] {
                 0 => {
                     let index = self.hashes.len() as u32;
-                    self.slots[at] = index + 1;
+                    self.slots[at] = slot(hash, index);
                     self.hashes.push(hash);
                     return Entry::New(index);
                 }
-                slot if self.hashes[slot as usize - 1] == hash && equal(slot - 1) => {
-                    return Entry::Found(slot - 1);
+                slot if slot >> 32 == hash >> 32 && equal(slot as u32 - 1) => {
+                    return Entry::Found(slot as u32 - 1);
                 }
                 _ => at = (at + 1) & mask,
             }
@@ -53,8 +54,8 @@ impl Table {
         loop {
             match self.slots[at] {
                 0 => return None,
-                slot if self.hashes[slot as usize - 1] == hash && equal(slot - 1) => {
-                    return Some(slot - 1);
+                slot if slot >> 32 == hash >> 32 && equal(slot as u32 - 1) => {
+                    return Some(slot as u32 - 1);
                 }
                 _ => at = (at + 1) & mask,
             }
@@ -70,9 +71,13 @@ impl Table {
             while self.slots[at] != 0 {
                 at = (at + 1) & (len - 1);
             }
-            self.slots[at] = index as u32 + 1;
+            self.slots[at] = slot(hash, index as u32);
         }
     }
+}
+
+fn slot(hash: u64, index: u32) -> u64 {
+    (hash >> 32) << 32 | u64::from(index + 1)
 }
 
 fn seed() -> u64 {

@@ -196,8 +196,8 @@ fn output_unit(rows: &[Row<'_>], total: i64, unit: &str) -> String {
 
 /// The functions of a profile, numbered by what pprof counts as one function.
 struct Nodes {
-    /// Per location the end of its part of `of_frame`.
-    ends: Vec<u32>,
+    /// Per location where its part of `of_frame` starts and ends, side by side for the cache.
+    ranges: Vec<(u32, u32)>,
     /// A location's functions, leaf first.
     of_frame: Vec<u32>,
     /// Per function: its name, and where that is empty its binary and first line.
@@ -224,11 +224,11 @@ impl Sums {
 impl Nodes {
     fn new(profile: &Profile) -> Self {
         let mut nodes = Self {
-            ends: Vec::new(),
+            ranges: Vec::new(),
             of_frame: Vec::new(),
             keys: Slices::default(),
         };
-        nodes.ends.reserve(profile.locations.len());
+        nodes.ranges.reserve(profile.locations.len());
         nodes.of_frame.reserve(profile.lines.len());
         let mut by_name = vec![u32::MAX; profile.strings.len()];
         for (index, location) in profile.locations.iter().enumerate() {
@@ -237,6 +237,7 @@ impl Nodes {
                 mapping => profile.mappings[mapping as usize].filename,
             };
             let lines = profile.location_lines(index);
+            let start = nodes.of_frame.len() as u32;
             if lines.is_empty() {
                 nodes.of_frame.push(nodes.keys.intern(&[0, binary, 0, 0]).0);
             }
@@ -257,7 +258,7 @@ impl Nodes {
                 };
                 nodes.of_frame.push(node);
             }
-            nodes.ends.push(nodes.of_frame.len() as u32);
+            nodes.ranges.push((start, nodes.of_frame.len() as u32));
         }
         nodes
     }
@@ -278,19 +279,14 @@ impl Nodes {
     }
 
     fn of_location(&self, location: u32) -> &[u32] {
-        let location = location as usize;
-        let start = if location == 0 {
-            0
-        } else {
-            self.ends[location - 1] as usize
-        };
-        &self.of_frame[start..self.ends[location] as usize]
+        let (start, end) = self.ranges[location as usize];
+        &self.of_frame[start as usize..end as usize]
     }
 
     fn sum(&self, profile: &Profile, sample_type: usize) -> Sums {
         let mut sums = Sums::new(self.len());
-        // The last sample (plus one) that a function was counted for.
-        let mut seen = vec![0u32; self.len()];
+        // Per function the last sample (plus one) that it was counted for, and its sum.
+        let mut counted = vec![(0u32, 0i64); self.len()];
         for sample in 0..profile.samples_len() {
             let value = profile.value(sample, sample_type);
             if value == 0 {
@@ -300,10 +296,9 @@ impl Nodes {
             let stack = profile.stack_locations(sample);
             for &location in stack {
                 for &node in self.of_location(location) {
-                    let seen = &mut seen[node as usize];
+                    let (seen, cum) = &mut counted[node as usize];
                     if *seen != sample as u32 + 1 {
                         *seen = sample as u32 + 1;
-                        let cum = &mut sums.cum[node as usize];
                         *cum = cum.saturating_add(value);
                     }
                 }
@@ -316,6 +311,7 @@ impl Nodes {
                 *flat = flat.saturating_add(value);
             }
         }
+        sums.cum = counted.into_iter().map(|(_, cum)| cum).collect();
         sums
     }
 
@@ -339,7 +335,7 @@ impl Nodes {
                     .for_each(|&node| flags[node as usize] |= INLINED);
             }
         }
-        let mut edges = Edges::default();
+        let mut edges = Edges::new(self.len());
         for sample in 0..profile.samples_len() {
             let value = profile.value(sample, sample_type);
             if value == 0 {
@@ -365,10 +361,11 @@ impl Nodes {
 }
 
 /// Calls between functions.
-#[derive(Default)]
 struct Edges {
     table: Table,
     edges: Vec<Edge>,
+    /// Per callee its last edge: most calls come from the usual caller, and need no look-up.
+    usual: Vec<u32>,
 }
 
 struct Edge {
@@ -376,37 +373,55 @@ struct Edge {
     callee: u32,
     weight: i64,
     /// The last sample that counted it: recursion counts once.
-    sample: u32,
+    sample: Option<u32>,
     inline: bool,
 }
 
 impl Edges {
+    fn new(nodes: usize) -> Self {
+        Self {
+            table: Table::default(),
+            edges: Vec::new(),
+            usual: vec![u32::MAX; nodes],
+        }
+    }
+
     fn add(&mut self, caller: u32, callee: u32, weight: i64, sample: u32, inline: bool) {
+        let usual = self.usual[callee as usize];
+        let at = match self.edges.get(usual as usize) {
+            Some(edge) if edge.caller == caller => usual as usize,
+            _ => self.find_or_insert(caller, callee),
+        };
+        let edge = &mut self.edges[at];
+        if edge.sample != Some(sample) {
+            edge.sample = Some(sample);
+            edge.weight = edge.weight.saturating_add(weight);
+            edge.inline &= inline;
+        }
+    }
+
+    fn find_or_insert(&mut self, caller: u32, callee: u32) -> usize {
         let edges = &mut self.edges;
         let hash = crate::table::hash_slice(&[caller, callee]);
         let same = |at: u32| {
             let edge = &edges[at as usize];
             edge.caller == caller && edge.callee == callee
         };
-        match self.table.find_or_insert(hash, same) {
-            crate::table::Entry::New(_) => {
+        let at = match self.table.find_or_insert(hash, same) {
+            crate::table::Entry::Found(at) => at,
+            crate::table::Entry::New(at) => {
                 edges.push(Edge {
                     caller,
                     callee,
-                    weight,
-                    sample,
-                    inline,
+                    weight: 0,
+                    sample: None,
+                    inline: true,
                 });
+                at
             }
-            crate::table::Entry::Found(at) => {
-                let edge = &mut edges[at as usize];
-                if edge.sample != sample {
-                    edge.sample = sample;
-                    edge.weight = edge.weight.saturating_add(weight);
-                    edge.inline &= inline;
-                }
-            }
-        }
+        };
+        self.usual[callee as usize] = at;
+        at as usize
     }
 
     fn marks(&self, nodes: usize, cutoff: u64) -> Vec<Inline> {
