@@ -39,7 +39,12 @@ fn say(value: &Value) -> std::io::Result<()> {
 }
 
 fn answer(reader: &Reader, boot: &BootId, words: &[&str]) -> Result<Value, ReaderError> {
-    let number = |at: usize| words.get(at).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
+    let number = |at: usize| {
+        words
+            .get(at)
+            .and_then(|w| w.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
     let key = ProcessKey {
         boot_id: boot.clone(),
         pid: Pid(u32::try_from(number(1)).unwrap_or(0)),

@@ -212,10 +212,12 @@ pub enum ReadFailure {
         max_bytes: u64,
     },
     /// A file does not have the form we know.
-    #[error("{path} has a form that is not known here")]
+    #[error("{path} has a form that is not known here: {what}")]
     Malformed {
         /// The file.
         path: String,
+        /// What is wrong with it.
+        what: String,
     },
     /// Anything else that the kernel answered.
     #[error("failed to read {path}: {reason}")]

@@ -314,10 +314,18 @@ mod tests {
             ),
             ("a file system", "22 1 8:1 / / rw - ext4 /dev/sda1 rw", None),
             ("cut", "35 31 0:32 /", None),
-            ("bad escape", "1 2 0:1 / /a\\9 rw - cgroup2 x rw", Some(mount(Version::V2, "/a\\9", "/"))),
+            (
+                "bad escape",
+                "1 2 0:1 / /a\\9 rw - cgroup2 x rw",
+                Some(mount(Version::V2, "/a\\9", "/")),
+            ),
         ];
         for (name, line, expected) in rows {
-            assert_eq!(parse_mounts(line.as_bytes()).into_iter().next(), expected, "{name}");
+            assert_eq!(
+                parse_mounts(line.as_bytes()).into_iter().next(),
+                expected,
+                "{name}"
+            );
         }
     }
 
@@ -349,7 +357,9 @@ mod tests {
     }
 
     fn tree(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data")
+            .join(name)
     }
 
     const MIB: u64 = 1 << 20;
@@ -365,7 +375,10 @@ mod tests {
         assert_eq!(memory.shmem_bytes, Some(10 * MIB));
         // The container has 512 MiB, its pod only 400.
         assert_eq!(memory.limit_bytes, Some(400 * MIB));
-        assert_eq!(memory.limit_source.as_deref(), Some("memory.max /kubepods.slice/pod1.slice"));
+        assert_eq!(
+            memory.limit_source.as_deref(),
+            Some("memory.max /kubepods.slice/pod1.slice")
+        );
         assert_eq!(memory.path, "/kubepods.slice/pod1.slice/app.scope");
         let free = read("system.slice/free.service").unwrap();
         assert_eq!((free.limit_bytes, free.limit_source), (None, None));
@@ -382,12 +395,18 @@ mod tests {
         assert_eq!(memory.usage_bytes, 100 * MIB);
         assert_eq!(memory.anon_bytes, Some(60 * MIB), "of the subtree");
         assert_eq!(memory.limit_bytes, Some(256 * MIB));
-        assert_eq!(memory.limit_source.as_deref(), Some("memory.limit_in_bytes /docker/abc"));
+        assert_eq!(
+            memory.limit_source.as_deref(),
+            Some("memory.limit_in_bytes /docker/abc")
+        );
         let free = read("docker/free").unwrap();
         assert_eq!(free.limit_bytes, None, "the largest number means none");
         let hidden = read("docker/hidden").unwrap();
         assert_eq!(hidden.limit_bytes, Some(128 * MIB));
-        assert_eq!(hidden.limit_source.as_deref(), Some("hierarchical_memory_limit /"));
+        assert_eq!(
+            hidden.limit_source.as_deref(),
+            Some("hierarchical_memory_limit /")
+        );
         assert_eq!(read(""), None, "the machine is no container");
     }
 
@@ -412,7 +431,10 @@ mod tests {
     #[test]
     fn the_live_memory_controller_of_version_1() {
         let mounts = parse_mounts(&fs::read("/proc/self/mountinfo").unwrap());
-        let Some(v1) = mounts.iter().find(|m| m.version == Version::V1 && m.root == "/") else {
+        let Some(v1) = mounts
+            .iter()
+            .find(|m| m.version == Version::V1 && m.root == "/")
+        else {
             eprintln!("SKIP: no memory controller of cgroup v1 here");
             return;
         };
@@ -425,7 +447,12 @@ mod tests {
         let inner = outer.join("inner");
         fs::create_dir(&inner).unwrap();
         let limited = fs::write(outer.join("memory.limit_in_bytes"), "67108864");
-        let memory = read_memory(&v1.mount_point, Version::V1, &format!("{name}/inner"), UnixMs(1));
+        let memory = read_memory(
+            &v1.mount_point,
+            Version::V1,
+            &format!("{name}/inner"),
+            UnixMs(1),
+        );
         fs::remove_dir(&inner).unwrap();
         fs::remove_dir(&outer).unwrap();
         limited.unwrap();

@@ -298,7 +298,9 @@ impl Shared {
 
     /// Starts a reader and hears what it says of itself.
     fn connect(&self, state: &mut State, first: bool) -> Result<(), ReaderError> {
-        if let Some(wait) = state.not_before.and_then(|at| at.checked_duration_since(Instant::now()))
+        if let Some(wait) = state
+            .not_before
+            .and_then(|at| at.checked_duration_since(Instant::now()))
         {
             return Err(ReaderError::Waiting { wait });
         }
@@ -356,7 +358,8 @@ impl Shared {
         }
         let mut status = lock(&self.status);
         let lost = status.greeting.take();
-        status.privileges_lost |= lost.is_some_and(|was| !self.in_thread && !was.capabilities.is_empty());
+        status.privileges_lost |=
+            lost.is_some_and(|was| !self.in_thread && !was.capabilities.is_empty());
         status.last_loss = Some(error.to_string());
         tracing::warn!(%error, privileges_lost = status.privileges_lost, "the reader was lost");
     }

@@ -46,6 +46,7 @@ pub(crate) struct Discoverer {
     executables: Executables,
     /// By pid; an entry holds for one start and one executable. Forgotten with the process.
     known: HashMap<u32, Known>,
+    namespaces: Namespaces,
     /// Processes that are ours.
     skip: Vec<u32>,
     our_pid_namespace: Option<u64>,
@@ -79,8 +80,8 @@ enum Found {
 struct Pass<'a> {
     boot: &'a Boot,
     clock: &'a dyn Clock,
+    start: Duration,
     look_until: Duration,
-    namespaces: Namespaces,
 }
 
 impl Discoverer {
@@ -89,6 +90,7 @@ impl Discoverer {
         Self {
             executables: Executables::default(),
             known: HashMap::new(),
+            namespaces: Namespaces::default(),
             skip,
             our_pid_namespace: namespace(Path::new("/proc/self/ns/pid")),
             our_net_namespace: namespace(Path::new("/proc/self/ns/net")),
@@ -108,18 +110,18 @@ impl Discoverer {
             at: clock.now(),
             ..Discovery::default()
         };
-        let mut pass = Pass {
+        let pass = Pass {
             boot,
             clock,
+            start: clock.monotonic(),
             look_until: clock.monotonic() + LOOK_TIME,
-            namespaces: Namespaces::default(),
         };
         let mut before = std::mem::take(&mut self.known);
         for pid in all_pids()? {
             if self.skip.contains(&pid) {
                 continue;
             }
-            match self.process(pid, before.remove(&pid), &mut pass) {
+            match self.process(pid, before.remove(&pid), &pass) {
                 Ok(Found::Go(_)) if discovery.processes.len() >= Discovery::PROCESSES_MAX => {
                     discovery.left_out += 1;
                 }
@@ -141,7 +143,7 @@ impl Discoverer {
         &mut self,
         pid: u32,
         known: Option<Known>,
-        pass: &mut Pass<'_>,
+        pass: &Pass<'_>,
     ) -> Result<Found, ReadFailure> {
         let dir = ProcDir::open(pid)?;
         // Kernel threads and ended processes have no executable: `Gone`.
@@ -164,7 +166,7 @@ impl Discoverer {
             Some(known) => known,
             None => self.first_look(&dir, file, stat.start_ticks)?,
         };
-        listening(&dir, &mut known, pass);
+        self.listening(&dir, &mut known, pass);
         let (exe, exe_deleted) = procfs::parse_exe_link(&dir.read_link("exe")?);
         let mut process = describe(pid, &dir, &stat, &go, pass)?;
         process.exe = exe;
@@ -179,6 +181,41 @@ impl Discoverer {
         }
         self.known.insert(pid, known);
         Ok(Found::Go(Box::new(process)))
+    }
+
+    /// Brings `known.listening` up to date.
+    fn listening(&mut self, dir: &ProcDir, known: &mut Known, pass: &Pass<'_>) {
+        let Some(namespace) = known.net_namespace else {
+            return;
+        };
+        // A process seen for the first time wants an answer of this pass.
+        let since = known.listened.is_none().then_some(pass.start);
+        let found = self
+            .namespaces
+            .listeners_of(namespace, dir, since, pass.clock);
+        let Ok(listeners) = found else {
+            return;
+        };
+        let now = pass.clock.monotonic();
+        let fresh = known.listened.is_some_and(|(signature, at)| {
+            signature == listeners.signature && now.saturating_sub(at) < LISTENING_MAX_AGE
+        });
+        if fresh {
+            return;
+        }
+        let mut found = Vec::new();
+        let listed = dir.each_socket(FDS_MAX, |inode| {
+            if let Some(address) = listeners.by_inode.get(&inode) {
+                found.push(*address);
+            }
+        });
+        if listed.is_ok() {
+            found.sort_unstable();
+            found.dedup();
+            found.truncate(LISTENING_MAX);
+            known.listening = found;
+            known.listened = Some((listeners.signature, now));
+        }
     }
 
     /// Reads what stays: the environment and the namespaces.
@@ -208,12 +245,7 @@ impl Discoverer {
     }
 
     /// A process whose executable we may not see: it is told by the path that it claims.
-    fn denied(
-        &mut self,
-        pid: u32,
-        dir: &ProcDir,
-        pass: &mut Pass<'_>,
-    ) -> Result<Found, ReadFailure> {
+    fn denied(&mut self, pid: u32, dir: &ProcDir, pass: &Pass<'_>) -> Result<Found, ReadFailure> {
         let cmdline = dir.read("cmdline")?;
         let claimed = procfs::first_argument(&cmdline);
         if claimed.is_empty() {
@@ -300,36 +332,6 @@ fn key(boot_id: &BootId, pid: u32, start_ticks: u64) -> ProcessKey {
         boot_id: boot_id.clone(),
         pid: Pid(pid),
         start_ticks: StartTicks(start_ticks),
-    }
-}
-
-/// Brings `known.listening` up to date.
-fn listening(dir: &ProcDir, known: &mut Known, pass: &mut Pass<'_>) {
-    let Some(namespace) = known.net_namespace else {
-        return;
-    };
-    let Ok(listeners) = pass.namespaces.listeners_of(namespace, dir) else {
-        return;
-    };
-    let now = pass.clock.monotonic();
-    let fresh = known.listened.is_some_and(|(signature, at)| {
-        signature == listeners.signature && now.saturating_sub(at) < LISTENING_MAX_AGE
-    });
-    if fresh {
-        return;
-    }
-    let mut found = Vec::new();
-    let listed = dir.each_socket(FDS_MAX, |inode| {
-        if let Some(address) = listeners.by_inode.get(&inode) {
-            found.push(*address);
-        }
-    });
-    if listed.is_ok() {
-        found.sort_unstable();
-        found.dedup();
-        found.truncate(LISTENING_MAX);
-        known.listening = found;
-        known.listened = Some((listeners.signature, now));
     }
 }
 

@@ -159,7 +159,10 @@ mod tests {
         for inode in 1..1000 {
             files.remember(id(inode), None);
             assert!(files.known.len() <= 10);
-            assert!(files.known(&id(0)).is_some_and(|file| file.is_some()), "{inode}");
+            assert!(
+                files.known(&id(0)).is_some_and(|file| file.is_some()),
+                "{inode}"
+            );
         }
         assert!(files.known(&id(1)).is_none(), "forgotten");
     }

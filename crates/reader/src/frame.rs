@@ -29,11 +29,18 @@ pub(crate) const KEYS_MAX: usize = 1024;
 pub(crate) enum Request {
     /// First of all. `die_with_parent` must only be set by a thread that lives as long as the
     /// process: the kernel sends the signal when the *thread* ends.
-    Hello { die_with_parent: bool },
+    Hello {
+        die_with_parent: bool,
+    },
     Host,
     Discover,
-    Read { keys: Vec<ProcessKey> },
-    Mappings { key: ProcessKey, any_size: bool },
+    Read {
+        keys: Vec<ProcessKey>,
+    },
+    Mappings {
+        key: ProcessKey,
+        any_size: bool,
+    },
     Doctor,
 }
 
@@ -208,7 +215,11 @@ mod tests {
         let rows: [(&str, &[u8], io::ErrorKind); 5] = [
             ("too long", &huge, io::ErrorKind::InvalidData),
             ("cut head", &[1, 0], io::ErrorKind::UnexpectedEof),
-            ("cut body", &[9, 0, 0, 0, b'{'], io::ErrorKind::UnexpectedEof),
+            (
+                "cut body",
+                &[9, 0, 0, 0, b'{'],
+                io::ErrorKind::UnexpectedEof,
+            ),
             ("empty body", &[0, 0, 0, 0], io::ErrorKind::UnexpectedEof),
             ("not a request", b"\x02\0\0\0{}", io::ErrorKind::InvalidData),
         ];

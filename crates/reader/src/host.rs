@@ -93,11 +93,19 @@ fn ability(name: &str, ok: bool, detail: impl Into<String>, hint: &str) -> Abili
 }
 
 fn kernel() -> Ability {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     let mut next = || numbers.next().and_then(|n| n.parse().ok()).unwrap_or(0_u32);
     let ok = (next(), next()) >= (4, 18);
-    ability("kernel", ok, release, "unswept is tried on Linux 4.18 and newer")
+    ability(
+        "kernel",
+        ok,
+        release,
+        "unswept is tried on Linux 4.18 and newer",
+    )
 }
 
 fn capabilities() -> Ability {
@@ -142,11 +150,11 @@ fn smaps(pids: &[u32]) -> Ability {
 
 fn hidden_processes() -> Ability {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let options = mounts.lines().filter_map(|line| {
+    let mut options = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
         (words.next() == Some("/proc")).then(|| words.nth(1).unwrap_or("").to_owned())
     });
-    let options = options.last().unwrap_or_default();
+    let options = options.next_back().unwrap_or_default();
     let hidden = options
         .split(',')
         .find(|o| o.starts_with("hidepid=") && !matches!(*o, "hidepid=0" | "hidepid=off"));
@@ -155,7 +163,12 @@ fn hidden_processes() -> Ability {
         None => "/proc lists all processes".to_owned(),
     };
     let ok = hidden.is_none() || privileges::effective().contains(privileges::KEPT);
-    ability("proc", ok, detail, "give unswept CAP_SYS_PTRACE, or mount /proc with hidepid=0")
+    ability(
+        "proc",
+        ok,
+        detail,
+        "give unswept CAP_SYS_PTRACE, or mount /proc with hidepid=0",
+    )
 }
 
 fn pid_namespace() -> Ability {
@@ -165,7 +178,12 @@ fn pid_namespace() -> Ability {
         Ok(_) => (false, "a container's: only its processes are in sight"),
         Err(_) => (false, "it cannot be told"),
     };
-    ability("pid-namespace", ok, detail, "for a whole node run with the host's pid namespace (hostPID)")
+    ability(
+        "pid-namespace",
+        ok,
+        detail,
+        "for a whole node run with the host's pid namespace (hostPID)",
+    )
 }
 
 fn cgroups(mounts: &[Mount]) -> Ability {
@@ -190,8 +208,17 @@ fn cgroups(mounts: &[Mount]) -> Ability {
 fn uprobes() -> Ability {
     let path = Path::new("/sys/bus/event_source/devices/uprobe/type");
     let ok = path.exists();
-    let detail = if ok { "the kernel has them" } else { "the kernel shows none" };
-    ability("uprobes", ok, detail, "needs a kernel with CONFIG_UPROBE_EVENTS, and /sys mounted")
+    let detail = if ok {
+        "the kernel has them"
+    } else {
+        "the kernel shows none"
+    };
+    ability(
+        "uprobes",
+        ok,
+        detail,
+        "needs a kernel with CONFIG_UPROBE_EVENTS, and /sys mounted",
+    )
 }
 
 fn bpf() -> Ability {
@@ -202,7 +229,12 @@ fn bpf() -> Ability {
         (true, false) => (true, "the kernel has it, without type information"),
         (false, _) => (false, "the kernel shows none"),
     };
-    ability("bpf", ok, detail, "native traces need a kernel with CONFIG_BPF_SYSCALL")
+    ability(
+        "bpf",
+        ok,
+        detail,
+        "native traces need a kernel with CONFIG_BPF_SYSCALL",
+    )
 }
 
 #[cfg(test)]
@@ -220,9 +252,16 @@ mod tests {
         assert!(!host.kernel.is_empty() && !host.hostname.is_empty());
         // btime of /proc/stat is the same moment in whole seconds.
         let stat = std::fs::read_to_string("/proc/stat").unwrap();
-        let btime = stat.lines().find_map(|line| line.strip_prefix("btime ")).unwrap();
+        let btime = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("btime "))
+            .unwrap();
         let btime: i64 = btime.parse().unwrap();
-        assert!((host.boot_time.0 - btime * 1000).abs() <= 2000, "{} {btime}", host.boot_time.0);
+        assert!(
+            (host.boot_time.0 - btime * 1000).abs() <= 2000,
+            "{} {btime}",
+            host.boot_time.0
+        );
     }
 
     #[test]

@@ -31,8 +31,8 @@ mod mappings;
 mod names;
 mod privileges;
 mod proc_dir;
-mod procfs;
 mod process;
+mod procfs;
 mod serve;
 
 pub use answers::{

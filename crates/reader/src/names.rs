@@ -78,16 +78,37 @@ fn is_hex(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Why, the path; container, pod, service.
+    type Row<'a> = (
+        &'a str,
+        String,
+        Option<&'a str>,
+        Option<&'a str>,
+        Option<&'a str>,
+    );
+
     #[test]
     fn paths_of_the_runtimes() {
         let id = "0123456789abcdef".repeat(4);
         let uid = "1b2c3d4e-0000-4aaa-8bbb-1234567890ab";
         let under = uid.replace('-', "_");
         let static_uid = "0123456789abcdef".repeat(2);
-        let rows: Vec<(&str, String, Option<&str>, Option<&str>, Option<&str>)> = vec![
+        let rows: Vec<Row<'_>> = vec![
             ("root", "/".into(), None, None, None),
-            ("docker, cgroupfs", format!("/docker/{id}"), Some(&id), None, None),
-            ("docker, systemd", format!("/system.slice/docker-{id}.scope"), Some(&id), None, None),
+            (
+                "docker, cgroupfs",
+                format!("/docker/{id}"),
+                Some(&id),
+                None,
+                None,
+            ),
+            (
+                "docker, systemd",
+                format!("/system.slice/docker-{id}.scope"),
+                Some(&id),
+                None,
+                None,
+            ),
             (
                 "kubelet, cgroupfs",
                 format!("/kubepods/burstable/pod{uid}/{id}"),
@@ -136,7 +157,9 @@ mod tests {
             ),
             (
                 "podman of a user",
-                format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope"),
+                format!(
+                    "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope"
+                ),
                 Some(&id),
                 None,
                 None,
@@ -148,7 +171,13 @@ mod tests {
                 None,
                 None,
             ),
-            ("lxc", "/lxc.payload.web/system.slice".into(), Some("web"), None, None),
+            (
+                "lxc",
+                "/lxc.payload.web/system.slice".into(),
+                Some("web"),
+                None,
+                None,
+            ),
             (
                 "service",
                 "/system.slice/shop.service".into(),
@@ -170,11 +199,41 @@ mod tests {
                 None,
                 Some("shop.service"),
             ),
-            ("session", "/user.slice/user-0.slice/session-3.scope".into(), None, None, None),
-            ("63 digits", format!("/docker/{}", &id[1..]), None, None, None),
-            ("upper case", format!("/docker/{}", id.to_uppercase()), None, None, None),
-            ("a folder named pod", "/pod/podium/pod-x".into(), None, None, None),
-            ("a bare suffix", "/system.slice/.service".into(), None, None, None),
+            (
+                "session",
+                "/user.slice/user-0.slice/session-3.scope".into(),
+                None,
+                None,
+                None,
+            ),
+            (
+                "63 digits",
+                format!("/docker/{}", &id[1..]),
+                None,
+                None,
+                None,
+            ),
+            (
+                "upper case",
+                format!("/docker/{}", id.to_uppercase()),
+                None,
+                None,
+                None,
+            ),
+            (
+                "a folder named pod",
+                "/pod/podium/pod-x".into(),
+                None,
+                None,
+                None,
+            ),
+            (
+                "a bare suffix",
+                "/system.slice/.service".into(),
+                None,
+                None,
+                None,
+            ),
             ("not ASCII", "/kubepods-podé/é-é".into(), None, None, None),
         ];
         for (name, path, container, pod, unit) in rows {

@@ -59,7 +59,8 @@ impl ProcDir {
     pub(crate) fn open_file(&self, name: &str) -> Result<File, ReadFailure> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty());
-        fd.map(File::from).map_err(|errno| self.failure(name, errno))
+        fd.map(File::from)
+            .map_err(|errno| self.failure(name, errno))
     }
 
     /// Reads one of its small files, cut at 64 KiB.
@@ -70,16 +71,13 @@ impl ProcDir {
     /// Reads one of its files, cut at `bytes_max`.
     pub(crate) fn read_up_to(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>, ReadFailure> {
         let mut bytes = Vec::with_capacity(2048);
-        let read = self.open_file(name)?.take(bytes_max).read_to_end(&mut bytes);
+        let read = self
+            .open_file(name)?
+            .take(bytes_max)
+            .read_to_end(&mut bytes);
         match read {
             Ok(_) => Ok(bytes),
-            Err(error) => Err(match Errno::from_io_error(&error) {
-                Some(errno) => self.failure(name, errno),
-                None => ReadFailure::Io {
-                    path: self.path(name),
-                    reason: error.to_string(),
-                },
-            }),
+            Err(error) => Err(self.io_failure(name, &error)),
         }
     }
 
@@ -88,6 +86,7 @@ impl ProcDir {
         let bytes = self.read("stat")?;
         procfs::parse_stat(&bytes).ok_or_else(|| ReadFailure::Malformed {
             path: self.path("stat"),
+            what: "not the known fields".to_owned(),
         })
     }
 
@@ -151,7 +150,17 @@ impl ProcDir {
         format!("/proc/{}/{name}", self.pid)
     }
 
-    pub(crate) fn failure(&self, name: &str, errno: Errno) -> ReadFailure {
+    pub(crate) fn io_failure(&self, name: &str, error: &std::io::Error) -> ReadFailure {
+        match Errno::from_io_error(error) {
+            Some(errno) => self.failure(name, errno),
+            None => ReadFailure::Io {
+                path: self.path(name),
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    fn failure(&self, name: &str, errno: Errno) -> ReadFailure {
         failure(self.pid, name, errno)
     }
 }
@@ -193,17 +202,25 @@ mod tests {
         let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
         let inode = rustix::fs::fstat(&a).unwrap().st_ino;
         let mut sockets = Vec::new();
-        let count = ours.each_socket(100_000, |inode| sockets.push(inode)).unwrap();
+        let count = ours
+            .each_socket(100_000, |inode| sockets.push(inode))
+            .unwrap();
         assert!(sockets.contains(&inode) && count.sockets == sockets.len() as u64);
         assert!(!count.cut && count.fds > a.as_raw_fd().unsigned_abs().into());
         let cut = ours.each_socket(1, |_| ()).unwrap();
         assert!(cut.cut && cut.fds == 1);
-        assert!(matches!(ours.read("fd"), Err(ReadFailure::Io { .. })), "a folder");
+        assert!(
+            matches!(ours.read("fd"), Err(ReadFailure::Io { .. })),
+            "a folder"
+        );
     }
 
     #[test]
     fn a_process_that_ended_is_gone() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let folder = ProcDir::open(child.id()).unwrap();
         assert!(folder.stat().is_ok());
         child.kill().unwrap();

@@ -178,13 +178,15 @@ pub(crate) fn mappings(
     }
     let file = dir.open_file("smaps")?;
     let start = clock.monotonic();
-    let bytes = crate::mappings::classify(file, clock.now()).map_err(|error| {
-        match rustix::io::Errno::from_io_error(&error) {
-            Some(errno) => dir.failure("smaps", errno),
-            None => ReadFailure::Malformed {
-                path: format!("/proc/{}/smaps", key.pid),
-            },
-        }
+    let limits = dir.read("limits").unwrap_or_default();
+    let stack_bytes = procfs::parse_stack_limit(&limits);
+    let bytes = crate::mappings::classify(file, stack_bytes, clock.now());
+    let bytes = bytes.map_err(|error| match error {
+        native::MapsError::Read { source, .. } => dir.io_failure("smaps", &source),
+        other => ReadFailure::Malformed {
+            path: format!("/proc/{}/smaps", key.pid),
+            what: other.to_string(),
+        },
     })?;
     let elapsed = clock.monotonic().saturating_sub(start);
     Ok(Mappings {

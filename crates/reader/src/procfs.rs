@@ -172,6 +172,14 @@ pub(crate) fn parse_environ(bytes: &[u8]) -> GoEnv {
     env
 }
 
+/// The soft limit of a thread's stack in `/proc/PID/limits`: what glibc gives to threads. `None`
+/// where there is none.
+pub(crate) fn parse_stack_limit(bytes: &[u8]) -> Option<u64> {
+    let mut lines = bytes.split(|&b| b == b'\n');
+    let values = lines.find_map(|line| line.strip_prefix(b"Max stack size"))?;
+    words(values).next().and_then(number)
+}
+
 /// The inode in a descriptor's link, such as `socket:[12345]`.
 pub(crate) fn parse_socket_link(link: &[u8]) -> Option<u64> {
     number(link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?)
@@ -230,6 +238,7 @@ pub(crate) fn fuzz_one(bytes: &[u8]) {
     let _ = parse_environ(bytes);
     let _ = parse_socket_link(bytes);
     let _ = parse_exe_link(bytes);
+    let _ = parse_stack_limit(bytes);
     for line in bytes.split(|&b| b == b'\n') {
         let _ = parse_tcp_row(line);
     }
@@ -259,7 +268,11 @@ mod tests {
             let stat = parse_stat(&stat(comm)).expect(name);
             assert_eq!(stat.comm, comm, "{name}");
             assert_eq!((stat.state, stat.ppid), (b'S', 7), "{name}");
-            assert_eq!((stat.cpu_ticks, stat.start_ticks), (50 + 60, 4711), "{name}");
+            assert_eq!(
+                (stat.cpu_ticks, stat.start_ticks),
+                (50 + 60, 4711),
+                "{name}"
+            );
         }
         let max = u64::MAX;
         let rows: [(&str, String); 6] = [
@@ -267,7 +280,10 @@ mod tests {
             ("no name", format!("42 {TAIL}")),
             ("name not closed", "42 (x S 7".into()),
             ("closed before it opens", "42 )x( S 7".into()),
-            ("cut before the start", "42 (x) S 7 1 1 0 -1 4 1 2 3 4 5 6 7 8 20 0 5 0".into()),
+            (
+                "cut before the start",
+                "42 (x) S 7 1 1 0 -1 4 1 2 3 4 5 6 7 8 20 0 5 0".into(),
+            ),
             ("past u64", stat_with_start("99999999999999999999")),
         ];
         for (name, row) in rows {
@@ -275,7 +291,11 @@ mod tests {
         }
         let row = stat_with_start(&max.to_string());
         assert_eq!(parse_stat(row.as_bytes()).map(|s| s.start_ticks), Some(max));
-        assert!(parse_stat(b"1 (x) Z 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1").unwrap().has_ended());
+        assert!(
+            parse_stat(b"1 (x) Z 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1")
+                .unwrap()
+                .has_ended()
+        );
     }
 
     fn stat_with_start(start: &str) -> String {
@@ -363,14 +383,29 @@ mod tests {
     #[test]
     fn links_and_arguments() {
         assert_eq!(parse_socket_link(b"socket:[12]"), Some(12));
-        for link in [&b"pipe:[12]"[..], b"socket:[x]", b"socket:[12", b"/socket:[1]"] {
+        for link in [
+            &b"pipe:[12]"[..],
+            b"socket:[x]",
+            b"socket:[12",
+            b"/socket:[1]",
+        ] {
             assert_eq!(parse_socket_link(link), None);
         }
         assert_eq!(parse_exe_link(b"/a b"), ("/a b".into(), false));
         assert_eq!(parse_exe_link(b"/a (deleted)"), ("/a".into(), true));
         assert_eq!(first_argument(b"/bin/x\0-v\0"), b"/bin/x");
         assert_eq!(first_argument(b""), b"");
-        assert_eq!(parse_meminfo(b"MemTotal: 8 kB\nMemFree: 1 kB\nMemAvailable: 4 kB\n"), (Some(8192), Some(4096)));
+        let limits =
+            b"Limit  Soft Limit  Hard Limit  Units\nMax stack size   8388608   unlimited   bytes\n";
+        assert_eq!(parse_stack_limit(limits), Some(8 << 20));
+        assert_eq!(
+            parse_stack_limit(b"Max stack size   unlimited  unlimited  bytes\n"),
+            None
+        );
+        assert_eq!(
+            parse_meminfo(b"MemTotal: 8 kB\nMemFree: 1 kB\nMemAvailable: 4 kB\n"),
+            (Some(8192), Some(4096))
+        );
     }
 
     proptest! {

@@ -27,7 +27,10 @@ const OOM_SCORE_ADJ: &str = "300";
 #[must_use]
 pub fn is_reader() -> bool {
     let mut arguments = std::env::args_os().skip(1);
-    arguments.next().is_some_and(|first| first == READER_ARGUMENT) && arguments.next().is_none()
+    arguments
+        .next()
+        .is_some_and(|first| first == READER_ARGUMENT)
+        && arguments.next().is_none()
 }
 
 /// Serves requests from the socket that is `input` (the child's standard input), until the main
