@@ -3,7 +3,8 @@
 //!
 //! `host`, `discover`, `doctor`, `status`, `own` (this process's capability lines),
 //! `read PID START_TICKS`, `mappings PID START_TICKS`, `time N` (microseconds of the best of N).
-//! With the argument `in-thread` the reader is a thread.
+//! With the argument `in-thread` the reader is a thread; a number is the deadline of one call in
+//! milliseconds.
 
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
@@ -16,8 +17,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if reader::is_reader() {
         return Ok(reader::serve(std::io::stdin())?);
     }
-    let options = ReaderOptions::with_deadline(Duration::from_secs(5));
-    let reader = match std::env::args().nth(1).as_deref() {
+    let argument = std::env::args().nth(1);
+    let deadline_ms = argument.as_deref().and_then(|text| text.parse().ok());
+    let options = ReaderOptions::with_deadline(Duration::from_millis(deadline_ms.unwrap_or(5000)));
+    let reader = match argument.as_deref() {
         Some("in-thread") => Reader::in_thread(options)?,
         _ => Reader::start(options)?,
     };

@@ -177,3 +177,43 @@ impl<'a> Server<'a> {
 fn inherited_fds() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count().saturating_sub(5))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn served(bytes: &[u8]) -> Result<(), ReaderError> {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ours.write_all(bytes).unwrap();
+        drop(ours);
+        serve_socket(&theirs, None, &SystemClock)
+    }
+
+    #[test]
+    fn a_closed_socket_ends_it_well_and_garbage_ends_it_badly() {
+        assert!(served(b"").is_ok());
+        assert!(matches!(
+            served(b"\x02\0\0\0{}"),
+            Err(ReaderError::Malformed { .. })
+        ));
+        assert!(matches!(
+            served(&[255; 9]),
+            Err(ReaderError::Malformed { .. })
+        ));
+        assert!(matches!(served(&[1, 0]), Err(ReaderError::Lost { .. })));
+    }
+
+    #[test]
+    fn a_request_for_too_many_is_refused() {
+        let key = ProcessKey {
+            boot_id: model::BootId::default(),
+            pid: model::Pid(1),
+            start_ticks: model::StartTicks(0),
+        };
+        let mut server = Server::new(None, &SystemClock);
+        let keys = vec![key; KEYS_MAX + 1];
+        let answer = server.answer(Request::Read { keys });
+        assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
+    }
+}

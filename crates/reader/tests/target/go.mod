@@ -1,0 +1,3 @@
+module example.com/found
+
+go 1.21
