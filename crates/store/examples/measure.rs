@@ -58,7 +58,26 @@ fn main() -> Outcome {
     let stats = store.stats();
     println!("open after close: {:.1?}", started.elapsed());
     print_size(&stats);
+    drop(store);
+    let mut folders: Vec<_> = std::fs::read_dir(dir.path().join("series"))?
+        .flatten()
+        .collect();
+    folders.sort_by_key(|folder| folder.file_name());
+    for folder in folders {
+        println!(
+            "  {} KB in {:?}",
+            disk_kb(&folder.path()),
+            folder.file_name()
+        );
+    }
     Ok(())
+}
+
+fn disk_kb(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let inside: u64 = inside.map(|entry| disk_kb(&entry.path())).sum();
+    inside + std::fs::metadata(path).map_or(0, |meta| meta.blocks() / 2)
 }
 
 fn sizes(arguments: &[String]) -> Result<(usize, usize), std::num::ParseIntError> {

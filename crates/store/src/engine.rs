@@ -242,7 +242,7 @@ fn count_key(day: i64) -> String {
 impl Keyspaces {
     fn open(path: &Path) -> Result<Self, StoreError> {
         let db = Database::builder(path)
-            .cache_size(8 << 20)
+            .cache_size(4 << 20)
             .worker_threads(1)
             .max_journaling_size(64 << 20)
             .open()
@@ -352,7 +352,7 @@ fn each(
 
 fn keyspace_options() -> KeyspaceCreateOptions {
     // Small memtables: their sum is most of our resident memory.
-    KeyspaceCreateOptions::default().max_memtable_size(4 << 20)
+    KeyspaceCreateOptions::default().max_memtable_size(2 << 20)
 }
 
 /// Opens or creates the keyspace `name`, refusing one of a later release.

@@ -17,7 +17,7 @@ pub struct Options {
     /// A series without a sample for this long leaves the memory. Default 1 hour.
     pub idle_after: Duration,
     /// Journal bytes after which the open chunks are written down and the journal is emptied.
-    /// Bounds the time to open after a kill. Default 4 MiB.
+    /// Bounds the time to open after a kill. Default 4 MiB; never less than 500 bytes a series.
     pub journal_bytes_max: u64,
     /// Sealed chunks that wait in memory while the disk fails; beyond this the oldest are lost and
     /// counted. Default 64 MiB.

@@ -44,6 +44,10 @@ const PROBE_BYTES: usize = 1 << 20;
 /// Bytes a part of a checkpoint has, so that a big one does not hold everything in memory twice.
 const CHECKPOINT_PART_BYTES: usize = 1 << 20;
 
+/// A checkpoint packs every open chunk again, so with many series it comes after more journal: for
+/// this much a chunk has filled up by a third.
+const JOURNAL_BYTES_PER_SERIES: u64 = 500;
+
 /// The share of `series_max` that is forgotten at once when it is reached.
 const MAKE_ROOM_SHARE: usize = 100;
 
@@ -342,7 +346,9 @@ impl SeriesStore {
             }
             writer.chunks_are_written(&mut state);
         }
-        if writer.journal_bytes >= self.options.journal_bytes_max {
+        let series = self.read_state().entries.len() as u64;
+        let bytes_max = self.options.journal_bytes_max;
+        if writer.journal_bytes >= bytes_max.max(series * JOURNAL_BYTES_PER_SERIES) {
             self.checkpoint(writer)?;
         }
         Ok(())
