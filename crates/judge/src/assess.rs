@@ -24,7 +24,7 @@ pub(crate) struct Assessed {
     pub(crate) answer: Answer,
     /// The stretch that was weighed last, if any.
     pub(crate) stretch: Option<Stretch>,
-    /// How much it grew over what was looked at, in its unit; for the order.
+    /// How much it grew, or moved where it is calm, in its unit; for the order.
     pub(crate) change: f64,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
         None => short(view, grower.points.span(), grower.demands.seconds),
     };
     Assessed {
-        change: shape.map_or(0.0, |shape| shape.change.max(0.0)),
+        change: shape.map_or(0.0, |shape| shape.range),
         stretch: scan.miss.map(|(stretch, _)| stretch),
         grower,
         answer,
@@ -84,8 +84,6 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
 pub(crate) struct Shape {
     /// Greatest less least.
     pub(crate) range: f64,
-    /// Last less first.
-    change: f64,
     /// Greatest less the least after it.
     fall: f64,
     /// It rises now: significantly, and by a material amount.
@@ -112,7 +110,7 @@ impl Shape {
             thin
         };
         let (least, greatest) = smooth.range()?;
-        let (first, last) = (smooth.first()?, smooth.last()?);
+        let last = smooth.last()?;
         let mut peak = f64::MIN;
         let mut fall: f64 = 0.0;
         for &value in &smooth.values {
@@ -134,7 +132,6 @@ impl Shape {
         });
         Some(Self {
             range: greatest - least,
-            change: last.1 - first.1,
             fall,
             rising,
             rise_s: rise_end - rise_start,

@@ -242,7 +242,7 @@ fn harmless(view: &View) -> Vec<Ranked> {
             rise,
         ));
     }
-    if let Some((rise, idle, material)) = grown(Channel::GoIdle) {
+    if let Some((rise, idle, material)) = kept(view) {
         let why = reason(
             "kept-by-runtime",
             Judgement::NoLeak,
@@ -256,6 +256,17 @@ fn harmless(view: &View) -> Vec<Ranked> {
         ));
     }
     found
+}
+
+/// How much more the runtime keeps than at first, what it keeps, and what would count: by the
+/// least of each tenth of the window, since every tooth of the heap leaves as much idle for a
+/// moment.
+fn kept(view: &View) -> Option<(f64, f64, f64)> {
+    let idle = view.get(Channel::GoIdle)?;
+    let tenths = idle.in_groups_of(idle.len().div_ceil(10), Thin::Min);
+    let ((_, first), (_, last)) = (tenths.first()?, tenths.last()?);
+    let material = view.demands(Channel::GoIdle, 0).material_over(first);
+    (idle.len() >= 30 && last - first >= material).then_some((last - first, last, material))
 }
 
 fn calm(kind: Kind, confidence: f64, why: Reason, weight: f64) -> Ranked {
@@ -368,7 +379,7 @@ fn finding(view: &View, assessed: Assessed, held: Option<f64>) -> Ranked {
             finding.verdict = Judgement::Leak;
             finding.kind = Some(assessed.grower.kind);
             finding.confidence = Some(confidence(&assessed.grower, &stretch, load));
-            finding.onset = Some(view.time(stretch.from));
+            finding.onset = Some(view.time(stretch.onset));
             let growth = growth(&assessed.grower, &stretch);
             let per_minute = [growth.low, growth.per_minute, growth.high];
             towards_limit = Some(towards(view, assessed.grower.kind, per_minute, each));

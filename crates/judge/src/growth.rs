@@ -37,6 +37,8 @@ impl Demands {
 /// A stretch of growth up to the last point.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Stretch {
+    /// When the growth began: where the bend is, or where the stretch begins.
+    pub(crate) onset: f64,
     pub(crate) from: f64,
     pub(crate) to: f64,
     /// Points in it.
@@ -51,10 +53,11 @@ pub(crate) struct Stretch {
     pub(crate) evenness: f64,
     /// The last quarter's slope over the greatest's.
     pub(crate) last_quarter: f64,
-    /// Mean of the increments between blocks over its standard error: against a random walk.
-    pub(crate) increments_t: f64,
-    /// Of that score: the probability under a random walk without drift.
+    /// The probability of increments as regular as these under a random walk without drift.
     pub(crate) walk_p: f64,
+    /// The rise over what a walk with the steps seen before the stretch would make of the same
+    /// time (one standard deviation); `None` if too little was seen before.
+    pub(crate) outruns: Option<f64>,
     /// Kendall's tau of the blocks.
     pub(crate) tau: f64,
     /// Began when the process did, or before anything was seen of it.
@@ -175,7 +178,10 @@ pub(crate) fn weigh(points: &Points, from: f64, demands: &Demands) -> Option<Str
             8
         },
     );
-    let (increments_t, walk_p) = increments(&blocks);
+    let walk_p = walk_p(&blocks);
+    let rise = line.slope * (to - from);
+    let outruns = step_before(points, from, (to - from) / blocks.len() as f64)
+        .map(|step| (rise / (step * (blocks.len() as f64).sqrt()).max(1e-9)).min(1000.0));
     let tau = stats::mann_kendall(&blocks.times, &blocks.values).map_or(0.0, |mk| mk.tau);
     let base = line.intercept + line.slope * from;
     let from_birth = match demands.started {
@@ -183,16 +189,17 @@ pub(crate) fn weigh(points: &Points, from: f64, demands: &Demands) -> Option<Str
         None => from < demands.warm_up_seconds(),
     };
     Some(Stretch {
+        onset: from,
         from,
         to,
         points: raw.len(),
         line,
-        rise: line.slope * (to - from),
+        rise,
         base,
         evenness: over(least),
         last_quarter: over(quarters[3]),
-        increments_t,
         walk_p,
+        outruns,
         tau,
         from_birth,
     })
@@ -240,10 +247,10 @@ fn blocks(points: &Points, count: usize) -> Points {
     blocks
 }
 
-/// Student's t of the blocks' increments per second, and its one-sided probability. Under a random
+/// One-sided probability of the blocks' increments per second by Student's t. Under a random
 /// walk the increments are independent with mean zero, however strong the walk's trend looks to
 /// least squares.
-fn increments(blocks: &Points) -> (f64, f64) {
+fn walk_p(blocks: &Points) -> f64 {
     use statrs::distribution::{ContinuousCDF, StudentsT};
     let steps: Vec<f64> = (1..blocks.len())
         .map(|i| {
@@ -252,7 +259,7 @@ fn increments(blocks: &Points) -> (f64, f64) {
         .collect();
     let n = steps.len() as f64;
     if steps.len() < 3 {
-        return (0.0, 1.0);
+        return 1.0;
     }
     let mean = stats::mean(&steps);
     let variance = steps.iter().map(|s| (s - mean) * (s - mean)).sum::<f64>() / (n - 1.0);
@@ -263,8 +270,7 @@ fn increments(blocks: &Points) -> (f64, f64) {
     } else {
         0.0
     };
-    let p = StudentsT::new(0.0, 1.0, n - 1.0).map_or(1.0, |student| student.sf(t));
-    (t, p)
+    StudentsT::new(0.0, 1.0, n - 1.0).map_or(1.0, |student| student.sf(t))
 }
 
 /// How even a growth of `times` the least duration must be. The first entries keep the rise of
@@ -288,7 +294,7 @@ pub(crate) fn evenness_needed(times: f64) -> f64 {
 }
 
 /// A growth from birth must last so much longer: there is no level before it to compare with.
-const FROM_BIRTH: f64 = 1.25;
+const FROM_BIRTH: f64 = 1.2;
 
 /// What the stretch lacks; `None` if it passes.
 fn check(points: &Points, stretch: &Stretch, demands: &Demands) -> Option<Miss> {
@@ -321,8 +327,8 @@ fn check(points: &Points, stretch: &Stretch, demands: &Demands) -> Option<Miss> 
         return Some(Miss::Slowing { tau_s });
     }
     let accelerating = times >= 2.5 && stretch.last_quarter >= 0.85 && stretch.evenness > 0.0;
-    let even = stretch.evenness >= evenness_needed(times) && stretch.increments_t >= 6.0;
-    if !(even || accelerating && stretch.increments_t >= 4.0) || stretch.tau < 0.8 {
+    let even = stretch.evenness >= evenness_needed(times);
+    if !(even || accelerating) || stretch.tau < 0.8 || !beats_walk(stretch) {
         let slowing = stretch.last_quarter < 0.6 * evenness_needed(times);
         return Some(if slowing {
             Miss::Slowing {
@@ -336,6 +342,40 @@ fn check(points: &Points, stretch: &Stretch, demands: &Demands) -> Option<Miss> 
         return Some(Miss::BeenThere);
     }
     None
+}
+
+/// Whether a random walk is ruled out: by steps of a regularity that chance does not have, or by
+/// less of it after a time that was quiet beside this growth.
+fn beats_walk(stretch: &Stretch) -> bool {
+    match stretch.outruns {
+        Some(outruns) if outruns < 5.0 => false,
+        Some(outruns) if outruns >= 10.0 => stretch.walk_p <= 1e-3,
+        _ => stretch.walk_p <= 1e-5,
+    }
+}
+
+/// The standard deviation of a step of `seconds` before `from`, from the median of the steps'
+/// sizes, so that one ramp does not count; `None` below three steps.
+fn step_before(points: &Points, from: f64, seconds: f64) -> Option<f64> {
+    let before = points.between(from - 60.0 * seconds, from);
+    let mut levels = Vec::new();
+    let (mut start, mut next) = (0, before.first()?.0 + seconds);
+    for (i, &time) in before.times.iter().enumerate() {
+        if time >= next {
+            levels.extend(stats::median(&mut before.values[start..i].to_vec()));
+            start = i;
+            next = time + seconds;
+        }
+    }
+    let mut sizes: Vec<f64> = levels
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).abs())
+        .collect();
+    if sizes.len() < 3 {
+        return None;
+    }
+    // For a normal distribution the median size is 0.6745 standard deviations.
+    stats::median(&mut sizes).map(|size| size / 0.6745)
 }
 
 /// The time constant of a fill, if the stretch is better described by one than by a line, or if
@@ -380,7 +420,8 @@ fn been_there(points: &Points, stretch: &Stretch, material: f64) -> bool {
     stretch.seconds() < 3.0 * above
 }
 
-/// Moves the start to where the bend is, if the stretch has points before it to bend from.
+/// Finds where the growth bends off from the level before it, if the stretch has points before it,
+/// and takes the figures from there if they still pass.
 fn refine(points: &Points, stretch: Stretch, demands: &Demands) -> Stretch {
     let around = points
         .between(stretch.from - stretch.seconds(), stretch.to)
@@ -394,9 +435,16 @@ fn refine(points: &Points, stretch: Stretch, demands: &Demands) -> Stretch {
     if !(bends && near) {
         return stretch;
     }
+    let passes = |refined: &Stretch| {
+        let needed = evenness_needed(refined.seconds() / demands.seconds);
+        refined.evenness >= needed && beats_walk(refined)
+    };
     match weigh(points, hinge.at, demands) {
-        Some(refined) if refined.line.interval(0.95).0 > 0.0 => refined,
-        _ => stretch,
+        Some(refined) if passes(&refined) => refined,
+        _ => Stretch {
+            onset: hinge.at,
+            ..stretch
+        },
     }
 }
 

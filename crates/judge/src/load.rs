@@ -99,12 +99,17 @@ fn rose_with(memory: &Points, load: &Points, period_s: f64) -> Option<f64> {
     averaged_variants(load, &memory.times, period_s)
         .into_iter()
         .filter_map(|values| {
-            let line = fit_line(&memory.times, &values)?;
-            let start = line.intercept + line.slope * memory.first()?.0;
-            let share = line.slope * memory.span() / start.abs().max(1e-9);
-            let together = correlation(&values, &memory.values)? >= 0.8;
+            let rise = |values: &[f64]| {
+                let line = fit_line(&memory.times, values)?;
+                let start = line.intercept + line.slope * memory.first()?.0;
+                Some((line, line.slope * memory.span() / start.abs().max(1e-9)))
+            };
+            let (line, share) = rise(&values)?;
+            // Half as much as memory rose, each of its own level; at least what noise does not do.
+            let enough = (0.5 * rise(&memory.values)?.1).clamp(0.05, 0.2);
+            let together = correlation(&values, &memory.values)? >= 0.7;
             let stock = line.r2 > 0.995;
-            (share >= 0.2 && line.p_value() < 1e-3 && together && !stock).then_some(share)
+            (share >= enough && line.p_value() < 1e-3 && together && !stock).then_some(share)
         })
         .max_by(f64::total_cmp)
 }

@@ -153,14 +153,19 @@ pub(crate) fn marks(live: &Points) -> Points {
     points
 }
 
-/// The floor of `HeapAlloc`: its least value between two collections, by the counter of cycles
-/// where there is one, else by its falls. What lies before the first collection is left out: its
-/// floor was not seen. Where samples are rarer than collections, the least of eight samples.
+/// Samples that must follow a collection, or several, before their least value counts as a floor:
+/// the first sample comes up to a period late, with what was allocated meanwhile.
+const SAMPLES_EACH: u32 = 6;
+
+/// The floor of `HeapAlloc`: its least value between two collections, or over as many of them as
+/// it takes to see [`SAMPLES_EACH`] samples. Collections are told by the counter of cycles where
+/// there is one, else by falls. What lies before the first is left out: its floor was not seen.
 pub(crate) fn floors(alloc: &Points, cycles: Option<&Points>) -> Points {
     let mut floors = Points::default();
-    let mut collections = 0u32;
-    let mut samples_after = 0u32;
+    let mut collected_once = false;
+    // The least value since the last floor that counted, and the samples it is the least of.
     let mut lowest: Option<(f64, f64)> = None;
+    let mut samples = 0;
     let mut before: Option<(f64, Option<f64>)> = None;
     for (&time, &value) in alloc.times.iter().zip(&alloc.values) {
         let count = cycles.and_then(|cycles| cycles.held_at(time));
@@ -170,25 +175,20 @@ pub(crate) fn floors(alloc: &Points, cycles: Option<&Points>) -> Points {
                 _ => value_before - value > (value_before * 0.03).max(256.0 * 1024.0),
             });
         before = Some((value, count));
-        if collected {
-            if let (Some((time, value)), true) = (lowest, collections > 0) {
+        if collected && (!collected_once || samples >= SAMPLES_EACH) {
+            if let (Some((time, value)), true) = (lowest, collected_once) {
                 floors.push(time, value);
             }
-            collections += 1;
-            lowest = None;
+            collected_once = true;
+            (lowest, samples) = (None, 0);
         }
-        if collections > 0 {
-            samples_after += 1;
-        }
+        samples += 1;
         if lowest.is_none_or(|(_, low)| value < low) {
             lowest = Some((time, value));
         }
     }
-    if let (Some((time, value)), true) = (lowest, collections > 0) {
+    if let (Some((time, value)), true) = (lowest, collected_once && samples >= SAMPLES_EACH / 2) {
         floors.push(time, value);
-    }
-    if collections > 0 && f64::from(samples_after) / f64::from(collections) < 1.5 {
-        return floors.in_groups_of(8, Thin::Min);
     }
     floors
 }

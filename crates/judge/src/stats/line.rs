@@ -52,10 +52,14 @@ fn student(freedom: f64) -> Option<StudentsT> {
     StudentsT::new(0.0, 1.0, freedom).ok()
 }
 
+/// Above this an autocorrelation is not believed: it comes from a bend that the line does not
+/// follow, and 19 samples would count as one.
+const R_MAX: f64 = 0.9;
+
 /// Least-squares line through samples that follow each other in time.
 ///
 /// The residuals' lag-1 autocorrelation r shrinks the sample to n·(1−r)/(1+r) independent values,
-/// which widens the error and lowers the degrees of freedom. Assumes residuals of one spread whose
+/// which widens the error and lowers the degrees of freedom; r is held below 0.9. Assumes residuals of one spread whose
 /// memory is a first-order one; a step, a saw-tooth or a random walk breaks that, so it is never
 /// asked alone. O(n). `None` below 3 points or without spread in time.
 ///
@@ -101,7 +105,7 @@ fn fit(times: &[f64], values: &[f64], correct: bool) -> Option<Line> {
     }
     let count = n as f64;
     let r = if correct && squares > 0.0 {
-        (neighbours / squares).clamp(0.0, 0.99)
+        (neighbours / squares).clamp(0.0, R_MAX)
     } else {
         0.0
     };

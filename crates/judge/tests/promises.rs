@@ -1,0 +1,206 @@
+//! What `judge` promises whatever it is given: an answer, the same for the same, in little time.
+
+mod physics;
+
+use std::time::Instant;
+
+use judge::{Input, judge};
+use model::{Channel, ChannelData, Facts, Judgement, UnixMs};
+use physics::{Asked, MIB, Sampling, live};
+use proptest::prelude::*;
+
+fn growing(seconds: f64, period_s: f64) -> physics::Life {
+    let sampling = Sampling {
+        period_s,
+        loads: true,
+        ..Sampling::every_second(seconds)
+    };
+    live(1, &sampling, |age, random| Asked {
+        live: 20.0 * MIB + age * 0.2 * MIB + random.normal() * MIB,
+        allocates: 20.0 * MIB,
+        goroutines: 20.0,
+        native: age * 0.1 * MIB,
+        file: 0.0,
+        load: 5.0,
+    })
+}
+
+#[test]
+fn nothing_given_is_unsure() {
+    let judged = judge(&Input {
+        now: UnixMs(5),
+        channels: &[],
+        facts: &Facts::default(),
+    });
+    assert_eq!(judged.findings.len(), 1);
+    assert_eq!(judged.findings[0].verdict, Judgement::Unsure);
+    assert_eq!(judged.findings[0].why[0].code, "no-access");
+}
+
+#[test]
+fn resident_size_alone_is_never_a_leak() {
+    let life = growing(600.0, 1.0);
+    let (now, channels) = life.until(600.0);
+    let rss: Vec<ChannelData> = channels
+        .into_iter()
+        .filter(|data| data.channel == Channel::Rss)
+        .collect();
+    let judged = judge(&Input {
+        now,
+        channels: &rss,
+        facts: &life.facts,
+    });
+    assert_eq!(judged.findings[0].verdict, Judgement::Unsure);
+    assert!(
+        judged.findings[0]
+            .why
+            .iter()
+            .any(|why| why.code == "no-access")
+    );
+}
+
+#[test]
+fn two_leaks_at_once_are_two_findings_and_the_time_left_counts_both() {
+    let life = growing(300.0, 1.0);
+    let (now, channels) = life.until(300.0);
+    let judged = judge(&Input {
+        now,
+        channels: &channels,
+        facts: &life.facts,
+    });
+    let kinds: Vec<&str> = judged
+        .findings
+        .iter()
+        .filter(|finding| finding.verdict == Judgement::Leak)
+        .filter_map(|finding| finding.kind.map(model::Kind::as_str))
+        .collect();
+    assert_eq!(kinds, ["go-heap", "native"]);
+    let left = judged.seconds_to_limit.unwrap();
+    // 2 GiB less some 200 MiB at (2 · 0.2 + 0.1) MiB a second.
+    assert!((3000.0..4500.0).contains(&left.estimate), "{left:?}");
+    assert!(left.low <= left.estimate && left.estimate <= left.high);
+    let native = judged.findings[1]
+        .advice
+        .iter()
+        .any(|one| one.code == "needs-tracing");
+    assert!(native);
+    let live = judged
+        .slopes
+        .iter()
+        .find(|(channel, _)| *channel == Channel::GoLive)
+        .unwrap();
+    assert!((live.1 / MIB - 12.0).abs() < 1.0, "{live:?}");
+}
+
+#[test]
+fn the_same_input_gives_the_same_verdict() {
+    let life = growing(300.0, 1.0);
+    let (now, mut channels) = life.until(300.0);
+    let first = judge(&Input {
+        now,
+        channels: &channels,
+        facts: &life.facts,
+    });
+    assert_eq!(
+        first,
+        judge(&Input {
+            now,
+            channels: &channels,
+            facts: &life.facts
+        })
+    );
+    // Load levels keep their order among themselves; all else may come in any.
+    channels.sort_by_key(|data| std::cmp::Reverse(data.channel));
+    assert_eq!(
+        first,
+        judge(&Input {
+            now,
+            channels: &channels,
+            facts: &life.facts
+        })
+    );
+}
+
+#[test]
+fn a_call_is_cheap() {
+    for (name, seconds, limit_ms) in [
+        ("1,500 points", 1500.0, 5.0),
+        ("100,000 points", 100_000.0, 400.0),
+    ] {
+        let life = growing(seconds, 1.0);
+        let (now, channels) = life.until(seconds);
+        let mut best = f64::MAX;
+        for _ in 0..5 {
+            let start = Instant::now();
+            let judged = judge(&Input {
+                now,
+                channels: &channels,
+                facts: &life.facts,
+            });
+            best = best.min(start.elapsed().as_secs_f64() * 1000.0);
+            assert!(!judged.findings.is_empty());
+        }
+        println!(
+            "{name} in each of {} channels: {best:.2} ms",
+            channels.len()
+        );
+        // Without optimisation the time says nothing.
+        assert!(
+            cfg!(debug_assertions) || best < limit_ms,
+            "{name}: {best} ms"
+        );
+    }
+}
+
+fn any_channel() -> impl Strategy<Value = Channel> {
+    prop::sample::select(vec![
+        Channel::Rss,
+        Channel::Anon,
+        Channel::File,
+        Channel::GoLive,
+        Channel::GoHeapAlloc,
+        Channel::GoIdle,
+        Channel::Native,
+        Channel::NativeHeap,
+        Channel::Goroutines,
+        Channel::GcCycles,
+        Channel::LoadLevel,
+        Channel::Shmem,
+    ])
+}
+
+fn any_value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        6 => 0.0..1e9f64,
+        1 => any::<f64>(),
+        1 => prop::sample::select(vec![f64::NAN, f64::INFINITY, f64::MAX, -1.0, 0.0]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn whatever_is_given_there_is_an_answer(
+        channels in prop::collection::vec(
+            (any_channel(), prop::collection::vec((any::<i16>(), any_value()), 0..60)), 0..8),
+        now in any::<i64>(),
+        period_s in any_value(),
+    ) {
+        let channels: Vec<ChannelData> = channels
+            .into_iter()
+            .map(|(channel, points)| ChannelData {
+                channel,
+                times: points.iter().map(|(time, _)| UnixMs(i64::from(*time) * 1000)).collect(),
+                values: points.iter().map(|(_, value)| *value).collect(),
+            })
+            .collect();
+        let facts = Facts { period_s, limit_bytes: Some(1), started: Some(UnixMs(now)), ..Facts::default() };
+        let judged = judge(&Input { now: UnixMs(now), channels: &channels, facts: &facts });
+        prop_assert!(!judged.findings.is_empty());
+        for finding in &judged.findings {
+            prop_assert!(finding.confidence.is_none_or(|c| (0.5..=0.99).contains(&c)));
+            prop_assert!(!finding.why.is_empty());
+            prop_assert_eq!(finding.kind.is_none(), finding.verdict == Judgement::Unsure);
+        }
+    }
+}
