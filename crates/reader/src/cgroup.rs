@@ -34,8 +34,11 @@ pub(crate) enum Version {
 pub(crate) struct Mount {
     pub(crate) version: Version,
     pub(crate) mount_point: PathBuf,
-    /// The cgroup that is mounted there; `/` unless only a part of the tree is.
+    /// The cgroup that is mounted there; `/` unless only a part of the tree is, and `/..` and the
+    /// like when it lies above our cgroup namespace.
     pub(crate) root: String,
+    /// For a mount above our namespace: our own cgroup's path below it, where it was found.
+    pub(crate) own: Option<String>,
 }
 
 /// The cgroups of one process: `/proc/PID/cgroup`.
@@ -104,6 +107,7 @@ fn parse_mount(line: &str) -> Option<Mount> {
         version,
         mount_point: PathBuf::from(unescape(mount_point)),
         root: unescape(root),
+        own: None,
     })
 }
 
@@ -152,7 +156,7 @@ pub(crate) fn locate<'a>(
     for (version, path) in paths {
         let Some(path) = path else { continue };
         for mount in mounts.iter().filter(|mount| mount.version == version) {
-            if let Some(below) = below(path, &mount.root) {
+            if let Some(below) = below(path, mount) {
                 return Some((mount, below));
             }
         }
@@ -160,16 +164,91 @@ pub(crate) fn locate<'a>(
     None
 }
 
-/// `path` as seen from `root`, without a leading slash. Paths out of our cgroup namespace begin
-/// with `/..`: their names are not known here.
-fn below(path: &str, root: &str) -> Option<String> {
-    let rest = path.strip_prefix(root.trim_end_matches('/'))?;
-    if !rest.is_empty() && !rest.starts_with('/') {
+/// `path` as seen from the mount, without a leading slash.
+///
+/// In a cgroup namespace of our own the kernel writes `/../../x` for what lies beside us, and leaves
+/// out the names above: those are taken from our own path, where the mount shows it.
+fn below(path: &str, mount: &Mount) -> Option<String> {
+    let path = match &mount.own {
+        Some(own) => &resolve(path, own)?,
+        None => path.strip_prefix(mount.root.trim_end_matches('/'))?,
+    };
+    if !path.is_empty() && !path.starts_with('/') {
         return None;
     }
-    let rest = rest.trim_start_matches('/');
+    let rest = path.trim_start_matches('/');
     let plain = rest.split('/').all(|part| part != ".." && part != ".");
     plain.then(|| rest.to_owned())
+}
+
+/// `/../x` from `a/b` is `/a/x`.
+fn resolve(path: &str, own: &str) -> Option<String> {
+    let mut parts: Vec<&str> = own.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        match part {
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(format!("/{}", parts.join("/")))
+}
+
+/// Folders looked at to find our own cgroup.
+const SEARCH_MAX: usize = 50_000;
+
+/// Finds our own cgroup in those mounts that lie above our cgroup namespace, as the node's tree
+/// does in a pod that has it mounted: it is the folder with the inode that our namespace's own
+/// mount has at its root. A walk over part of the tree, once.
+pub(crate) fn find_ourselves(mounts: &mut [Mount]) {
+    let inode_at = |path: &Path| rustix::fs::stat(path).ok().map(|stat| stat.st_ino);
+    for at in 0..mounts.len() {
+        let (version, root) = (mounts[at].version, mounts[at].root.as_str());
+        let mut ups = root.split('/').filter(|part| !part.is_empty());
+        if root == "/" || !ups.clone().all(|part| part == "..") {
+            continue;
+        }
+        let depth = ups.by_ref().count();
+        let ours = mounts
+            .iter()
+            .find(|m| m.version == version && m.root == "/");
+        let found = ours
+            .and_then(|ours| inode_at(&ours.mount_point))
+            .and_then(|inode| find_folder(&mounts[at].mount_point, inode, depth));
+        mounts[at].own = found;
+    }
+}
+
+/// The folder with this inode, exactly `depth` below `root`.
+fn find_folder(root: &Path, inode: u64, depth: usize) -> Option<String> {
+    use std::os::unix::fs::DirEntryExt;
+    let mut left = SEARCH_MAX;
+    let mut level = vec![String::new()];
+    for step in 1..=depth.min(DEPTH_MAX) {
+        let mut next = Vec::new();
+        for folder in level {
+            let Ok(entries) = std::fs::read_dir(root.join(&folder)) else {
+                continue;
+            };
+            for entry in entries
+                .flatten()
+                .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+            {
+                left = left.checked_sub(1)?;
+                let name = entry.file_name().into_string().ok()?;
+                let path = if folder.is_empty() {
+                    name
+                } else {
+                    format!("{folder}/{name}")
+                };
+                if step == depth && entry.ino() == inode {
+                    return Some(path);
+                }
+                next.push(path);
+            }
+        }
+        level = next;
+    }
+    None
 }
 
 /// Reads the memory cgroup at `below` in the tree at `mount_point`. Where it has no memory
@@ -286,6 +365,7 @@ mod tests {
             version,
             mount_point: at.into(),
             root: root.into(),
+            own: None,
         }
     }
 
@@ -352,7 +432,36 @@ mod tests {
             ("/kubepods/z", "/docker/x", None),
             ("/../other", "/", None),
         ] {
-            assert_eq!(below(path, root).as_deref(), expected, "{path} in {root}");
+            let mount = mount(Version::V2, "/x", root);
+            assert_eq!(below(path, &mount).as_deref(), expected, "{path} in {root}");
+        }
+    }
+
+    #[test]
+    fn a_node_s_tree_seen_from_a_pod_with_a_namespace_of_its_own() {
+        let node = tempfile::tempdir().unwrap();
+        let own = node.path().join("kubepods/podu/me");
+        fs::create_dir_all(&own).unwrap();
+        fs::create_dir_all(node.path().join("kubepods/podx/c")).unwrap();
+        let mut mounts = [
+            mount(Version::V2, own.to_str().unwrap(), "/"),
+            mount(Version::V2, node.path().to_str().unwrap(), "/../../.."),
+            mount(Version::V2, "/nowhere", "/.."),
+        ];
+        find_ourselves(&mut mounts);
+        assert_eq!(mounts[1].own.as_deref(), Some("kubepods/podu/me"));
+        assert_eq!((&mounts[0].own, &mounts[2].own), (&None, &None));
+        for (path, expected) in [
+            ("/", Some((0, ""))),
+            ("/inner", Some((0, "inner"))),
+            ("/../../podx/c", Some((1, "kubepods/podx/c"))),
+            ("/../../../init.scope", Some((1, "init.scope"))),
+            ("/../../../..", None),
+        ] {
+            let line = format!("0::{path}\n");
+            let found = locate(&mounts, &parse_membership(line.as_bytes()));
+            let expected = expected.map(|(at, below)| (&mounts[at], below.to_owned()));
+            assert_eq!(found, expected, "{path}");
         }
     }
 

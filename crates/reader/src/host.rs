@@ -65,7 +65,10 @@ pub(crate) fn host(boot: &Boot, mounts: &[Mount]) -> Host {
 
 /// The mounted hierarchies with memory.
 pub(crate) fn mounts() -> Vec<Mount> {
-    cgroup::parse_mounts(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+    let bytes = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mut mounts = cgroup::parse_mounts(&bytes);
+    cgroup::find_ourselves(&mut mounts);
+    mounts
 }
 
 /// One line for each thing that this host and these privileges allow or not.

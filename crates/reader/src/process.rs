@@ -1,6 +1,7 @@
 //! Reading one process's memory: the figures of every period, and the mappings on suspicion.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::{Clock, ContainerMemory, ProcessKey, ProcessMemory};
@@ -137,7 +138,8 @@ fn live(key: &ProcessKey, dir: &ProcDir) -> Result<procfs::Stat, ReadFailure> {
     Ok(stat)
 }
 
-type Containers = HashMap<String, Option<ContainerMemory>>;
+/// By mount and path below it.
+type Containers = HashMap<(PathBuf, String), Option<ContainerMemory>>;
 
 fn container(
     dir: &ProcDir,
@@ -149,8 +151,9 @@ fn container(
     let Some((mount, below)) = cgroup::locate(mounts, &membership) else {
         return Ok(None);
     };
-    let memory = read.entry(below).or_insert_with_key(|below| {
-        cgroup::read_memory(&mount.mount_point, mount.version, below, clock.now())
+    let cgroup = (mount.mount_point.clone(), below);
+    let memory = read.entry(cgroup).or_insert_with_key(|(root, below)| {
+        cgroup::read_memory(root, mount.version, below, clock.now())
     });
     Ok(memory.clone())
 }
