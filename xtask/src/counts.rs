@@ -1,4 +1,5 @@
-//! What `cargo test` and `go test -v` print, counted.
+//! How many tests passed, failed and were skipped; what `cargo test` prints, counted.
+//! (For Go's events see `stages::go`.)
 //!
 //! A test that can't run on this kernel or with these privileges prints `SKIP: reason` and returns; it
 //! is counted as skipped and not as passed, and its reason is listed at the end of the run.
@@ -49,19 +50,6 @@ impl Counts {
             self.failed += failed;
             self.skipped += ignored;
             self.announced = 0;
-        }
-    }
-
-    /// One line of `go test -v`'s output; subtests (indented) are part of their test.
-    pub(crate) fn go_line(&mut self, line: &str) {
-        if line.starts_with("--- PASS: ") {
-            self.passed += 1;
-        } else if line.starts_with("--- FAIL: ") {
-            self.failed += 1;
-        } else if let Some(rest) = line.strip_prefix("--- SKIP: ") {
-            self.skipped += 1;
-            let name = rest.split(' ').next().unwrap_or(rest);
-            self.reasons.push(format!("{name} (go)"));
         }
     }
 }
@@ -146,21 +134,5 @@ mod tests {
             lines.iter().for_each(|line| counts.cargo_line(line));
             assert_eq!(counts.line(), *expected, "{name}");
         }
-    }
-
-    #[test]
-    fn go_output() {
-        let mut counts = Counts::default();
-        let lines = [
-            "=== RUN   TestCart",
-            "    --- PASS: TestCart/empty (0.00s)",
-            "--- PASS: TestCart (0.00s)",
-            "--- FAIL: TestLogin (0.02s)",
-            "--- SKIP: TestNative (0.00s)",
-            "FAIL",
-        ];
-        lines.iter().for_each(|line| counts.go_line(line));
-        assert_eq!(counts.line(), "1 passed, 1 failed, 1 skipped");
-        assert_eq!(counts.reasons, ["TestNative (go)"]);
     }
 }

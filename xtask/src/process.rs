@@ -108,7 +108,11 @@ fn watch(
             return Ok(Ended::Stopped);
         }
         if printed.elapsed() >= HEARTBEAT {
-            println!("    ... {} so far; {last}", clock(started.elapsed()));
+            let semicolon = if last.is_empty() { "" } else { "; " };
+            println!(
+                "    ... {} so far{semicolon}{last}",
+                clock(started.elapsed())
+            );
             printed = Instant::now();
         }
     }

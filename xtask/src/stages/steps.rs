@@ -4,13 +4,15 @@
 //! another selection of packages means other features, and dependencies built again.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
 use super::Run;
-use super::view::{CargoView, Detail, go_line};
+use super::go::GoView;
+use super::view::{CargoView, Detail};
 use crate::apt;
 use crate::counts::Counts;
 use crate::process::{Ended, Show, clock, left_behind, output_of, stream};
@@ -18,6 +20,9 @@ use crate::{tidy, toolchain};
 
 /// The beginnings of the names of tests in tests/e2e, each with its stage.
 const E2E_PREFIXES: &[&str] = &["peer_", "story_", "safety_"];
+
+/// Builds all tests. One selection for all stages: see above.
+const BUILD_TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-run"];
 
 /// Go modules with tests of their own.
 const GO_MODULES: &[&str] = &["examples/shop", "tests/rename", "tests/targets"];
@@ -103,7 +108,8 @@ pub(super) fn install(run: &mut Run) -> anyhow::Result<Counts> {
 }
 
 pub(super) fn format(run: &mut Run) -> anyhow::Result<Counts> {
-    cargo(run, &["fmt", "--all", "--check"]).context("to mend: cargo fmt --all")
+    cargo(run, &["fmt", "--all", "--check", "--", "--color", "never"])
+        .context("to mend: cargo fmt --all")
 }
 
 pub(super) fn tidy(run: &mut Run) -> anyhow::Result<Counts> {
@@ -143,7 +149,7 @@ pub(super) fn docs(run: &mut Run) -> anyhow::Result<Counts> {
 }
 
 pub(super) fn build(run: &mut Run) -> anyhow::Result<Counts> {
-    cargo(run, &["test", "--workspace", "--locked", "--no-run"])
+    cargo(run, BUILD_TESTS)
 }
 
 pub(super) fn release(run: &mut Run) -> anyhow::Result<Counts> {
@@ -161,8 +167,8 @@ pub(super) fn unit(run: &mut Run) -> anyhow::Result<Counts> {
     for name in &names {
         arguments.extend(["--test", name]);
     }
-    let tests = cargo_test(run, started, &arguments, Detail::Results, &mut counts);
-    let docs = cargo_test(run, started, &["--doc"], Detail::Results, &mut counts);
+    let tests = cargo_test(run, started, &arguments, &mut counts);
+    let docs = cargo_test(run, started, &["--doc"], &mut counts);
     conclude(counts, tests.and(docs), true)
 }
 
@@ -216,21 +222,15 @@ fn cargo_test(
     run: &Run,
     started: Instant,
     targets: &[&str],
-    detail: Detail,
     counts: &mut Counts,
 ) -> anyhow::Result<()> {
     let mut arguments = vec!["test", "--workspace", "--locked", "--no-fail-fast"];
     arguments.extend_from_slice(targets);
     // Tests that pass are heard too: one of them may have to say `SKIP:`.
-    arguments.push("--");
-    arguments.push(if detail == Detail::All {
-        "--nocapture"
-    } else {
-        "--show-output"
-    });
+    arguments.extend(["--", "--show-output"]);
     let mut command = run.workspace.cargo(&arguments);
     set_environment(run, &mut command);
-    let mut view = CargoView::new(detail);
+    let mut view = CargoView::new(Detail::Results);
     step(run, started, command, &mut |line| {
         counts.cargo_line(line);
         view.line(line)
@@ -238,17 +238,59 @@ fn cargo_test(
 }
 
 /// The tests of tests/e2e whose names begin with `prefix`, if there are any yet.
+///
+/// `cargo test --test 'story_*'` would resolve features for e2e alone and build many dependencies once
+/// more. So cargo builds what it has built before, names the programs, and we run them as it would.
 fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow::Result<()> {
-    let pattern = format!("{prefix}*");
     let names = test_names(run)?;
     if !names
         .iter()
         .any(|(package, name)| package == "e2e" && name.starts_with(prefix))
     {
-        println!("    no tests/e2e/tests/{pattern}.rs");
+        println!("    no tests/e2e/tests/{prefix}*.rs");
         return Ok(());
     }
-    cargo_test(run, started, &["--test", &pattern], Detail::All, counts)
+    let mut programs: Vec<PathBuf> = Vec::new();
+    let mut arguments = BUILD_TESTS.to_vec();
+    arguments.push("--message-format=json-render-diagnostics");
+    let mut view = CargoView::new(Detail::All);
+    step(run, started, run.workspace.cargo(&arguments), &mut |line| {
+        if !line.starts_with('{') {
+            return view.line(line);
+        }
+        programs.extend(e2e_program(line, prefix));
+        Show::Nothing
+    })?;
+    programs.sort();
+    let folder = run.workspace.root.join("tests/e2e");
+    let mut outcome = Ok(());
+    for program in programs {
+        let mut command = Command::new(program);
+        command
+            .arg("--nocapture")
+            .current_dir(&folder)
+            .env("CARGO_MANIFEST_DIR", &folder);
+        set_environment(run, &mut command);
+        let mut view = CargoView::new(Detail::All);
+        let done = step(run, started, command, &mut |line| {
+            counts.cargo_line(line);
+            view.line(line)
+        });
+        outcome = outcome.and(done);
+    }
+    outcome
+}
+
+/// The program in one of cargo's JSON messages, if it is a test of e2e with that prefix.
+fn e2e_program(line: &str, prefix: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let target = &message["target"];
+    let ours = message["manifest_path"]
+        .as_str()?
+        .ends_with("/tests/e2e/Cargo.toml")
+        && target["kind"].as_array()?.contains(&"test".into())
+        && target["name"].as_str()?.starts_with(prefix);
+    ours.then(|| message["executable"].as_str().map(PathBuf::from))?
 }
 
 fn go_modules(run: &Run, started: Instant, counts: &mut Counts) -> anyhow::Result<()> {
@@ -264,14 +306,13 @@ fn go_modules(run: &Run, started: Instant, counts: &mut Counts) -> anyhow::Resul
         without_cgo.env("CGO_ENABLED", "0");
         let mut vet = go.command(&folder, &["vet", "./..."]);
         vet.env("CGO_ENABLED", "1");
-        let mut test = go.command(&folder, &["test", "-v", "-count=1", "./..."]);
+        let mut test = go.command(&folder, &["test", "-json", "-count=1", "./..."]);
         test.env("CGO_ENABLED", "1");
         set_environment(run, &mut test);
         for command in [without_cgo, vet, test] {
-            let done = step(run, started, command, &mut |line| {
-                counts.go_line(line);
-                go_line(line)
-            });
+            let mut view = GoView::default();
+            let done = step(run, started, command, &mut |line| view.line(line));
+            counts.add(&view.counts);
             if let Err(error) = done {
                 println!("    {error:#}");
                 outcome = Err(error.context(format!("in {module}")));

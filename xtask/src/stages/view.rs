@@ -111,15 +111,6 @@ fn binary_name(line: &str) -> String {
     name.unwrap_or(line).to_string()
 }
 
-/// `go test -v`: without the noise of starting and pausing.
-pub(super) fn go_line(line: &str) -> Show {
-    if line.starts_with("=== ") || line.trim_start().starts_with("--- PASS") {
-        Show::Progress(line.to_string())
-    } else {
-        Show::Line
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 //!
 //! A light scan, not a Go parser: declared functions, methods and types, metric names, and file
 //! names of `examples/**/*.go`, looked for as whole words in everything below `crates/` but tests.
+//! Single words in small letters are left out: Go's unexported `states` is also plain English.
 
 use std::collections::BTreeMap;
 
@@ -266,9 +267,9 @@ fn metric_name(line: &str) -> Option<String> {
 }
 
 fn is_telling(name: &str) -> bool {
-    let common = COMMON.iter().any(|word| word.eq_ignore_ascii_case(name));
+    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase());
     let metric = COMMON_METRICS.iter().any(|family| name.starts_with(family));
-    name.len() >= LENGTH_MIN && !common && !metric
+    name.len() >= LENGTH_MIN && !plain && !COMMON.contains(&name) && !metric
 }
 
 fn first_word(text: &str) -> Option<String> {
@@ -331,7 +332,8 @@ package shop
 type basketLedger struct{}
 func (b *basketLedger) PutAside(id string) {}
 func NewHandler() {}
-func restock[T any](x T) {}
+func restockShelf[T any](x T) {}
+func states() {}
 var total = prometheus.NewGauge(prometheus.GaugeOpts{Name: "shop_baskets_open", Help: "x"})
 var cpu = prometheus.NewGauge(prometheus.GaugeOpts{Name: "go_goroutines"})
 "#;
@@ -355,8 +357,8 @@ var cpu = prometheus.NewGauge(prometheus.GaugeOpts{Name: "go_goroutines"})
             (
                 "a generic function",
                 "crates/judge/src/lib.rs",
-                "restock(",
-                &["restock"],
+                "restockShelf(",
+                &["restockShelf"],
             ),
             (
                 "a metric",
@@ -371,9 +373,21 @@ var cpu = prometheus.NewGauge(prometheus.GaugeOpts{Name: "go_goroutines"})
                 &["basket_ledger"],
             ),
             (
+                "plain English",
+                "crates/alert/src/lib.rs",
+                "//! Rules and states.",
+                &[],
+            ),
+            (
+                "plain English",
+                "crates/alert/src/lib.rs",
+                "//! Rules and states.",
+                &[],
+            ),
+            (
                 "part of a longer word",
                 "crates/judge/src/lib.rs",
-                "let restocked = 1;",
+                "let restockShelfs = 1;",
                 &[],
             ),
             (
@@ -398,20 +412,20 @@ var cpu = prometheus.NewGauge(prometheus.GaugeOpts{Name: "go_goroutines"})
             (
                 "a test module",
                 "crates/judge/src/lib.rs",
-                "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn restock() {}\n}\n",
+                "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn restockShelf() {}\n}\n",
                 &[],
             ),
             (
                 "behind a test module",
                 "crates/judge/src/lib.rs",
-                "#[cfg(test)]\nmod tests {\n    fn a() {\n    }\n}\nfn restock() {}\n",
-                &[":6: `restock`"],
+                "#[cfg(test)]\nmod tests {\n    fn a() {\n    }\n}\nfn restockShelf() {}\n",
+                &[":6: `restockShelf`"],
             ),
             (
                 "behind a test module in a file of its own",
                 "crates/judge/src/lib.rs",
-                "#[cfg(test)]\nmod tests;\nfn restock() {}\n",
-                &[":3: `restock`"],
+                "#[cfg(test)]\nmod tests;\nfn restockShelf() {}\n",
+                &[":3: `restockShelf`"],
             ),
         ];
         for (name, path, text, expected) in rows {
@@ -431,7 +445,7 @@ var cpu = prometheus.NewGauge(prometheus.GaugeOpts{Name: "go_goroutines"})
             "basketLedger",
             "PutAside",
             "NewHandler",
-            "restock",
+            "restockShelf",
             "shop_baskets_open",
         ];
         assert_eq!(names, expected);
