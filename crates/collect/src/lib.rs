@@ -1,1 +1,20 @@
-//! Layer 1: discovery, scrapes, and everything else fetched from a target.
+//! Layer 1: finds what to watch and fetches what it has to say.
+//!
+//! Start at [`Collector::round`], one reading of one target: its process through the reader and
+//! its endpoint by HTTP, side by side. [`probe`] finds the endpoint of a process that nobody
+//! configured; [`profiles`] fetches what pprof offers. Everything fetched is bounded in time and
+//! size, and what fails is a state that people see.
+//!
+//! This crate stores nothing and judges nothing.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod identity;
+pub mod probe;
+pub mod profiles;
+mod round;
+
+pub use config::{ParseDurationError, ScrapeConfig, parse_duration};
+pub use probe::{Endpoint, Probed};
+pub use profiles::ProfileKind;
+pub use round::{Collector, ReadProblem, Round, ScrapeError, Scraped, Source};

@@ -1,1 +1,27 @@
-//! The loops of watch and diagnose; the life of an incident; budgets.
+//! The loops: `watch` reads every target at its period, stores, judges, takes evidence and tells
+//! people; `diagnose` does the same for one target in one sitting.
+//!
+//! Start at [`watch::Watcher::start`] or [`diagnose::diagnose`]. Decisions are in pure modules
+//! ([`book`] for incidents, the crates `judge`, `ledger` and `locate` for theirs); what is here
+//! waits, passes on and keeps budgets. It serves no pages: faces read [`model::FleetRead`] and hand
+//! in [`model::Commands`].
+#![forbid(unsafe_code)]
+
+pub mod book;
+mod clock;
+pub mod config;
+pub mod diagnose;
+mod driver;
+pub mod evidence;
+pub mod judging;
+mod leaks;
+mod main_loop;
+mod memory;
+mod tracked;
+pub mod watch;
+mod writer;
+
+pub use clock::SystemClock;
+pub use config::{Config, ConfigError};
+pub use memory::MemorySeries;
+pub use watch::{Parts, Watcher};

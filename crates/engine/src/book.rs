@@ -1,0 +1,381 @@
+//! The life of incidents: pure, so that tests walk it by hand.
+//!
+//! An incident belongs to (workload, kind, culprit), lists its targets and lives through restarts.
+//! It resolves only when a successor of comparable age is judged `no-leak`, never because a target
+//! died.
+
+use std::collections::{BTreeMap, HashSet};
+
+use model::incident::SCHEMA;
+use model::verdict::Suspect;
+use model::{
+    Incident, IncidentId, IncidentState, Judgement, Kind, Revision, TargetId, UnixMs, Verdict,
+    Workload,
+};
+
+/// Evidence is taken from at most this many targets of an incident.
+pub const TARGETS_CAPTURED_MAX: usize = 3;
+const INCIDENTS_SHOWN_MAX: usize = 1_000;
+
+/// All incidents of this watcher.
+#[derive(Debug, Default)]
+pub struct Book {
+    incidents: BTreeMap<IncidentId, Incident>,
+}
+
+/// A target as the book sees it when it decides what is over.
+#[derive(Debug, Clone)]
+pub struct Standing<'a> {
+    /// Which.
+    pub target: &'a TargetId,
+    /// Whose.
+    pub workload: &'a Workload,
+    /// The code it runs.
+    pub revision: &'a Revision,
+    /// Whether it still runs.
+    pub alive: bool,
+    /// When it started.
+    pub started: Option<UnixMs>,
+    /// Its latest verdict.
+    pub verdict: Option<&'a Verdict>,
+}
+
+/// What names a culprit over restarts: the function where there is one, never a line, since lines
+/// move from revision to revision.
+#[must_use]
+pub fn culprit(suspects: &[Suspect]) -> String {
+    suspects
+        .first()
+        .map_or(String::new(), |suspect| suspect.function.clone())
+}
+
+/// Kinds that are one leak seen more or less exactly: by difference it is `native`, and once the
+/// mappings were read it is known which part.
+pub(crate) fn family(kind: Kind) -> Kind {
+    match kind {
+        Kind::NativeHeap | Kind::NativeMmap => Kind::Native,
+        kind => kind,
+    }
+}
+
+impl Book {
+    /// A book with what was on disk.
+    #[must_use]
+    pub fn restore(incidents: Vec<Incident>) -> Self {
+        Self {
+            incidents: incidents.into_iter().map(|i| (i.id.clone(), i)).collect(),
+        }
+    }
+
+    /// The open incident that a leak of `kind` in `target` belongs to while its culprit is not
+    /// known: one that already lists the target.
+    #[must_use]
+    pub fn open_of_target(&self, kind: Kind, target: &TargetId) -> Option<&Incident> {
+        let open = |i: &&Incident| i.state == IncidentState::Open && family(i.kind) == family(kind);
+        self.incidents
+            .values()
+            .filter(open)
+            .find(|i| i.targets.contains(target))
+    }
+
+    /// The open incident of this workload, kind and culprit. An unknown culprit on either side
+    /// agrees with any.
+    #[must_use]
+    pub fn open_of(&self, workload: &Workload, kind: Kind, culprit: &str) -> Option<&Incident> {
+        self.incidents.values().find(|i| {
+            i.state == IncidentState::Open
+                && i.workload == *workload
+                && family(i.kind) == family(kind)
+                && (i.culprit == culprit || i.culprit.is_empty() || culprit.is_empty())
+        })
+    }
+
+    /// Opens an incident for the leak of `kind` that `verdict` has found.
+    pub fn open(&mut self, verdict: &Verdict, kind: Kind, suspects: &[Suspect]) -> &mut Incident {
+        let target = &verdict.target;
+        let culprit = culprit(suspects);
+        let finding = verdict
+            .findings
+            .iter()
+            .find(|finding| finding.kind == Some(kind));
+        let at = verdict.at;
+        let id = incident_id(at, target, kind, &culprit);
+        let age = target
+            .start_time
+            .map_or(0.0, |started| at.since(started).as_secs_f64());
+        let mut incident = Incident {
+            schema: SCHEMA.into(),
+            id: id.clone(),
+            state: IncidentState::Open,
+            workload: target.workload.clone(),
+            revision: target.revision.clone(),
+            kind,
+            culprit,
+            opened: at,
+            onset: finding.and_then(|finding| finding.onset),
+            last_seen: at,
+            resolved: None,
+            age_s: age,
+            targets: vec![target.id.clone()],
+            verdict: verdict.clone(),
+            evidence: Vec::new(),
+            timeline: Vec::new(),
+        };
+        incident.note(
+            at,
+            "opened",
+            format!("{} judged a leak of kind {}", target.name, kind.as_str()),
+        );
+        self.incidents.entry(id).insert_entry(incident).into_mut()
+    }
+
+    /// Records that `verdict` supports the incident `id`.
+    pub fn support(&mut self, id: &IncidentId, verdict: &Verdict) -> Option<&mut Incident> {
+        let incident = self.incidents.get_mut(id)?;
+        let target = &verdict.target.id;
+        if !incident.targets.contains(target) {
+            incident.targets.push(target.clone());
+            let text = format!("{} (pid {}) leaks too", verdict.target.name, pid(verdict));
+            incident.note(verdict.at, "target-joined", text);
+        }
+        incident.last_seen = verdict.at;
+        incident.verdict = verdict.clone();
+        Some(incident)
+    }
+
+    /// Records that `target` has ended, in every open incident that lists it.
+    pub fn target_gone(&mut self, target: &TargetId, at: UnixMs) -> Vec<IncidentId> {
+        let mut touched = Vec::new();
+        for incident in self.incidents.values_mut() {
+            if incident.state == IncidentState::Open && incident.targets.contains(target) {
+                incident.note(at, "target-gone", format!("target {target} has ended"));
+                touched.push(incident.id.clone());
+            }
+        }
+        touched
+    }
+
+    /// Resolves the open incidents that `standings` show to be over, and names them.
+    pub fn resolve(&mut self, standings: &[Standing<'_>], now: UnixMs) -> Vec<IncidentId> {
+        let alive: HashSet<&TargetId> = standings
+            .iter()
+            .filter(|s| s.alive)
+            .map(|s| s.target)
+            .collect();
+        let mut resolved = Vec::new();
+        for incident in self.incidents.values_mut() {
+            if incident.state != IncidentState::Open
+                || incident.targets.iter().any(|target| alive.contains(target))
+            {
+                continue;
+            }
+            let Some(successor) = standings
+                .iter()
+                .find(|s| is_clean_successor(incident, s, now))
+            else {
+                continue;
+            };
+            incident.state = IncidentState::Resolved;
+            incident.resolved = Some(now);
+            let text = if *successor.revision == incident.revision {
+                "a successor of the same age is judged no-leak"
+            } else {
+                "a new revision stays clean at the same age"
+            };
+            incident.note(
+                now,
+                "resolved",
+                format!("{text} (target {})", successor.target),
+            );
+            resolved.push(incident.id.clone());
+        }
+        resolved
+    }
+
+    /// One incident.
+    #[must_use]
+    pub fn get(&self, id: &IncidentId) -> Option<&Incident> {
+        self.incidents.get(id)
+    }
+
+    /// One incident, to be changed.
+    pub fn get_mut(&mut self, id: &IncidentId) -> Option<&mut Incident> {
+        self.incidents.get_mut(id)
+    }
+
+    /// The incidents, the latest first.
+    pub fn latest(&self) -> impl Iterator<Item = &Incident> {
+        let mut all: Vec<&Incident> = self.incidents.values().collect();
+        all.sort_by_key(|i| {
+            (
+                i.state == IncidentState::Resolved,
+                std::cmp::Reverse(i.opened),
+            )
+        });
+        all.into_iter().take(INCIDENTS_SHOWN_MAX)
+    }
+}
+
+/// Whether `standing` shows that `incident` is over: it came later, it has reached the age at
+/// which the incident opened, and it is judged `no-leak`.
+fn is_clean_successor(incident: &Incident, standing: &Standing<'_>, now: UnixMs) -> bool {
+    let Some((started, verdict)) = standing.started.zip(standing.verdict) else {
+        return false;
+    };
+    standing.alive
+        && *standing.workload == incident.workload
+        && started > incident.opened
+        && now.since(started).as_secs_f64() >= incident.age_s
+        && verdict.verdict == Judgement::NoLeak
+}
+
+fn pid(verdict: &Verdict) -> String {
+    verdict
+        .target
+        .pid
+        .map_or_else(|| "unknown".into(), |pid| pid.to_string())
+}
+
+/// `20261121-shop-0123456789abcdef`: sorts by day, says whose it is, and is a safe file name.
+fn incident_id(at: UnixMs, target: &model::Target, kind: Kind, culprit: &str) -> IncidentId {
+    let day: String = at
+        .rfc3339()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .take(8)
+        .collect();
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let name: String = target.name.chars().map(safe).take(40).collect();
+    let parts = [
+        &target.workload.0,
+        kind.as_str(),
+        culprit,
+        &at.0.to_string(),
+    ];
+    IncidentId(format!(
+        "{day}-{name}-{}",
+        model::target::fingerprint(&parts)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    fn verdict(target: &str, at_min: i64, started_min: i64, answer: Judgement) -> Verdict {
+        let mut incident: Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        let verdict = &mut incident.verdict;
+        verdict.at = UnixMs(at_min * MINUTE);
+        verdict.verdict = answer;
+        verdict.target.id = TargetId(target.into());
+        verdict.target.start_time = Some(UnixMs(started_min * MINUTE));
+        incident.verdict
+    }
+
+    fn standing<'a>(verdict: &'a Verdict, alive: bool) -> Standing<'a> {
+        Standing {
+            target: &verdict.target.id,
+            workload: &verdict.target.workload,
+            revision: &verdict.target.revision,
+            alive,
+            started: verdict.target.start_time,
+            verdict: Some(verdict),
+        }
+    }
+
+    #[test]
+    fn an_incident_is_found_again_by_target_and_by_culprit() {
+        let mut book = Book::default();
+        let first = verdict("a", 10, 0, Judgement::Leak);
+        let suspects = first.findings[0].suspects.clone();
+        let id = book.open(&first, Kind::GoHeap, &suspects).id.clone();
+        assert!(
+            book.open_of_target(Kind::GoHeap, &TargetId("a".into()))
+                .is_some()
+        );
+        assert!(
+            book.open_of_target(Kind::Goroutine, &TargetId("a".into()))
+                .is_none()
+        );
+        let shop = Workload("shop".into());
+        assert!(book.open_of(&shop, Kind::GoHeap, "main.f").is_some());
+        assert!(
+            book.open_of(&shop, Kind::GoHeap, "main.g").is_none(),
+            "another culprit"
+        );
+        assert!(
+            book.open_of(&Workload("x".into()), Kind::GoHeap, "main.f")
+                .is_none()
+        );
+        let second = verdict("b", 12, 1, Judgement::Leak);
+        let incident = book.support(&id, &second).unwrap();
+        assert_eq!(incident.targets.len(), 2);
+        assert_eq!(incident.timeline.last().unwrap().code, "target-joined");
+    }
+
+    #[test]
+    fn only_a_clean_successor_of_the_same_age_resolves() {
+        let mut book = Book::default();
+        let leak = verdict("a", 10, 0, Judgement::Leak);
+        let id = book.open(&leak, Kind::GoHeap, &[]).id.clone();
+        let now = |min: i64| UnixMs(min * MINUTE);
+        let young = verdict("b", 15, 12, Judgement::NoLeak);
+        let sibling = verdict("c", 15, 1, Judgement::NoLeak);
+        let leaky = verdict("d", 40, 12, Judgement::Leak);
+        let rows = [
+            (
+                "the leaking target still runs",
+                vec![standing(&leak, true), standing(&young, true)],
+                40,
+            ),
+            (
+                "it died, and nothing followed",
+                vec![standing(&leak, false)],
+                40,
+            ),
+            (
+                "the successor is too young",
+                vec![standing(&young, true)],
+                15,
+            ),
+            (
+                "a sibling that ran beside it",
+                vec![standing(&sibling, true)],
+                40,
+            ),
+            (
+                "the successor leaks as well",
+                vec![standing(&leaky, true)],
+                40,
+            ),
+            ("the successor died", vec![standing(&young, false)], 40),
+        ];
+        for (name, standings, at) in rows {
+            assert_eq!(book.resolve(&standings, now(at)), [], "{name}");
+        }
+        assert_eq!(
+            book.resolve(&[standing(&young, true)], now(22)),
+            [id.clone()]
+        );
+        assert_eq!(book.get(&id).unwrap().state, IncidentState::Resolved);
+        assert_eq!(book.resolve(&[standing(&young, true)], now(23)), [], "once");
+    }
+
+    #[test]
+    fn an_id_is_a_safe_file_name() {
+        let mut leak = verdict("a", 0, 0, Judgement::Leak);
+        leak.target.name = "../../etc/Shop v2".into();
+        let id = Book::default().open(&leak, Kind::GoHeap, &[]).id.clone();
+        assert!(id.0.starts_with("19700101-------etc-shop-v2-"), "{id}");
+        assert!(id.0.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+    }
+}

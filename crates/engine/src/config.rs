@@ -1,0 +1,378 @@
+//! The configuration: one YAML file, every key optional, Prometheus' spelling wherever Prometheus
+//! has the thing. An unknown key is an error that names its line. No file at all is a good
+//! configuration.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use collect::{ScrapeConfig, config::duration};
+use serde::Deserialize;
+
+/// A configuration file larger than this is refused.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+const JOBS_MAX: usize = 1_000;
+const INSTANCES_MAX: usize = 20_000;
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Periods.
+    pub global: Global,
+    /// Targets that are written down.
+    pub scrape_configs: Vec<ScrapeConfig>,
+    /// How processes on this host are found.
+    pub discovery: Discovery,
+    /// What is kept from before.
+    pub evidence: Evidence,
+    /// Who is told.
+    pub notify: Notify,
+    /// How long series are kept.
+    pub storage: Storage,
+    /// How the pages are reached from elsewhere.
+    pub web: Web,
+}
+
+/// Periods for all targets.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Global {
+    /// Between two readings of a target.
+    #[serde(deserialize_with = "duration")]
+    pub scrape_interval: Duration,
+    /// How long one scrape may take; never more than the interval.
+    #[serde(deserialize_with = "duration")]
+    pub scrape_timeout: Duration,
+    /// Between two verdicts on a target.
+    #[serde(deserialize_with = "duration")]
+    pub evaluation_interval: Duration,
+}
+
+/// How processes on this host are found.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Discovery {
+    /// Whether the Go processes of this host are watched.
+    pub local_processes: bool,
+    /// Whether their listening ports are asked, one GET each, for metrics and profiles.
+    pub probe_ports: bool,
+    /// Between two looks for new processes.
+    #[serde(deserialize_with = "duration")]
+    pub refresh_interval: Duration,
+    /// Processes younger than this get no series: short-lived tools are no services.
+    #[serde(deserialize_with = "duration")]
+    pub min_age: Duration,
+}
+
+/// What is kept from before an incident.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evidence {
+    /// Between two light snapshots (heap and goroutine profile) of a target.
+    #[serde(deserialize_with = "duration")]
+    pub ring_interval: Duration,
+    /// The least time between two captures for incidents of one target.
+    #[serde(deserialize_with = "duration")]
+    pub capture_interval: Duration,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// One JSON line for each alert on standard output.
+    pub stdout: bool,
+    /// Receivers of Alertmanager's webhook message.
+    pub webhook_configs: Vec<WebhookConfig>,
+}
+
+/// One receiver.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where to POST; it may hold a token, so it is never shown.
+    pub url: String,
+}
+
+/// Shows nothing of the URL.
+impl std::fmt::Debug for WebhookConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WebhookConfig { url: <secret> }")
+    }
+}
+
+/// How long series are kept.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Raw series older than this go.
+    #[serde(deserialize_with = "duration")]
+    pub retention: Duration,
+}
+
+/// How the pages are reached from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// The URL under which people reach the pages, for links in alerts.
+    pub external_url: Option<String>,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self {
+            scrape_interval: Duration::from_secs(15),
+            scrape_timeout: Duration::from_secs(10),
+            evaluation_interval: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            local_processes: true,
+            probe_ports: true,
+            refresh_interval: Duration::from_secs(5),
+            min_age: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            ring_interval: Duration::from_secs(600),
+            capture_interval: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self {
+            stdout: true,
+            webhook_configs: Vec::new(),
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_secs(30 * 86_400),
+        }
+    }
+}
+
+/// Why a configuration was refused. Nothing of it is applied then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("failed to read the configuration {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not YAML of the expected shape; the source names the line.
+    #[error("the configuration {} is not valid: {reason}", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and on which line.
+        reason: String,
+    },
+    /// A value is of the right shape and makes no sense.
+    #[error("the configuration {} is not valid: {reason}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and what to write instead.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read {
+            path: path.into(),
+            source,
+        };
+        let size = std::fs::metadata(path).map_err(read)?.len();
+        if size > FILE_BYTES_MAX {
+            let reason = format!("it has {size} bytes, at most {FILE_BYTES_MAX} are read");
+            return Err(ConfigError::Invalid {
+                path: path.into(),
+                reason,
+            });
+        }
+        Self::parse(path, &std::fs::read_to_string(path).map_err(read)?)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = if text.trim().is_empty() {
+            Self::default()
+        } else {
+            serde_saphyr::from_str(text).map_err(|error| ConfigError::Parse {
+                path: path.into(),
+                reason: error.to_string(),
+            })?
+        };
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err(reason) => Err(ConfigError::Invalid {
+                path: path.into(),
+                reason,
+            }),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let spans = [
+            ("global.scrape_interval", self.global.scrape_interval),
+            (
+                "global.evaluation_interval",
+                self.global.evaluation_interval,
+            ),
+            (
+                "discovery.refresh_interval",
+                self.discovery.refresh_interval,
+            ),
+        ];
+        for (name, span) in spans {
+            if span < Duration::from_secs(1) {
+                return Err(format!("{name} must be 1s or more, it is {span:?}"));
+            }
+        }
+        if self.scrape_configs.len() > JOBS_MAX {
+            return Err(format!("at most {JOBS_MAX} entries in scrape_configs"));
+        }
+        let mut names = std::collections::HashSet::new();
+        let mut instances = 0_usize;
+        for job in &self.scrape_configs {
+            if job.job_name.is_empty() {
+                return Err("a job_name in scrape_configs is empty".into());
+            }
+            if !names.insert(&job.job_name) {
+                return Err(format!(
+                    "two scrape_configs have the job_name `{}`",
+                    job.job_name
+                ));
+            }
+            for (instance, _, _) in job.instances() {
+                instances += 1;
+                if instance.contains('/') || instance.is_empty() {
+                    return Err(format!(
+                        "target `{instance}` of job `{}` must be host:port, without a path",
+                        job.job_name
+                    ));
+                }
+            }
+        }
+        if instances > INSTANCES_MAX {
+            return Err(format!("at most {INSTANCES_MAX} targets in scrape_configs"));
+        }
+        Ok(())
+    }
+
+    /// What differs from `other`, by the names of the top-level keys.
+    #[must_use]
+    pub fn changes(&self, other: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("global", self.global != other.global),
+            (
+                "scrape_configs",
+                self.scrape_configs != other.scrape_configs,
+            ),
+            ("discovery", self.discovery != other.discovery),
+            ("evidence", self.evidence != other.evidence),
+            ("notify", self.notify != other.notify),
+            ("storage", self.storage != other.storage),
+            ("web", self.web != other.web),
+        ];
+        keys.into_iter()
+            .filter(|(_, changed)| *changed)
+            .map(|(key, _)| key)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("unswept.yml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_is_a_good_configuration() {
+        for text in ["", "\n", "global:\n  scrape_interval: 15s\n"] {
+            assert_eq!(parse(text).unwrap(), Config::default(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_prometheus_file_of_static_targets_is_read() {
+        let config = parse(
+            "global:\n  scrape_interval: 5s\nscrape_configs:\n  - job_name: shop\n    \
+             static_configs:\n      - targets: ['localhost:6060']\n        labels: {team: a}\n",
+        )
+        .unwrap();
+        assert_eq!(config.global.scrape_interval, Duration::from_secs(5));
+        assert_eq!(config.scrape_configs[0].instances().count(), 1);
+        assert_eq!(
+            config.changes(&Config::default()),
+            ["global", "scrape_configs"]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let rows = [
+            ("unknown key", "globl: {}\n", "globl"),
+            (
+                "unknown key's line",
+                "global:\n  scrape_intervall: 5s\n",
+                "2",
+            ),
+            (
+                "not a duration",
+                "global: {scrape_interval: soon}\n",
+                "found `soon`",
+            ),
+            (
+                "too short",
+                "global: {scrape_interval: 10ms}\n",
+                "1s or more",
+            ),
+            (
+                "path",
+                "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1/m']}]}]\n",
+                "without a path",
+            ),
+            (
+                "twice",
+                "scrape_configs: [{job_name: a}, {job_name: a}]\n",
+                "two scrape_configs",
+            ),
+        ];
+        for (name, text, expected) in rows {
+            let error = parse(text).expect_err(name);
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_is_not_shown() {
+        let text = "notify: {webhook_configs: [{url: 'http://h/secret-token'}]}\n";
+        assert!(!format!("{:?}", parse(text).unwrap()).contains("secret-token"));
+    }
+}

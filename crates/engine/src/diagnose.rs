@@ -1,0 +1,304 @@
+//! `diagnose`: one target in one sitting. It shows at once what one look can show, then judges
+//! until there is an answer or the time is up, and leaves nothing on disk.
+
+use std::time::Duration;
+
+use collect::{Endpoint, Source};
+use locate::{Evidence, Interpretation, Look, Request};
+use model::{Facts, Judgement, Kind, Target, TargetState, TargetView, Verdict};
+use reader::GoProcess;
+use tokio::sync::{mpsc, watch};
+
+use crate::driver::{Driver, Orders, Report, RoundReport};
+use crate::evidence::{Subject, look_of};
+use crate::judging::judge_target;
+use crate::memory::MemorySeries;
+use crate::tracked::Tracked;
+
+/// Without `--for` it ends after so long at the latest.
+pub const LONGEST: Duration = Duration::from_secs(300);
+/// An answer that has stood for so many judgements is final when no time was given.
+const SETTLED: u32 = 3;
+/// Without `--for`, an answer of `no-leak` needs this many collections.
+const CYCLES_MIN: f64 = 3.0;
+
+/// What to look at, and for how long.
+pub struct Order {
+    /// The target.
+    pub target: Target,
+    /// A named endpoint; without one the process's ports are asked.
+    pub endpoint: Option<Endpoint>,
+    /// What discovery said of the process, where it is one on this host.
+    pub process: Option<GoProcess>,
+    /// Between two readings.
+    pub interval: Duration,
+    /// For how long; without it until there is an answer, at most five minutes.
+    pub duration: Option<Duration>,
+    /// The machine's memory, the limit where there is no other.
+    pub machine_bytes: u64,
+    /// How the target is read.
+    pub source: Source,
+}
+
+/// What is said while it goes on.
+pub enum Progress<'a> {
+    /// The first reading: what one look shows.
+    FirstLook {
+        /// Everything read.
+        view: &'a TargetView,
+        /// Where it answers.
+        endpoint: &'a Endpoint,
+    },
+    /// A reading was judged.
+    Judged {
+        /// The figures as they stand.
+        view: &'a TargetView,
+        /// The answer as it stands.
+        verdict: &'a Verdict,
+        /// How long it has gone on.
+        elapsed: Duration,
+    },
+}
+
+/// Why there is no verdict.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiagnoseError {
+    /// The target ended before anything could be said.
+    #[error("the process ended before anything could be read of it")]
+    Gone,
+    /// Nothing at all can be read.
+    #[error("nothing can be read of this target: {reason}")]
+    Nothing {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Watches one target and returns the verdict with its suspects. `tell` is called as it goes.
+/// `stop` ends it early: the verdict is then of what there is.
+///
+/// # Errors
+/// [`DiagnoseError`] when nothing can be read; too little data is a verdict (`unsure`), no error.
+pub async fn diagnose(
+    order: Order,
+    mut stop: watch::Receiver<bool>,
+    mut tell: impl FnMut(Progress<'_>),
+) -> Result<Verdict, DiagnoseError> {
+    let mut session = Session::start(order);
+    let deadline = session.duration.unwrap_or(LONGEST);
+    let source = session.source.clone();
+    let begin = source.clock.monotonic();
+    let mut timer = Box::pin(tokio::time::sleep(deadline));
+    loop {
+        let report = tokio::select! {
+            report = session.reports.recv() => report,
+            () = &mut timer => break,
+            _ = stop.changed() => break,
+        };
+        match report {
+            Some(Report::Round(round)) => {
+                let elapsed = source.clock.monotonic().saturating_sub(begin);
+                session.round(*round, elapsed, &mut tell).await?;
+                if session.is_settled() {
+                    break;
+                }
+            }
+            Some(Report::Ring(files)) if session.before.is_none() => {
+                session.before = Some(look_of(&files));
+            }
+            Some(Report::Ring(_)) => {}
+            None => break,
+        }
+    }
+    session.finish().await
+}
+
+struct Session {
+    source: Source,
+    duration: Option<Duration>,
+    machine_bytes: u64,
+    tracked: Tracked,
+    series: std::sync::Arc<MemorySeries>,
+    reports: mpsc::Receiver<Report>,
+    driver: tokio::task::JoinHandle<()>,
+    before: Option<Look>,
+    verdict: Option<Verdict>,
+    same: u32,
+    cycles_first: Option<f64>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Session {
+    fn start(order: Order) -> Self {
+        // Nobody sends news in a short sitting: a receiver reads the last value without a sender.
+        let process = order.process.map(|process| watch::channel(process).1);
+        let tracked = Tracked::new(
+            order.target.clone(),
+            order.endpoint.clone().unwrap_or_default(),
+            order.interval,
+        );
+        let driver = Driver::new(Orders {
+            target: order.target,
+            source: order.source.clone(),
+            endpoint: order.endpoint,
+            period: order.interval,
+            timeout: Duration::from_secs(10),
+            // One snapshot from the beginning is what the end is compared with.
+            ring_interval: LONGEST * 1_000,
+            probe_ports: true,
+            process,
+        });
+        let (sender, reports) = mpsc::channel(4);
+        Self {
+            driver: tokio::spawn(driver.run(sender)),
+            source: order.source,
+            duration: order.duration,
+            machine_bytes: order.machine_bytes,
+            tracked,
+            series: std::sync::Arc::default(),
+            reports,
+            before: None,
+            verdict: None,
+            same: 0,
+            cycles_first: None,
+        }
+    }
+
+    async fn round(
+        &mut self,
+        mut round: RoundReport,
+        elapsed: Duration,
+        tell: &mut impl FnMut(Progress<'_>),
+    ) -> Result<(), DiagnoseError> {
+        use model::Append;
+        let batch = std::mem::take(&mut round.batch);
+        // In memory: an error is not possible beyond full, and what is full keeps the latest.
+        let _ = self.series.append(&batch);
+        self.tracked.take(&mut round, self.machine_bytes);
+        if self.tracked.rounds == 1 {
+            self.first(tell)?;
+        }
+        let cycles = self.tracked.view.go.and_then(|go| go.gc_cycles);
+        self.cycles_first = self.cycles_first.or(cycles);
+        let verdict = self.judge().await?;
+        let answer = |v: &Verdict| (v.verdict, v.kind);
+        let same = self
+            .verdict
+            .as_ref()
+            .is_some_and(|last| answer(last) == answer(&verdict));
+        self.same = if same { self.same + 1 } else { 1 };
+        tell(Progress::Judged {
+            view: &self.tracked.view,
+            verdict: &verdict,
+            elapsed,
+        });
+        self.verdict = Some(verdict);
+        Ok(())
+    }
+
+    fn first(&self, tell: &mut impl FnMut(Progress<'_>)) -> Result<(), DiagnoseError> {
+        let view = &self.tracked.view;
+        if view.process.is_none() && view.go.is_none() {
+            return Err(match &view.state {
+                TargetState::Gone { .. } => DiagnoseError::Gone,
+                TargetState::EndpointFailing { reason } => DiagnoseError::Nothing {
+                    reason: reason.clone(),
+                },
+                TargetState::NoPermission { hint } => DiagnoseError::Nothing {
+                    reason: hint.clone(),
+                },
+                _ => DiagnoseError::Nothing {
+                    reason: "it offers no numbers".into(),
+                },
+            });
+        }
+        tell(Progress::FirstLook {
+            view,
+            endpoint: &self.tracked.endpoint,
+        });
+        Ok(())
+    }
+
+    async fn judge(&self) -> Result<Verdict, DiagnoseError> {
+        let (series, now) = (std::sync::Arc::clone(&self.series), self.source.clock.now());
+        let (target, facts) = (self.tracked.view.target.clone(), self.facts());
+        let ledger = self.tracked.view.ledger.clone();
+        let judge = move || judge_target(&*series, &target, &facts, ledger.as_ref(), now);
+        match tokio::task::spawn_blocking(judge).await {
+            Ok(Ok(verdict)) => Ok(verdict),
+            Ok(Err(error)) => Err(DiagnoseError::Nothing {
+                reason: error.to_string(),
+            }),
+            Err(_) => Err(DiagnoseError::Nothing {
+                reason: "judging was cut off".into(),
+            }),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        self.tracked.facts.clone()
+    }
+
+    /// Whether the answer is final: only where no time was given.
+    fn is_settled(&self) -> bool {
+        if self.duration.is_some() || self.same < SETTLED {
+            return false;
+        }
+        let Some(verdict) = &self.verdict else {
+            return false;
+        };
+        let cycles = self
+            .tracked
+            .view
+            .go
+            .and_then(|go| go.gc_cycles)
+            .zip(self.cycles_first);
+        match verdict.verdict {
+            Judgement::Leak => true,
+            Judgement::NoLeak => cycles.is_none_or(|(now, first)| now - first >= CYCLES_MIN),
+            Judgement::Unsure => false,
+        }
+    }
+
+    /// Takes the second look and names the suspects of what leaks.
+    async fn finish(mut self) -> Result<Verdict, DiagnoseError> {
+        let Some(mut verdict) = self.verdict.take() else {
+            return Err(DiagnoseError::Gone);
+        };
+        let leaks = |verdict: &Verdict| -> Vec<Kind> {
+            let leaks = verdict
+                .findings
+                .iter()
+                .filter(|f| f.verdict == Judgement::Leak);
+            leaks.filter_map(|finding| finding.kind).collect()
+        };
+        if leaks(&verdict).is_empty() {
+            return Ok(verdict);
+        }
+        let subject = Subject::new(&self.tracked.view.target, self.tracked.endpoint.clone());
+        let requests = [Request::Heap, Request::Goroutine, Request::Mappings];
+        let capture = subject.capture(&self.source, &requests, "after").await;
+        let nothing = Look::default();
+        let before = self.before.as_ref().unwrap_or(&nothing);
+        let module = verdict.target.module.clone();
+        let evidence = Evidence {
+            before,
+            after: &capture.look,
+            main_module: module.as_deref(),
+        };
+        for kind in leaks(&verdict) {
+            let finding = verdict.findings.iter().find(|f| f.kind == Some(kind));
+            let found: Interpretation = finding
+                .map(|f| locate::interpret(f, &evidence))
+                .unwrap_or_default();
+            crate::leaks::name_finding(&mut verdict, kind, &found);
+        }
+        Ok(verdict)
+    }
+}

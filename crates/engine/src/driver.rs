@@ -1,0 +1,380 @@
+//! One target's task: reads it at its period, makes the ledger, and reports to the main loop. All
+//! waiting for a target happens here, so a target that hangs holds up nobody else.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use collect::probe::{Wanted, probe};
+use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source};
+use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
+use locate::Request;
+use model::{
+    Batch, ContainerMemory, EvidenceFile, GoMemory, Labels, Ledger, MappingBytes, ProcessMemory,
+    Sample, Target, TargetState, UnixMs,
+};
+use reader::{Access, GoProcess, ReadFailure};
+use tokio::sync::{mpsc, watch};
+use wire::Role;
+
+use crate::evidence::Subject;
+use crate::judging::TARGET_LABEL;
+
+/// Smaps holds the target's mmap lock: read at most so much of the time (one part in a thousand).
+const MAPPINGS_DUTY: u64 = 1_000;
+/// And not more often than every so many periods, nor than each second.
+const MAPPINGS_PERIODS: u32 = 4;
+/// A mapping reading older than this says nothing of the moment of the ledger.
+const MAPPINGS_FRESH: Duration = Duration::from_millis(1_500);
+/// Series that a target's own scrape may store.
+const SCRAPED_SERIES_MAX: usize = 5_000;
+
+/// What a driver is told when it starts.
+pub(crate) struct Orders {
+    pub(crate) target: Target,
+    pub(crate) source: Source,
+    /// A configured endpoint, or none to look for one.
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) period: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) ring_interval: Duration,
+    pub(crate) probe_ports: bool,
+    /// What discovery last said of the process; `None` for a configured target elsewhere.
+    pub(crate) process: Option<watch::Receiver<GoProcess>>,
+}
+
+/// What a driver reports.
+pub(crate) enum Report {
+    /// A round is over.
+    Round(Box<RoundReport>),
+    /// A light snapshot for the ring was taken.
+    Ring(Vec<EvidenceFile>),
+}
+
+/// One round, ready to be stored and shown.
+pub(crate) struct RoundReport {
+    pub(crate) at: UnixMs,
+    pub(crate) state: TargetState,
+    pub(crate) process: Option<ProcessMemory>,
+    pub(crate) container: Option<ContainerMemory>,
+    pub(crate) go: Option<GoMemory>,
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) probes: Vec<String>,
+    pub(crate) endpoint: Endpoint,
+    /// When the process started, as a scrape says it, for a target elsewhere.
+    pub(crate) started: Option<UnixMs>,
+    pub(crate) go_version: Option<String>,
+    /// The metrics endpoint's answer as it came, for evidence.
+    pub(crate) metrics: Option<Vec<u8>>,
+    pub(crate) batch: Batch,
+}
+
+pub(crate) struct Driver {
+    orders: Orders,
+    collector: Collector,
+    labels: Labels,
+    live: LiveTracker,
+    load: LoadTracker,
+    asked: HashSet<SocketAddr>,
+    probes: Vec<String>,
+    mappings: Option<MappingBytes>,
+    mappings_due: Duration,
+    ring_due: Duration,
+}
+
+impl Driver {
+    pub(crate) fn new(orders: Orders) -> Self {
+        let endpoint = orders.endpoint.clone().unwrap_or_default();
+        let process = orders.target.process.clone();
+        let timeout = orders.timeout.min(orders.period);
+        let collector = Collector::new(orders.source.clone(), process, endpoint, timeout);
+        let labels = orders
+            .target
+            .labels
+            .with([(TARGET_LABEL, orders.target.id.0.as_str())]);
+        Self {
+            orders,
+            collector,
+            labels,
+            live: LiveTracker::default(),
+            load: LoadTracker::default(),
+            asked: HashSet::new(),
+            probes: Vec::new(),
+            mappings: None,
+            mappings_due: Duration::ZERO,
+            ring_due: Duration::ZERO,
+        }
+    }
+
+    /// Reads the target until it is gone or nobody listens any more.
+    pub(crate) async fn run(mut self, reports: mpsc::Sender<Report>) {
+        let mut ticks = tokio::time::interval(self.orders.period);
+        // After a hang the rhythm goes on; missed rounds are not made up for.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            ticks.tick().await;
+            self.look_for_endpoint().await;
+            self.read_mappings().await;
+            let round = self.collector.round().await;
+            let report = self.report(round);
+            let gone = matches!(report.state, TargetState::Gone { .. });
+            let answered = report.go.is_some() || self.collector.endpoint().metrics_url.is_none();
+            if reports.send(Report::Round(Box::new(report))).await.is_err() || gone {
+                return;
+            }
+            if answered && let Some(files) = self.ring().await {
+                let sent = reports.send(Report::Ring(files)).await;
+                if sent.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.orders.source.clock.monotonic()
+    }
+
+    /// Asks ports that have not been asked yet, until an endpoint is known. A service opens its
+    /// port some time after it starts, so discovery's later news count too.
+    async fn look_for_endpoint(&mut self) {
+        if !self.orders.probe_ports || self.collector.endpoint().metrics_url.is_some() {
+            return;
+        }
+        let Some(process) = self
+            .orders
+            .process
+            .as_ref()
+            .map(|news| news.borrow().clone())
+        else {
+            return;
+        };
+        if !process.netns_is_ours {
+            return;
+        }
+        let fresh: Vec<SocketAddr> = process
+            .listening
+            .iter()
+            .copied()
+            .filter(|addr| self.asked.insert(*addr))
+            .collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let wanted = Wanted {
+            metrics: process.handlers.metrics,
+            pprof: process.handlers.pprof,
+        };
+        let probed = probe(&self.orders.source.fetcher, &fresh, wanted).await;
+        self.probes.extend(probed.lines);
+        let mut endpoint = self.collector.endpoint().clone();
+        endpoint.metrics_url = endpoint.metrics_url.or(probed.endpoint.metrics_url);
+        endpoint.pprof_bases.extend(probed.endpoint.pprof_bases);
+        self.collector.set_endpoint(endpoint);
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::new(&self.orders.target, self.collector.endpoint().clone())
+    }
+
+    /// Reads the mappings when the duty cycle allows.
+    async fn read_mappings(&mut self) {
+        if self.now() < self.mappings_due {
+            return;
+        }
+        let period = self.orders.period;
+        let pause = (period * MAPPINGS_PERIODS).max(Duration::from_secs(1));
+        let Some(answer) = self.subject().read_mappings(&self.orders.source).await else {
+            return;
+        };
+        let cost = match &answer {
+            Ok(mappings) => {
+                Duration::from_micros(mappings.elapsed_us.saturating_mul(MAPPINGS_DUTY))
+            }
+            // What was refused once is not worth asking for every round.
+            Err(_) => Duration::from_secs(60),
+        };
+        self.mappings = answer.ok().map(|mappings| mappings.bytes);
+        self.mappings_due = self.now() + pause.max(cost);
+    }
+
+    /// A light snapshot (heap and goroutines, mappings as last read) when the ring is due.
+    async fn ring(&mut self) -> Option<Vec<EvidenceFile>> {
+        if self.now() < self.ring_due {
+            return None;
+        }
+        let subject = self.subject();
+        let requests = [Request::Heap, Request::Goroutine, Request::Mappings];
+        let capture = subject
+            .capture(&self.orders.source, &requests, "ring")
+            .await;
+        // Before the endpoint was found there is nothing to take: try again next round.
+        let complete = capture.look.heap.is_some() || self.orders.process.is_none();
+        let pause = if complete {
+            self.orders.ring_interval
+        } else {
+            self.orders.period * 10
+        };
+        self.ring_due = self.now() + pause.min(self.orders.ring_interval);
+        (!capture.files.is_empty()).then_some(capture.files)
+    }
+
+    fn report(&mut self, round: Round) -> RoundReport {
+        let state = self.state(&round);
+        let (scraped, reading) = (round.scraped.and_then(Result::ok), round.reading);
+        let (memory, container) = match reading {
+            Some(Ok(reading)) => (Some(reading.memory), reading.container),
+            _ => (None, None),
+        };
+        let mut report = RoundReport {
+            at: round.started,
+            state,
+            process: memory,
+            container,
+            go: None,
+            ledger: None,
+            probes: self.probes.clone(),
+            endpoint: self.collector.endpoint().clone(),
+            started: None,
+            go_version: None,
+            metrics: None,
+            batch: Batch::default(),
+        };
+        let mut load = Vec::new();
+        if let Some(scraped) = scraped {
+            load = self.take_scrape(scraped, &mut report);
+        }
+        self.close_ledger(&mut report, load);
+        report
+    }
+
+    /// Go's numbers, load and the target's own series out of a scrape.
+    fn take_scrape(&mut self, scraped: Scraped, report: &mut RoundReport) -> Vec<LoadValue> {
+        let Scraped {
+            at, scrape, body, ..
+        } = scraped;
+        let pairs = || {
+            scrape
+                .samples
+                .iter()
+                .map(|sample| (&sample.labels, sample.value))
+        };
+        report.go = ledger::go_memory(pairs(), at);
+        report.go_version = ledger::go_version(pairs()).map(str::to_owned);
+        if let Some(process) = ledger::remote_process(pairs(), at) {
+            report.started = process.started;
+            // A process on this host was read by the reader, which knows more.
+            report.process = report.process.or_else(|| process.memory());
+        }
+        let rows = scrape.samples.iter().filter_map(|sample| {
+            let name = sample.labels.name();
+            let kind = match scrape.role_of(name) {
+                Role::Counter => LoadKind::Counter,
+                Role::Count => LoadKind::Count,
+                Role::Gauge => LoadKind::Gauge,
+                _ => return None,
+            };
+            Some(LoadRow {
+                name,
+                kind,
+                value: sample.value,
+            })
+        });
+        let load = self.load.update(at, rows);
+        let own: Vec<(&str, &str)> = self.orders.target.labels.iter().collect();
+        report.batch.samples.extend(
+            scrape
+                .samples
+                .iter()
+                .take(SCRAPED_SERIES_MAX)
+                .map(|sample| {
+                    let t = sample.timestamp.unwrap_or(at);
+                    (
+                        sample.labels.with(own.iter().copied()),
+                        Sample { t, v: sample.value },
+                    )
+                }),
+        );
+        report.metrics = Some(body);
+        load
+    }
+
+    fn close_ledger(&mut self, report: &mut RoundReport, load: Vec<LoadValue>) {
+        let live = report.go.as_ref().and_then(|go| self.live.update(go));
+        let Some(process) = &report.process else {
+            return;
+        };
+        let fresh = |maps: &&MappingBytes| process.at.since(maps.at) <= MAPPINGS_FRESH;
+        let maps = self.mappings.as_ref().filter(fresh);
+        report.ledger = Some(ledger::process_ledger(
+            process,
+            report.go.as_ref(),
+            maps,
+            live,
+        ));
+        let reading = ledger::Reading {
+            at: process.at,
+            process: Some(process),
+            container: report.container.as_ref(),
+            go: report.go.as_ref(),
+            live,
+            ledger: report.ledger.as_ref(),
+            load: &load,
+        };
+        let samples = ledger::reading_samples(&self.labels, &reading);
+        report.batch.samples.extend(samples);
+    }
+
+    fn state(&self, round: &Round) -> TargetState {
+        match &round.reading {
+            Some(Err(ReadProblem::Process(ReadFailure::Gone))) => {
+                return TargetState::Gone {
+                    at: self.orders.source.clock.now(),
+                };
+            }
+            Some(Err(ReadProblem::Process(ReadFailure::Denied { hint, .. }))) => {
+                return TargetState::NoPermission { hint: hint.clone() };
+            }
+            Some(Err(problem)) => {
+                return TargetState::EndpointFailing {
+                    reason: problem.to_string(),
+                };
+            }
+            Some(Ok(_)) | None => {}
+        }
+        match &round.scraped {
+            Some(Ok(_)) => TargetState::Up,
+            Some(Err(error)) => TargetState::EndpointFailing {
+                reason: chain(error),
+            },
+            None => self.without_endpoint(),
+        }
+    }
+
+    fn without_endpoint(&self) -> TargetState {
+        let access = self
+            .orders
+            .process
+            .as_ref()
+            .map(|news| news.borrow().access.clone());
+        match access {
+            Some(Access::Denied { hint, .. }) => TargetState::NoPermission { hint },
+            _ => TargetState::NoEndpoint,
+        }
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &ScrapeError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,402 @@
+//! From a verdict to an incident: a leak that holds is confirmed, evidence is taken at once and
+//! read, and what it names decides which incident it is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locate::{Evidence, Interpretation, Look, Request};
+use model::{
+    CommandOutcome, EvidenceFile, EvidenceKind, EvidenceRef, Finding, Incident, IncidentId,
+    Judgement, Kind, Target, TargetId, UnixMs, Verdict,
+};
+use store::Store;
+
+use crate::book::{Standing, TARGETS_CAPTURED_MAX, culprit, family};
+use crate::evidence::{Capture, Subject, look_of};
+use crate::main_loop::{Event, MainLoop, save};
+
+/// Judgements in a row that must find the leak: one may be bad luck.
+const STREAK_MIN: u32 = 2;
+/// An open incident's manifest is written at most so often while only its figures change.
+const SAVE_EVERY: Duration = Duration::from_secs(15);
+
+/// Evidence for a leak, taken and read.
+pub(crate) struct Captured {
+    target: TargetId,
+    kind: Kind,
+    verdict: Verdict,
+    files: Vec<EvidenceFile>,
+    refusals: Vec<String>,
+    found: Interpretation,
+}
+
+impl MainLoop {
+    /// Takes a new verdict in.
+    pub(crate) fn weigh(&mut self, id: &TargetId, mut verdict: Verdict) {
+        let leaks: Vec<Kind> = verdict
+            .findings
+            .iter()
+            .filter(|finding| finding.verdict == Judgement::Leak)
+            .filter_map(|finding| finding.kind)
+            .collect();
+        let Some(tracked) = self.targets.get_mut(id) else {
+            return;
+        };
+        tracked.streaks.retain(|kind, _| leaks.contains(kind));
+        for kind in &leaks {
+            *tracked.streaks.entry(*kind).or_default() += 1;
+        }
+        let confirmed: HashMap<Kind, u32> = tracked.streaks.clone();
+        self.carry_over(id, &mut verdict);
+        for kind in leaks {
+            if confirmed
+                .get(&kind)
+                .is_some_and(|streak| *streak >= STREAK_MIN)
+            {
+                self.confirmed(id, kind, &verdict);
+            }
+        }
+        let open = self.book.latest().filter(|incident| {
+            incident.state == model::IncidentState::Open && incident.targets.contains(id)
+        });
+        let incidents = open.map(|incident| incident.id.clone()).collect();
+        if let Some(tracked) = self.targets.get_mut(id) {
+            tracked.view.verdict = Some(verdict);
+            tracked.view.incidents = incidents;
+        }
+    }
+
+    /// What evidence has named stays named: a new judgement only brings new figures.
+    fn carry_over(&self, id: &TargetId, verdict: &mut Verdict) {
+        for finding in &mut verdict.findings {
+            let Some(kind) = finding.kind.filter(|_| finding.verdict == Judgement::Leak) else {
+                continue;
+            };
+            let Some(incident) = self.book.open_of_target(kind, id) else {
+                continue;
+            };
+            let told = incident
+                .verdict
+                .findings
+                .iter()
+                .find(|f| f.kind == Some(incident.kind));
+            if let Some(told) = told {
+                finding.kind = Some(incident.kind);
+                finding.suspects.clone_from(&told.suspects);
+                let new = |advice: &&model::verdict::Advice| {
+                    !finding.advice.iter().any(|have| have.code == advice.code)
+                };
+                let more: Vec<_> = told.advice.iter().filter(new).cloned().collect();
+                finding.advice.extend(more);
+            }
+            verdict.evidence.clone_from(&incident.evidence);
+        }
+        verdict.kind = verdict.findings.first().and_then(|finding| finding.kind);
+        verdict.collect_suspects();
+    }
+
+    fn confirmed(&mut self, id: &TargetId, kind: Kind, verdict: &Verdict) {
+        let now = self.clock().monotonic();
+        let known = self
+            .book
+            .open_of_target(kind, id)
+            .map(|incident| incident.id.clone());
+        if let Some(incident) = &known {
+            self.support(incident, verdict);
+        }
+        let every = self.config.evidence.capture_interval;
+        let Some(tracked) = self.targets.get_mut(id) else {
+            return;
+        };
+        let recent = tracked
+            .captured_at
+            .get(&kind)
+            .is_some_and(|last| now < *last + every);
+        let known = known.and_then(|incident| self.book.get(&incident));
+        // After a restart of ours the evidence is there already.
+        let enough = known.is_some_and(|incident| {
+            let taken = incident.evidence.iter().map(|e| &e.target);
+            let targets: std::collections::HashSet<&TargetId> = taken.collect();
+            targets.contains(id) || targets.len() >= TARGETS_CAPTURED_MAX
+        });
+        if tracked.capturing || recent || enough {
+            return;
+        }
+        tracked.capturing = true;
+        tracked.captured_at.insert(kind, now);
+        let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
+        let metrics = tracked.metrics.clone();
+        let (source, events) = (self.source().clone(), self.events.clone());
+        let (store, verdict) = (Arc::clone(&self.parts.store), verdict.clone());
+        tokio::spawn(async move {
+            let finding = finding_of(&verdict, kind);
+            let abilities = subject.abilities();
+            let requests = finding.map_or_else(Vec::new, |f| locate::plan(f, abilities));
+            let mut capture = subject.capture(&source, &requests, "after").await;
+            let at = source.clock.now();
+            if let Some(bytes) = metrics {
+                let name = "after-metrics.txt".into();
+                let target = subject.target.clone();
+                let kind = EvidenceKind::Metrics;
+                capture.files.push(EvidenceFile {
+                    kind,
+                    target,
+                    at,
+                    name,
+                    bytes,
+                });
+            }
+            let read = move || read(&store, subject.target, kind, verdict, capture);
+            if let Ok(captured) = tokio::task::spawn_blocking(read).await {
+                // An error means that the watcher is ending.
+                let _ = events.send(Event::Captured(Box::new(captured))).await;
+            }
+        });
+    }
+
+    /// Evidence is there: name the incident, or open it.
+    pub(crate) fn captured(&mut self, captured: Captured) {
+        let Captured {
+            target,
+            kind,
+            mut verdict,
+            mut files,
+            refusals,
+            found,
+        } = captured;
+        if let Some(tracked) = self.targets.get_mut(&target) {
+            tracked.capturing = false;
+        }
+        let kind = name_finding(&mut verdict, kind, &found);
+        let at = verdict.at;
+        let workload = verdict.target.workload.clone();
+        let name = culprit(&found.suspects);
+        let known = self
+            .book
+            .open_of_target(kind, &target)
+            .or_else(|| self.book.open_of(&workload, kind, &name))
+            .map(|incident| incident.id.clone());
+        let id = match known {
+            Some(id) => {
+                if let Some(incident) = self.book.support(&id, &verdict)
+                    && incident.culprit.is_empty()
+                {
+                    incident.culprit = name;
+                }
+                id
+            }
+            None => self.book.open(&verdict, kind, &found.suspects).id.clone(),
+        };
+        if let Some(incident) = self.book.get_mut(&id) {
+            for refusal in refusals {
+                incident.note(at, "refused", refusal);
+            }
+        }
+        // On disk before anything else happens: the evidence files follow in the same folder.
+        save(&self.book, &self.writer, &id);
+        if let Ok(bytes) = serde_json::to_vec_pretty(&verdict) {
+            let (kind, name) = (EvidenceKind::Verdict, "verdict.json".into());
+            files.push(EvidenceFile {
+                kind,
+                target,
+                at,
+                name,
+                bytes,
+            });
+        }
+        let stored = self.writer.evidence(id.clone(), files);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let refs = stored.await.unwrap_or_default();
+            // An error means that the watcher is ending.
+            let _ = events.send(Event::EvidenceStored(id, refs)).await;
+        });
+    }
+
+    pub(crate) fn evidence_stored(&mut self, id: &IncidentId, refs: Vec<EvidenceRef>) {
+        let at = self.clock().now();
+        let Some(incident) = self.book.get_mut(id) else {
+            return;
+        };
+        incident.note(at, "evidence", format!("{} files taken", refs.len()));
+        incident
+            .evidence
+            .retain(|old| !refs.iter().any(|new| new.name == old.name));
+        incident.evidence.extend(refs);
+        incident.verdict.evidence.clone_from(&incident.evidence);
+        let incident: Incident = incident.clone();
+        self.writer.incident(&incident);
+        if self.told.contains(id) {
+            return;
+        }
+        self.tell(&incident);
+        if let Some(tracked) = self.targets.get_mut(&incident.verdict.target.id) {
+            tracked.view.verdict = Some(incident.verdict.clone());
+            tracked.view.incidents.push(id.clone());
+        }
+    }
+
+    fn support(&mut self, id: &IncidentId, verdict: &Verdict) {
+        let now = self.clock().monotonic();
+        self.book.support(id, verdict);
+        let last = self.last_saved.get(id);
+        if last.is_none_or(|last| now >= *last + SAVE_EVERY) {
+            self.last_saved.insert(id.clone(), now);
+            save(&self.book, &self.writer, id);
+        }
+    }
+
+    /// Resolves what successors have shown to be over.
+    pub(crate) fn resolve_incidents(&mut self) {
+        let standings: Vec<Standing<'_>> = self
+            .targets
+            .values()
+            .map(|tracked| Standing {
+                target: &tracked.view.target.id,
+                workload: &tracked.view.target.workload,
+                revision: &tracked.view.target.revision,
+                alive: !tracked.is_gone(),
+                started: tracked.view.target.start_time,
+                verdict: tracked.view.verdict.as_ref(),
+            })
+            .collect();
+        let resolved = self.book.resolve(&standings, self.parts.source.clock.now());
+        for id in resolved {
+            save(&self.book, &self.writer, &id);
+            if let Some(incident) = self.book.get(&id).cloned() {
+                self.tell(&incident);
+            }
+            self.touch();
+        }
+    }
+
+    /// Takes a light snapshot for the ring now.
+    pub(crate) fn snapshot(&mut self, id: &TargetId) -> CommandOutcome {
+        let Some(tracked) = self
+            .targets
+            .get_mut(id)
+            .filter(|tracked| !tracked.is_gone())
+        else {
+            return CommandOutcome::Refused {
+                reason: format!("no target {id} is running"),
+            };
+        };
+        if tracked.capturing {
+            return CommandOutcome::Busy;
+        }
+        let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
+        let (source, events, id) = (self.source().clone(), self.events.clone(), id.clone());
+        tokio::spawn(async move {
+            let requests = [Request::Heap, Request::Goroutine, Request::Mappings];
+            let capture = subject.capture(&source, &requests, "ring").await;
+            let report = crate::driver::Report::Ring(capture.files);
+            // An error means that the watcher is ending.
+            let _ = events.send(Event::Report(id, report)).await;
+        });
+        CommandOutcome::Accepted {
+            text: "heap and goroutine profiles are being taken".into(),
+        }
+    }
+}
+
+/// The finding of `kind`, or of the same leak under a more exact name.
+fn finding_of(verdict: &Verdict, kind: Kind) -> Option<&Finding> {
+    let mut findings = verdict.findings.iter();
+    findings.find(|f| f.kind.is_some_and(|of| family(of) == family(kind)))
+}
+
+/// Puts what the evidence named into the verdict's finding of `kind`, and returns the kind as it
+/// is called from now on.
+pub(crate) fn name_finding(verdict: &mut Verdict, kind: Kind, found: &Interpretation) -> Kind {
+    let named = found.kind.unwrap_or(kind);
+    let is_it = |f: &&mut Finding| f.kind.is_some_and(|of| family(of) == family(kind));
+    if let Some(finding) = verdict.findings.iter_mut().find(is_it) {
+        finding.kind = Some(named);
+        finding.suspects.clone_from(&found.suspects);
+        for advice in &found.advice {
+            if !finding.advice.iter().any(|have| have.code == advice.code) {
+                finding.advice.push(advice.clone());
+            }
+        }
+    }
+    verdict.kind = verdict.findings.first().and_then(|finding| finding.kind);
+    verdict.collect_suspects();
+    named
+}
+
+/// Reads the capture beside the snapshot from before. On a blocking thread: it reads a disk.
+fn read(
+    store: &Store,
+    target: TargetId,
+    kind: Kind,
+    verdict: Verdict,
+    capture: Capture,
+) -> Captured {
+    let Capture {
+        mut files,
+        look,
+        refusals,
+    } = capture;
+    let finding = finding_of(&verdict, kind);
+    let onset = finding.and_then(|finding| finding.onset);
+    let before = before_files(store, &verdict.target, onset);
+    let earlier: Look = look_of(&before);
+    let module = verdict.target.module.clone();
+    let evidence = Evidence {
+        before: &earlier,
+        after: &look,
+        main_module: module.as_deref(),
+    };
+    let found = finding
+        .map(|f| locate::interpret(f, &evidence))
+        .unwrap_or_default();
+    files.extend(before);
+    Captured {
+        target,
+        kind,
+        verdict,
+        files,
+        refusals,
+        found,
+    }
+}
+
+/// Of each kind of file the ring's snapshot nearest before the onset, else the oldest, named
+/// `before-...`.
+fn before_files(store: &Store, target: &Target, onset: Option<UnixMs>) -> Vec<EvidenceFile> {
+    let mut ring = store.ring(&target.id);
+    ring.sort_by_key(|snapshot| snapshot.at);
+    let kinds = [
+        EvidenceKind::HeapProfile,
+        EvidenceKind::GoroutineProfile,
+        EvidenceKind::Mappings,
+    ];
+    let mut files = Vec::new();
+    for kind in kinds {
+        let of_kind: Vec<&EvidenceRef> = ring.iter().filter(|s| s.kind == kind).collect();
+        let before = of_kind
+            .iter()
+            .rev()
+            .find(|s| onset.is_some_and(|onset| s.at <= onset));
+        let Some(chosen) = before.or(of_kind.first()) else {
+            continue;
+        };
+        if let Ok(Some(bytes)) = store.read_ring(chosen) {
+            let name = match kind {
+                EvidenceKind::HeapProfile => "before-heap.pb.gz",
+                EvidenceKind::GoroutineProfile => "before-goroutine.pb.gz",
+                _ => "before-mappings.json",
+            };
+            let (target, at, name) = (target.id.clone(), chosen.at, name.to_owned());
+            files.push(EvidenceFile {
+                kind,
+                target,
+                at,
+                name,
+                bytes,
+            });
+        }
+    }
+    files
+}

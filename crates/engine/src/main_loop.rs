@@ -1,0 +1,635 @@
+//! The daemon's main loop: all that can wake it is one closed [`Event`], so what it reacts to is on
+//! one screen. It never waits for a target, a disk or a person.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use alert::Dispatcher;
+use collect::{Endpoint, Source, identity};
+use model::{
+    Clock, Command, CommandOutcome, FleetView, Incident, Target, TargetId, TargetState, UnixMs,
+    Verdict,
+};
+use reader::{Discovery, GoProcess};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::book::Book;
+use crate::config::Config;
+use crate::driver::{Driver, Orders, Report};
+use crate::judging::judge_target;
+use crate::leaks::Captured;
+use crate::tracked::Tracked;
+use crate::watch::{Parts, Shared, dispatcher, links};
+use crate::writer::Writer;
+
+/// The heartbeat: judging that is due, views that are out of date, incidents that are over.
+const BEAT: Duration = Duration::from_millis(500);
+/// Judgements at a time; the others wait for the next beat.
+const JUDGING_MAX: usize = 4;
+const TARGETS_MAX: usize = 20_000;
+
+/// All that can wake the main loop beside its heartbeat.
+pub(crate) enum Event {
+    /// Discovery has looked around.
+    Discovered(Result<Discovery, String>),
+    /// A driver reports.
+    Report(TargetId, Report),
+    /// A judgement is done.
+    Judged(TargetId, Result<Verdict, String>),
+    /// Evidence for a leak was taken and read.
+    Captured(Box<Captured>),
+    /// Evidence lies in its incident's folder.
+    EvidenceStored(model::IncidentId, Vec<model::EvidenceRef>),
+    /// Somebody asks for something.
+    Command(Command, oneshot::Sender<CommandOutcome>),
+}
+
+pub(crate) struct MainLoop {
+    pub(crate) config: Config,
+    pub(crate) parts: Parts,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) writer: Writer,
+    pub(crate) book: Book,
+    pub(crate) targets: BTreeMap<TargetId, Tracked>,
+    pub(crate) dispatcher: Dispatcher,
+    /// Incidents whose alert was sent since the start.
+    pub(crate) told: HashSet<model::IncidentId>,
+    pub(crate) last_saved: HashMap<model::IncidentId, Duration>,
+    version: watch::Sender<u64>,
+    views: u64,
+    changed: bool,
+    started: UnixMs,
+    troubles: BTreeMap<&'static str, String>,
+}
+
+impl MainLoop {
+    pub(crate) fn new(
+        parts: Parts,
+        shared: Arc<Shared>,
+        events: mpsc::Sender<Event>,
+        version: watch::Sender<u64>,
+    ) -> std::io::Result<Self> {
+        let writer = Writer::start(Arc::clone(&parts.store))?;
+        let book = Book::restore(parts.store.incidents());
+        let dispatcher = dispatcher(&parts.config, &parts.source, parts.stdout_alerts);
+        Ok(Self {
+            config: parts.config.clone(),
+            started: parts.source.clock.now(),
+            shared,
+            events,
+            writer,
+            book,
+            targets: BTreeMap::new(),
+            dispatcher,
+            told: HashSet::new(),
+            last_saved: HashMap::new(),
+            version,
+            views: 0,
+            changed: true,
+            troubles: BTreeMap::new(),
+            parts,
+        })
+    }
+
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        self.repeat_open_alerts();
+        let discovery = self.start_discovery();
+        if !self.config.discovery.local_processes {
+            self.start_configured(&[]);
+        }
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = inbox.recv() => match event {
+                    Some(event) => self.handle(event),
+                    None => break,
+                },
+                _ = beat.tick() => self.beat(),
+                _ = stop.changed() => break,
+            }
+        }
+        discovery.abort();
+        for tracked in self.targets.values() {
+            if let Some(driver) = &tracked.driver {
+                driver.abort();
+            }
+        }
+        // Dropping the writer waits for what is under way; that is disk work.
+        let writer = self.writer;
+        let store = Arc::clone(&self.parts.store);
+        let close = move || {
+            drop(writer);
+            if let Err(error) = store.close() {
+                tracing::warn!(%error, "the store did not close cleanly");
+            }
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.parts.source.clock
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.parts.source
+    }
+
+    pub(crate) fn touch(&mut self) {
+        self.changed = true;
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Discovered(Ok(discovery)) => self.discovered(discovery),
+            Event::Discovered(Err(reason)) => {
+                self.troubles.insert("discovery", reason);
+            }
+            Event::Report(id, report) => self.reported(&id, report),
+            Event::Judged(id, verdict) => self.judged(&id, verdict),
+            Event::Captured(captured) => self.captured(*captured),
+            Event::EvidenceStored(id, refs) => self.evidence_stored(&id, refs),
+            Event::Command(command, answer) => {
+                let outcome = self.command(&command);
+                tracing::info!(?command, ?outcome, "command");
+                // The asker may have gone away.
+                let _ = answer.send(outcome);
+            }
+        }
+        self.changed = true;
+    }
+
+    fn beat(&mut self) {
+        self.judge_due();
+        self.resolve_incidents();
+        let now = self.clock().now();
+        let before = self.targets.len();
+        self.targets.retain(|_, tracked| !tracked.is_forgotten(now));
+        self.changed |= self.targets.len() != before;
+        if std::mem::take(&mut self.changed) {
+            self.publish();
+        }
+    }
+
+    // --- what to watch ---
+
+    fn start_discovery(&self) -> tokio::task::JoinHandle<()> {
+        let (reader, events) = (self.source().reader.clone(), self.events.clone());
+        let every = self.config.discovery.refresh_interval;
+        let on = self.config.discovery.local_processes;
+        tokio::spawn(async move {
+            while on {
+                let asked = reader.clone();
+                let found = tokio::task::spawn_blocking(move || asked.discover()).await;
+                let found = match found {
+                    Ok(Ok(discovery)) => Ok(discovery),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err("discovery was cut off".into()),
+                };
+                if events.send(Event::Discovered(found)).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(every).await;
+            }
+        })
+    }
+
+    fn discovered(&mut self, discovery: Discovery) {
+        self.troubles.remove("discovery");
+        match discovery.hint.filter(|_| discovery.unreadable > 0) {
+            Some(hint) => {
+                let text = format!(
+                    "{} processes cannot be looked into, so it is not known whether they are \
+                     Go: {hint}",
+                    discovery.unreadable
+                );
+                self.troubles.insert("unreadable", text);
+            }
+            None => {
+                self.troubles.remove("unreadable");
+            }
+        }
+        let seen: HashSet<TargetId> = discovery
+            .processes
+            .iter()
+            .map(|p| TargetId::of_process(&p.key))
+            .collect();
+        for (id, tracked) in &mut self.targets {
+            let local = tracked.view.target.process.is_some();
+            // Right after a driver's last round it may have said so itself.
+            if local && !seen.contains(id) && discovery.pending == 0 && !tracked.is_gone() {
+                tracked.view.state = TargetState::Gone { at: discovery.at };
+                if let Some(driver) = tracked.driver.take() {
+                    driver.abort();
+                }
+                for incident in self.book.target_gone(id, discovery.at) {
+                    save(&self.book, &self.writer, &incident);
+                }
+            }
+        }
+        for process in &discovery.processes {
+            self.see_process(process, discovery.at);
+        }
+        self.start_configured(&discovery.processes);
+    }
+
+    fn see_process(&mut self, process: &GoProcess, now: UnixMs) {
+        let id = TargetId::of_process(&process.key);
+        if let Some(tracked) = self.targets.get(&id) {
+            if let Some(news) = &tracked.news {
+                news.send_if_modified(|old| {
+                    let differs = old != process;
+                    old.clone_from(process);
+                    differs
+                });
+            }
+            return;
+        }
+        if now.since(process.started) < self.config.discovery.min_age {
+            return;
+        }
+        let mut target = identity::of_process(process, &self.parts.host);
+        let configured = self.configured_for(process);
+        let endpoint = configured.map(|(endpoint, labels)| {
+            target.labels = labels;
+            endpoint
+        });
+        let (news, listen) = watch::channel(process.clone());
+        self.start_driver(target, endpoint, Some(listen));
+        if let Some(tracked) = self.targets.get_mut(&id) {
+            tracked.news = Some(news);
+        }
+    }
+
+    /// The configured endpoint that this process serves: one target, not two.
+    fn configured_for(&self, process: &GoProcess) -> Option<(Endpoint, model::Labels)> {
+        if !process.netns_is_ours {
+            return None;
+        }
+        let ports: HashSet<u16> = process.listening.iter().map(|addr| addr.port()).collect();
+        self.config.scrape_configs.iter().find_map(|job| {
+            job.instances().find_map(|(instance, url, labels)| {
+                let (host, port) = instance.rsplit_once(':')?;
+                let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+                (here && ports.contains(&port.parse().ok()?)).then(|| {
+                    let target = identity::of_instance(&job.job_name, instance, &url, labels);
+                    (Endpoint::of_url(&url, &job.metrics_path), target.labels)
+                })
+            })
+        })
+    }
+
+    /// Starts the configured targets that are no process here, and ends those that turned out to
+    /// be one.
+    fn start_configured(&mut self, processes: &[GoProcess]) {
+        let mut wanted = Vec::new();
+        for job in &self.config.scrape_configs {
+            for (instance, url, labels) in job.instances() {
+                let target = identity::of_instance(&job.job_name, instance, &url, labels);
+                wanted.push((
+                    target,
+                    Endpoint::of_url(&url, &job.metrics_path),
+                    job.scrape_interval,
+                ));
+            }
+        }
+        for (target, endpoint, interval) in wanted {
+            let here = processes.iter().any(|process| {
+                self.configured_for(process)
+                    .is_some_and(|(found, _)| found == endpoint)
+            });
+            let known = self.targets.get(&target.id).is_some();
+            if here && known {
+                self.stop(&target.id);
+            } else if !here && !known {
+                self.start_driver_at(target, Some(endpoint), None, interval);
+            }
+        }
+    }
+
+    fn start_driver(
+        &mut self,
+        target: Target,
+        endpoint: Option<Endpoint>,
+        process: Option<watch::Receiver<GoProcess>>,
+    ) {
+        self.start_driver_at(target, endpoint, process, None);
+    }
+
+    fn start_driver_at(
+        &mut self,
+        target: Target,
+        endpoint: Option<Endpoint>,
+        process: Option<watch::Receiver<GoProcess>>,
+        interval: Option<Duration>,
+    ) {
+        if self.targets.len() >= TARGETS_MAX {
+            self.troubles.insert(
+                "targets",
+                format!("more than {TARGETS_MAX} targets: the rest is not watched"),
+            );
+            return;
+        }
+        let period = interval.unwrap_or(self.config.global.scrape_interval);
+        let id = target.id.clone();
+        let mut tracked =
+            Tracked::new(target.clone(), endpoint.clone().unwrap_or_default(), period);
+        let driver = Driver::new(Orders {
+            target,
+            source: self.source().clone(),
+            endpoint,
+            period,
+            timeout: self.config.global.scrape_timeout,
+            ring_interval: self.config.evidence.ring_interval,
+            probe_ports: self.config.discovery.probe_ports,
+            process,
+        });
+        let (events, name) = (self.events.clone(), id.clone());
+        tracked.driver = Some(tokio::spawn(async move {
+            let (reports, mut inbox) = mpsc::channel(4);
+            let drive = tokio::spawn(driver.run(reports));
+            let guard = AbortOnDrop(drive.abort_handle());
+            while let Some(report) = inbox.recv().await {
+                if events
+                    .send(Event::Report(name.clone(), report))
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+            }
+            drop(guard);
+        }));
+        self.targets.insert(id, tracked);
+    }
+
+    fn stop(&mut self, id: &TargetId) {
+        if let Some(tracked) = self.targets.remove(id)
+            && let Some(driver) = tracked.driver
+        {
+            driver.abort();
+        }
+    }
+
+    // --- what was read ---
+
+    fn reported(&mut self, id: &TargetId, report: Report) {
+        let machine = self.parts.host.memory_total_bytes;
+        let Some(tracked) = self.targets.get_mut(id) else {
+            return;
+        };
+        match report {
+            Report::Ring(files) => self.writer.ring(id.clone(), files),
+            Report::Round(mut round) => {
+                let was_gone = tracked.is_gone();
+                self.writer.append(std::mem::take(&mut round.batch));
+                tracked.take(&mut round, machine);
+                if tracked.is_gone() && !was_gone {
+                    for incident in self.book.target_gone(id, round.at) {
+                        save(&self.book, &self.writer, &incident);
+                    }
+                }
+            }
+        }
+    }
+
+    // --- judging ---
+
+    fn judge_due(&mut self) {
+        let (now, at) = (self.clock().monotonic(), self.clock().now());
+        let every = self.config.global.evaluation_interval;
+        let busy = self
+            .targets
+            .values()
+            .filter(|tracked| tracked.judging)
+            .count();
+        let mut due: Vec<(Option<Duration>, TargetId)> = self
+            .targets
+            .iter()
+            .filter(|(_, t)| !t.judging && !t.is_gone() && t.rounds > 0)
+            .filter(|(_, t)| t.judged_at.is_none_or(|last| now >= last + every))
+            .map(|(id, t)| (t.judged_at, id.clone()))
+            .collect();
+        // Those that have waited longest go first.
+        due.sort();
+        for (_, id) in due.into_iter().take(JUDGING_MAX.saturating_sub(busy)) {
+            let Some(tracked) = self.targets.get_mut(&id) else {
+                continue;
+            };
+            tracked.judging = true;
+            tracked.judged_at = Some(now);
+            let (target, facts) = (tracked.view.target.clone(), tracked.facts.clone());
+            let ledger = tracked.view.ledger.clone();
+            let (store, events) = (Arc::clone(&self.parts.store), self.events.clone());
+            tokio::spawn(async move {
+                let judge = move || judge_target(&*store, &target, &facts, ledger.as_ref(), at);
+                let verdict = match tokio::task::spawn_blocking(judge).await {
+                    Ok(verdict) => verdict.map_err(|error| error.to_string()),
+                    Err(_) => Err("judging was cut off".into()),
+                };
+                // An error means that the watcher is ending.
+                let _ = events.send(Event::Judged(id, verdict)).await;
+            });
+        }
+    }
+
+    fn judged(&mut self, id: &TargetId, verdict: Result<Verdict, String>) {
+        let Some(tracked) = self.targets.get_mut(id) else {
+            return;
+        };
+        tracked.judging = false;
+        match verdict {
+            Ok(verdict) => {
+                self.troubles.remove("judging");
+                self.weigh(id, verdict);
+            }
+            Err(reason) => {
+                self.troubles.insert("judging", reason);
+            }
+        }
+    }
+
+    // --- what people ask ---
+
+    fn command(&mut self, command: &Command) -> CommandOutcome {
+        match command {
+            Command::Reload => self.reload(),
+            Command::Snapshot { target } => self.snapshot(target),
+            _ => CommandOutcome::Refused {
+                reason: "this command is not known here".into(),
+            },
+        }
+    }
+
+    fn reload(&mut self) -> CommandOutcome {
+        let Some(path) = &self.parts.config_path else {
+            return CommandOutcome::Refused {
+                reason: "there is no configuration file".into(),
+            };
+        };
+        let config = match Config::load(path) {
+            Ok(config) => config,
+            Err(error) => {
+                return CommandOutcome::Refused {
+                    reason: error.to_string(),
+                };
+            }
+        };
+        let changes = self.config.changes(&config);
+        if changes.is_empty() {
+            return CommandOutcome::Accepted {
+                text: "nothing has changed".into(),
+            };
+        }
+        self.dispatcher = dispatcher(&config, self.source(), self.parts.stdout_alerts);
+        let gone: Vec<TargetId> = self.targets.keys().cloned().collect();
+        self.config = config;
+        // Drivers carry their settings with them: each starts anew, its history is in the store.
+        for id in gone {
+            self.stop(&id);
+        }
+        CommandOutcome::Accepted {
+            text: format!("changed: {}", changes.join(", ")),
+        }
+    }
+
+    // --- what faces see ---
+
+    fn publish(&mut self) {
+        self.views += 1;
+        let mut targets: Vec<model::TargetView> = self
+            .targets
+            .values()
+            .map(|tracked| tracked.view.clone())
+            .collect();
+        targets.sort_by_cached_key(worst_first);
+        let incidents = self
+            .book
+            .latest()
+            .map(|incident| Arc::new(incident.clone()))
+            .collect();
+        let counts = self.writer.counts();
+        let stats = self.parts.store.stats();
+        let view = FleetView {
+            at: self.clock().now(),
+            version: self.views,
+            targets,
+            incidents,
+            health: model::fleet::Health {
+                started: self.started,
+                version: self.parts.version.clone(),
+                troubles: self.troubles(),
+                self_rss_bytes: self_rss_bytes(&self.parts.source),
+                samples_stored: counts.stored.load(Ordering::Relaxed),
+                series: stats.series as u64,
+                interval_s: self.config.global.scrape_interval.as_secs_f64(),
+                data_dir: self.parts.data_dir.display().to_string(),
+            },
+        };
+        self.shared.publish(view);
+        self.version.send_replace(self.views);
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles: Vec<String> = self.troubles.values().cloned().collect();
+        troubles.extend(self.source().reader.status().trouble());
+        if let store::Health::Degraded(reason) = self.parts.store.health() {
+            troubles.push(reason);
+        }
+        let dropped = self.writer.counts().dropped.load(Ordering::Relaxed);
+        if dropped > 0 {
+            troubles.push(format!(
+                "the disk is too slow: {dropped} readings were not stored"
+            ));
+        }
+        for (name, delivery) in self.dispatcher.deliveries() {
+            if !delivery.trouble.is_empty() {
+                troubles.push(format!("{name}: {}", delivery.trouble));
+            }
+        }
+        troubles
+    }
+}
+
+/// Writes an incident's manifest as it stands.
+pub(crate) fn save(book: &Book, writer: &Writer, id: &model::IncidentId) {
+    if let Some(incident) = book.get(id) {
+        writer.incident(incident);
+    }
+}
+
+/// Leaks first, soonest dead first; then what is unsure; then the biggest.
+fn worst_first(view: &model::TargetView) -> (u8, u64, std::cmp::Reverse<u64>) {
+    let verdict = view.verdict.as_ref();
+    let gone = matches!(view.state, TargetState::Gone { .. });
+    let class = match verdict.map(|verdict| verdict.verdict) {
+        _ if gone => 3,
+        Some(model::Judgement::Leak) => 0,
+        Some(model::Judgement::Unsure) | None => 1,
+        Some(model::Judgement::NoLeak) => 2,
+    };
+    let left = verdict.and_then(|verdict| verdict.seconds_to_limit);
+    let left = left
+        .filter(|_| class == 0)
+        .map_or(u64::MAX, |left| left.estimate as u64);
+    (
+        class,
+        left,
+        std::cmp::Reverse(view.process.map_or(0, |process| process.rss_bytes)),
+    )
+}
+
+/// Resident memory of this process and its reader.
+fn self_rss_bytes(source: &Source) -> u64 {
+    let reader = source.reader.status().greeting.map(|greeting| greeting.pid);
+    let own = std::process::id();
+    let pids = [Some(own), reader.filter(|pid| *pid != own)];
+    pids.into_iter().flatten().filter_map(rss_bytes).sum()
+}
+
+fn rss_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl MainLoop {
+    /// Open incidents may have been told to nobody when we were killed: receivers that know them
+    /// see the same alert again.
+    fn repeat_open_alerts(&mut self) {
+        let open: Vec<Incident> = self
+            .book
+            .latest()
+            .filter(|incident| incident.state == model::IncidentState::Open)
+            .cloned()
+            .collect();
+        for incident in open {
+            self.tell(&incident);
+        }
+    }
+
+    pub(crate) fn tell(&mut self, incident: &Incident) {
+        let links = links(&self.config, &self.parts.data_dir);
+        self.dispatcher
+            .send(&alert::Alert::of_incident(incident, &links));
+        self.told.insert(incident.id.clone());
+    }
+}

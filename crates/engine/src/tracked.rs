@@ -1,0 +1,130 @@
+//! What the main loop keeps of one target.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use collect::Endpoint;
+use model::{Facts, Kind, Target, TargetState, TargetView, UnixMs};
+use reader::GoProcess;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::driver::RoundReport;
+
+/// A gone target stays on the page for so long.
+pub(crate) const GONE_SHOWN: Duration = Duration::from_secs(3_600);
+
+pub(crate) struct Tracked {
+    pub(crate) view: TargetView,
+    pub(crate) endpoint: Endpoint,
+    /// Tells the driver what discovery says of the process now.
+    pub(crate) news: Option<watch::Sender<GoProcess>>,
+    pub(crate) driver: Option<JoinHandle<()>>,
+    pub(crate) facts: Facts,
+    /// The last answer of its metrics endpoint, for evidence.
+    pub(crate) metrics: Option<Vec<u8>>,
+    /// How many judgements in a row found a leak of this kind.
+    pub(crate) streaks: HashMap<Kind, u32>,
+    pub(crate) judging: bool,
+    pub(crate) judged_at: Option<Duration>,
+    pub(crate) capturing: bool,
+    pub(crate) captured_at: HashMap<Kind, Duration>,
+    pub(crate) rounds: u64,
+}
+
+impl Tracked {
+    pub(crate) fn new(target: Target, endpoint: Endpoint, period: Duration) -> Self {
+        let facts = Facts {
+            started: target.start_time,
+            period_s: period.as_secs_f64(),
+            ..Facts::default()
+        };
+        Self {
+            view: TargetView {
+                target,
+                state: TargetState::Pending,
+                process: None,
+                container: None,
+                go: None,
+                ledger: None,
+                verdict: None,
+                incidents: Vec::new(),
+                probes: Vec::new(),
+                last_read: None,
+            },
+            endpoint,
+            news: None,
+            driver: None,
+            facts,
+            metrics: None,
+            streaks: HashMap::new(),
+            judging: false,
+            judged_at: None,
+            capturing: false,
+            captured_at: HashMap::new(),
+            rounds: 0,
+        }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.view.state, TargetState::Gone { .. })
+    }
+
+    /// Whether it has been gone long enough to leave the page.
+    pub(crate) fn is_forgotten(&self, now: UnixMs) -> bool {
+        match self.view.state {
+            TargetState::Gone { at } => now.since(at) > GONE_SHOWN,
+            _ => false,
+        }
+    }
+
+    /// Takes a round's figures over. What a round did not bring stays as it was: the state says
+    /// that it is old.
+    pub(crate) fn take(&mut self, report: &mut RoundReport, machine_bytes: u64) {
+        self.rounds += 1;
+        let view = &mut self.view;
+        view.state = report.state.clone();
+        view.process = report.process.or(view.process);
+        view.container = report.container.take().or(view.container.take());
+        view.go = report.go.or(view.go);
+        view.ledger = report.ledger.clone().or(view.ledger.take());
+        if report.process.is_some() || report.go.is_some() {
+            view.last_read = Some(report.at);
+        }
+        view.probes = std::mem::take(&mut report.probes);
+        let target = &mut view.target;
+        target.start_time = target.start_time.or(report.started);
+        target.go_version = target.go_version.take().or(report.go_version.take());
+        target.url = target.url.take().or_else(|| base_url(&report.endpoint));
+        self.endpoint = report.endpoint.clone();
+        self.metrics = report.metrics.take().or(self.metrics.take());
+        self.facts.started = view.target.start_time;
+        self.take_limit(machine_bytes);
+    }
+
+    /// The effective limit: the container's or an ancestor's, else the machine's memory, which
+    /// only binds a process that runs on this machine.
+    fn take_limit(&mut self, machine_bytes: u64) {
+        let rss = self.view.process.map(|process| process.rss_bytes);
+        let container = self.view.container.as_ref();
+        let facts = &mut self.facts;
+        facts.limit_used_bytes = rss;
+        if let Some((container, limit)) = container.and_then(|c| c.limit_bytes.map(|l| (c, l))) {
+            facts.limit_bytes = Some(limit);
+            facts.limit_source = container.limit_source.clone();
+            facts.limit_used_bytes = Some(container.usage_bytes);
+        } else if self.view.target.process.is_some() && machine_bytes > 0 {
+            facts.limit_bytes = Some(machine_bytes);
+            facts.limit_source = Some("the machine's memory".into());
+        }
+        if let Some(go) = &self.view.go {
+            facts.gogc_percent = go.gogc_percent;
+            facts.gomemlimit_bytes = go.gomemlimit_bytes;
+        }
+    }
+}
+
+fn base_url(endpoint: &Endpoint) -> Option<String> {
+    let metrics = endpoint.metrics_url.as_ref()?;
+    Some(metrics.trim_end_matches("/metrics").to_owned())
+}

@@ -1,0 +1,85 @@
+//! What every command that looks at processes begins with: the reader before any thread, then
+//! logs, then the runtime.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use collect::Source;
+use engine::SystemClock;
+use fetch::Fetcher;
+use model::Clock;
+use reader::{Reader, ReaderOptions};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+/// Starts the reader and gives up every privilege of this process. Must come before any thread.
+pub(crate) fn reader() -> anyhow::Result<Reader> {
+    Ok(Reader::start(ReaderOptions::with_deadline(
+        Duration::from_secs(5),
+    ))?)
+}
+
+/// How targets are read, around `reader`.
+pub(crate) fn source(reader: Reader) -> anyhow::Result<Source> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    Ok(Source {
+        fetcher: Fetcher::new()?,
+        reader,
+        clock,
+    })
+}
+
+/// Logs go to standard error; `UNSWEPT_LOG` sets what is logged, as `RUST_LOG` does elsewhere.
+pub(crate) fn logs() {
+    let filter = EnvFilter::try_from_env("UNSWEPT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// The runtime: two worker threads carry thousands of targets, whose work is mostly waiting.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")
+}
+
+/// Turns true on Ctrl-C or SIGTERM.
+pub(crate) fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        // Nobody listens any more when everything has ended by itself.
+        let _ = stop.send(true);
+        // A second Ctrl-C does not wait for a clean end.
+        let _ = interrupt.recv().await;
+        std::process::exit(130);
+    });
+    Ok(stopped)
+}
+
+/// Where series, incidents and evidence are kept unless told otherwise: the XDG state directory.
+pub(crate) fn default_data_dir() -> anyhow::Result<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    let state =
+        state.context("neither XDG_STATE_HOME nor HOME is set: name a place with --data")?;
+    Ok(state.join("unswept"))
+}
