@@ -89,7 +89,7 @@ fn an_incident_lives_through_a_restart_with_its_evidence() {
     );
     drop(store);
     let store = open(dir.path());
-    assert_eq!(store.incidents(), [saved.clone()]);
+    assert_eq!(store.incidents(), std::slice::from_ref(&saved));
     assert_eq!(store.incident(&saved.id), Some(saved.clone()));
     assert_eq!(
         store.read_evidence(&saved.id, "heap.pb.gz").unwrap(),

@@ -89,7 +89,7 @@ fn a_full_disk_is_survived() {
         clock.advance(Duration::from_secs(1));
         failures += u32::from(store.append(&batch(&clock, rounds as u64)).is_err());
         rounds += 1;
-        if rounds % 100 == 0 {
+        if rounds.is_multiple_of(100) {
             store.maintain();
         }
         assert!(rounds < 50_000, "the disk never was full");
