@@ -33,11 +33,11 @@ const TARGETS_MAX: usize = 20_000;
 /// All that can wake the main loop beside its heartbeat.
 pub(crate) enum Event {
     /// Discovery has looked around.
-    Discovered(Result<Discovery, String>),
+    Discovered(Result<Box<Discovery>, String>),
     /// A driver reports.
     Report(TargetId, Report),
     /// A judgement is done.
-    Judged(TargetId, Result<Verdict, String>),
+    Judged(TargetId, Result<Box<Verdict>, String>),
     /// Evidence for a leak was taken and read.
     Captured(Box<Captured>),
     /// Evidence lies in its incident's folder.
@@ -148,7 +148,7 @@ impl MainLoop {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Discovered(Ok(discovery)) => self.discovered(discovery),
+            Event::Discovered(Ok(discovery)) => self.discovered(*discovery),
             Event::Discovered(Err(reason)) => {
                 self.troubles.insert("discovery", reason);
             }
@@ -185,11 +185,14 @@ impl MainLoop {
         let every = self.config.discovery.refresh_interval;
         let on = self.config.discovery.local_processes;
         tokio::spawn(async move {
-            while on {
+            if !on {
+                return;
+            }
+            loop {
                 let asked = reader.clone();
                 let found = tokio::task::spawn_blocking(move || asked.discover()).await;
                 let found = match found {
-                    Ok(Ok(discovery)) => Ok(discovery),
+                    Ok(Ok(discovery)) => Ok(Box::new(discovery)),
                     Ok(Err(error)) => Err(error.to_string()),
                     Err(_) => Err("discovery was cut off".into()),
                 };
@@ -305,7 +308,7 @@ impl MainLoop {
                 self.configured_for(process)
                     .is_some_and(|(found, _)| found == endpoint)
             });
-            let known = self.targets.get(&target.id).is_some();
+            let known = self.targets.contains_key(&target.id);
             if here && known {
                 self.stop(&target.id);
             } else if !here && !known {
@@ -431,7 +434,7 @@ impl MainLoop {
             tokio::spawn(async move {
                 let judge = move || judge_target(&*store, &target, &facts, ledger.as_ref(), at);
                 let verdict = match tokio::task::spawn_blocking(judge).await {
-                    Ok(verdict) => verdict.map_err(|error| error.to_string()),
+                    Ok(verdict) => verdict.map(Box::new).map_err(|error| error.to_string()),
                     Err(_) => Err("judging was cut off".into()),
                 };
                 // An error means that the watcher is ending.
@@ -440,7 +443,7 @@ impl MainLoop {
         }
     }
 
-    fn judged(&mut self, id: &TargetId, verdict: Result<Verdict, String>) {
+    fn judged(&mut self, id: &TargetId, verdict: Result<Box<Verdict>, String>) {
         let Some(tracked) = self.targets.get_mut(id) else {
             return;
         };
@@ -448,7 +451,7 @@ impl MainLoop {
         match verdict {
             Ok(verdict) => {
                 self.troubles.remove("judging");
-                self.weigh(id, verdict);
+                self.weigh(id, *verdict);
             }
             Err(reason) => {
                 self.troubles.insert("judging", reason);

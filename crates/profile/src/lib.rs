@@ -19,7 +19,7 @@
 //! use profile::{Profile, Limits, ProfileBuilder, TopOptions, top};
 //!
 //! let mut made = ProfileBuilder::new(&[("inuse_space", "bytes")]);
-//! let put = made.function("main.(*SessionCache).Put", "/shop/session_cache.go", 40);
+//! let put = made.function("main.(*Shelf).Store", "/app/shelf.go", 40);
 //! let here = made.location(0x1000, &[(put, 41)]);
 //! made.sample(&[here], &[4096]);
 //! let bytes = made.build()?.to_proto();
