@@ -364,7 +364,7 @@ mod tests {
         }
         assert_eq!(
             book.resolve(&[standing(&young, true)], now(22)),
-            [id.clone()]
+            std::slice::from_ref(&id)
         );
         assert_eq!(book.get(&id).unwrap().state, IncidentState::Resolved);
         assert_eq!(book.resolve(&[standing(&young, true)], now(23)), [], "once");
