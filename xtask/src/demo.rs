@@ -20,16 +20,11 @@ use crate::toolchain::{self, Go};
 use crate::workspace::Workspace;
 use crate::{http, usage};
 
-/// What the shop is started with: a port of the kernel's choice, a hundred requests a second, and one
-/// leak.
-const SHOP_ARGUMENTS: &[&str] = &[
-    "-listen",
-    "127.0.0.1:0",
-    "-load",
-    "100",
-    "-scenario",
-    "session-cache",
-];
+/// The two shops, the same program under two names: one leaks, one has a cache that fills and stops.
+const SHOPS: [(&str, &str); 2] = [("shop", "session-cache"), ("calm-shop", "bounded-cache")];
+/// What both are started with beside their scenario: a port of the kernel's choice and a hundred
+/// requests a second.
+const SHOP_ARGUMENTS: [&str; 4] = ["-listen", "127.0.0.1:0", "-load", "100"];
 
 /// Where the incidents are asked for.
 const INCIDENTS: &str = "/api/v1/unswept/incidents";
@@ -60,16 +55,17 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         );
     }
     println!(
-        "This demo builds unswept and a small Go web shop, and starts both on this machine only.\n\
-         The shop has a bug: a cache of sessions that only grows. The watcher does not know that.\n\
+        "This demo builds unswept and a small Go web shop, and runs both on this machine only.\n\
+         One shop has a bug, sessions that are kept for ever; a second, calm one has a cache that fills\n\
+         and stops. The watcher is not told which is which.\n\
          In about three minutes it opens an incident and names the function and line that leak.\n\
          Watch it below or on http://{}/. Ctrl-C ends everything; all files lie in {}.\n",
         options.listen,
         folder(&workspace).display()
     );
     let go = prepare(&workspace)?;
-    let shop = build_shop(&workspace, &go)?;
-    play(&workspace, &shop, &options)
+    build_shops(&workspace, &go)?;
+    play(&workspace, &options)
 }
 
 fn parse(arguments: &[String]) -> anyhow::Result<Options> {
@@ -124,16 +120,21 @@ fn prepare(workspace: &Workspace) -> anyhow::Result<Go> {
     Ok(go)
 }
 
-fn build_shop(workspace: &Workspace, go: &Go) -> anyhow::Result<PathBuf> {
+fn build_shops(workspace: &Workspace, go: &Go) -> anyhow::Result<()> {
     println!("== building the shop");
     let demo = folder(workspace);
     std::fs::create_dir_all(&demo).with_context(|| format!("failed to make {}", demo.display()))?;
-    let shop = demo.join("shop");
-    let output = shop.to_string_lossy();
+    let (first, others) = (demo.join(SHOPS[0].0), &SHOPS[1..]);
+    let output = first.to_string_lossy();
     let mut command = go.command(&workspace.shop(), &["build", "-o", &output, "."]);
     command.env("CGO_ENABLED", if go.cgo { "1" } else { "0" });
     build(command)?;
-    Ok(shop)
+    for (name, _) in others {
+        let copy = demo.join(name);
+        std::fs::copy(&first, &copy)
+            .with_context(|| format!("failed to make {}", copy.display()))?;
+    }
+    Ok(())
 }
 
 fn build(command: Command) -> anyhow::Result<()> {
@@ -162,9 +163,9 @@ fn build(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// The two programs; whatever happens, both have ended after `stop`.
+/// All programs; whatever happens, they have ended after `stop`.
 struct Cast {
-    shop: Child,
+    shops: Vec<Child>,
     watcher: Option<Child>,
 }
 
@@ -173,7 +174,9 @@ impl Cast {
         if let Some(watcher) = &mut self.watcher {
             stop_child(watcher, GRACE);
         }
-        stop_child(&mut self.shop, GRACE);
+        for shop in &mut self.shops {
+            stop_child(shop, GRACE);
+        }
     }
 }
 
@@ -191,7 +194,7 @@ enum End {
     Shop(ExitStatus),
 }
 
-fn play(workspace: &Workspace, shop: &Path, options: &Options) -> anyhow::Result<ExitCode> {
+fn play(workspace: &Workspace, options: &Options) -> anyhow::Result<ExitCode> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&asked))
@@ -205,20 +208,24 @@ fn play(workspace: &Workspace, shop: &Path, options: &Options) -> anyhow::Result
         std::fs::remove_dir_all(&data)
             .with_context(|| format!("failed to remove {}", data.display()))?;
     }
-    let log = demo.join("shop.log");
-    println!("== starting the shop: shop {}", SHOP_ARGUMENTS.join(" "));
+    println!("== starting the shops");
     let mut cast = Cast {
-        shop: start_shop(shop, &log)?,
+        shops: Vec::new(),
         watcher: None,
     };
-    let shop_address = shop_address(&mut cast.shop, &log, &asked)?;
+    let mut addresses = Vec::new();
+    for (name, scenario) in SHOPS {
+        let log = demo.join(format!("{name}.log"));
+        cast.shops
+            .push(start_shop(&demo.join(name), scenario, &log)?);
+        let shop = cast.shops.last_mut().context("the shop was just started")?;
+        let address = shop_address(shop, &log, &asked)?;
+        println!("    {name} ({scenario}) serves http://{address}/");
+        addresses.push(address);
+    }
     let config = demo.join("unswept.yml");
-    std::fs::write(&config, configuration(shop_address))
+    std::fs::write(&config, configuration(&addresses))
         .with_context(|| format!("failed to write {}", config.display()))?;
-    println!(
-        "    it serves http://{shop_address}/, its messages go to {}",
-        log.display()
-    );
 
     println!("== starting the watcher on http://{}/", options.listen);
     let mut command = guarded(&workspace.unswept())?;
@@ -242,16 +249,19 @@ fn play(workspace: &Workspace, shop: &Path, options: &Options) -> anyhow::Result
             process.name, process.pid
         );
     }
-    conclude(&end, incident, options, &demo, &log)
+    conclude(&end, incident, options, &demo)
 }
 
-fn start_shop(shop: &Path, log: &Path) -> anyhow::Result<Child> {
+fn start_shop(shop: &Path, scenario: &str, log: &Path) -> anyhow::Result<Child> {
     let output = File::create(log).with_context(|| format!("failed to make {}", log.display()))?;
     let errors = output
         .try_clone()
         .context("failed to share the shop's log")?;
     let mut command = guarded(shop)?;
-    command.args(SHOP_ARGUMENTS).process_group(0);
+    command
+        .args(SHOP_ARGUMENTS)
+        .args(["-scenario", scenario])
+        .process_group(0);
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     command.spawn().context("failed to start the shop")
 }
@@ -290,12 +300,17 @@ fn loopback_address(line: &str) -> Option<SocketAddr> {
     })
 }
 
-/// The demo's configuration: one target, scraped often enough for a demo.
-fn configuration(shop: SocketAddr) -> String {
+/// The demo's configuration: read every second, so that minutes are enough; only the shops are asked
+/// for anything, other Go programs of this machine are left in peace.
+fn configuration(shops: &[SocketAddr]) -> String {
+    let targets: Vec<String> = shops.iter().map(|shop| format!("\"{shop}\"")).collect();
     format!(
         "# Written by `cargo xtask demo`.\n\
-         global:\n  scrape_interval: 5s\n\
-         scrape_configs:\n  - job_name: shop\n    static_configs:\n      - targets: [\"{shop}\"]\n"
+         global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 3s}}\n\
+         discovery: {{min_age: 1s, refresh_interval: 2s, probe_ports: false}}\n\
+         evidence: {{ring_interval: 30s}}\n\
+         scrape_configs:\n  - job_name: shops\n    static_configs:\n      - targets: [{}]\n",
+        targets.join(", ")
     )
 }
 
@@ -326,12 +341,10 @@ fn attend(
             };
             return Ok((end, incident));
         }
-        if let Some(status) = cast
-            .shop
-            .try_wait()
-            .context("failed to wait for the shop")?
-        {
-            return Ok((End::Shop(status), incident));
+        for shop in &mut cast.shops {
+            if let Some(status) = shop.try_wait().context("failed to wait for a shop")? {
+                return Ok((End::Shop(status), incident));
+            }
         }
         let elapsed = started.elapsed();
         if incident.is_none() && elapsed >= next_look {
@@ -364,7 +377,6 @@ fn conclude(
     incident: Option<Duration>,
     options: &Options,
     demo: &Path,
-    log: &Path,
 ) -> anyhow::Result<ExitCode> {
     match incident {
         Some(time) => println!("    an incident was open {} after the start", clock(time)),
@@ -377,7 +389,10 @@ fn conclude(
     match end {
         End::Watcher(status) => bail!("the watcher ended by itself ({status}); see above"),
         End::Shop(status) => {
-            bail!("the shop ended by itself ({status}); see {}", log.display())
+            bail!(
+                "a shop ended by itself ({status}); see the logs in {}",
+                demo.display()
+            )
         }
         End::Asked => Ok(ExitCode::SUCCESS),
         End::Time if incident.is_some() => Ok(ExitCode::SUCCESS),
