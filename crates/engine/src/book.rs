@@ -5,6 +5,7 @@
 //! died.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use model::incident::SCHEMA;
 use model::verdict::Suspect;
@@ -20,7 +21,8 @@ const INCIDENTS_SHOWN_MAX: usize = 1_000;
 /// All incidents of this watcher.
 #[derive(Debug, Default)]
 pub struct Book {
-    incidents: BTreeMap<IncidentId, Incident>,
+    /// Shared with the views that faces hold: changed by copy when one does.
+    incidents: BTreeMap<IncidentId, Arc<Incident>>,
 }
 
 /// A target as the book sees it when it decides what is over.
@@ -38,6 +40,13 @@ pub struct Standing<'a> {
     pub started: Option<UnixMs>,
     /// Its latest verdict.
     pub verdict: Option<&'a Verdict>,
+}
+
+/// From how many targets `incident` has evidence.
+#[must_use]
+pub fn targets_captured(incident: &Incident) -> usize {
+    let targets: HashSet<&TargetId> = incident.evidence.iter().map(|e| &e.target).collect();
+    targets.len()
 }
 
 /// What names a culprit over restarts: the function where there is one, never a line, since lines
@@ -63,7 +72,10 @@ impl Book {
     #[must_use]
     pub fn restore(incidents: Vec<Incident>) -> Self {
         Self {
-            incidents: incidents.into_iter().map(|i| (i.id.clone(), i)).collect(),
+            incidents: incidents
+                .into_iter()
+                .map(|i| (i.id.clone(), Arc::new(i)))
+                .collect(),
         }
     }
 
@@ -71,23 +83,28 @@ impl Book {
     /// known: one that already lists the target.
     #[must_use]
     pub fn open_of_target(&self, kind: Kind, target: &TargetId) -> Option<&Incident> {
-        let open = |i: &&Incident| i.state == IncidentState::Open && family(i.kind) == family(kind);
+        let open =
+            |i: &&Arc<Incident>| i.state == IncidentState::Open && family(i.kind) == family(kind);
         self.incidents
             .values()
             .filter(open)
             .find(|i| i.targets.contains(target))
+            .map(|i| &**i)
     }
 
     /// The open incident of this workload, kind and culprit. An unknown culprit on either side
     /// agrees with any.
     #[must_use]
     pub fn open_of(&self, workload: &Workload, kind: Kind, culprit: &str) -> Option<&Incident> {
-        self.incidents.values().find(|i| {
-            i.state == IncidentState::Open
-                && i.workload == *workload
-                && family(i.kind) == family(kind)
-                && (i.culprit == culprit || i.culprit.is_empty() || culprit.is_empty())
-        })
+        self.incidents
+            .values()
+            .find(|i| {
+                i.state == IncidentState::Open
+                    && i.workload == *workload
+                    && family(i.kind) == family(kind)
+                    && (i.culprit == culprit || i.culprit.is_empty() || culprit.is_empty())
+            })
+            .map(|i| &**i)
     }
 
     /// Opens an incident for the leak of `kind` that `verdict` has found.
@@ -126,12 +143,17 @@ impl Book {
             "opened",
             format!("{} judged a leak of kind {}", target.name, kind.as_str()),
         );
-        self.incidents.entry(id).insert_entry(incident).into_mut()
+        Arc::make_mut(
+            self.incidents
+                .entry(id)
+                .insert_entry(Arc::new(incident))
+                .into_mut(),
+        )
     }
 
     /// Records that `verdict` supports the incident `id`.
     pub fn support(&mut self, id: &IncidentId, verdict: &Verdict) -> Option<&mut Incident> {
-        let incident = self.incidents.get_mut(id)?;
+        let incident = Arc::make_mut(self.incidents.get_mut(id)?);
         let target = &verdict.target.id;
         if !incident.targets.contains(target) {
             incident.targets.push(target.clone());
@@ -148,6 +170,7 @@ impl Book {
         let mut touched = Vec::new();
         for incident in self.incidents.values_mut() {
             if incident.state == IncidentState::Open && incident.targets.contains(target) {
+                let incident = Arc::make_mut(incident);
                 incident.note(at, "target-gone", format!("target {target} has ended"));
                 touched.push(incident.id.clone());
             }
@@ -175,6 +198,7 @@ impl Book {
             else {
                 continue;
             };
+            let incident = Arc::make_mut(incident);
             incident.state = IncidentState::Resolved;
             incident.resolved = Some(now);
             let text = if *successor.revision == incident.revision {
@@ -195,17 +219,17 @@ impl Book {
     /// One incident.
     #[must_use]
     pub fn get(&self, id: &IncidentId) -> Option<&Incident> {
-        self.incidents.get(id)
+        self.incidents.get(id).map(|incident| &**incident)
     }
 
     /// One incident, to be changed.
     pub fn get_mut(&mut self, id: &IncidentId) -> Option<&mut Incident> {
-        self.incidents.get_mut(id)
+        self.incidents.get_mut(id).map(Arc::make_mut)
     }
 
     /// The incidents, the latest first.
-    pub fn latest(&self) -> impl Iterator<Item = &Incident> {
-        let mut all: Vec<&Incident> = self.incidents.values().collect();
+    pub fn latest(&self) -> impl Iterator<Item = &Arc<Incident>> {
+        let mut all: Vec<&Arc<Incident>> = self.incidents.values().collect();
         all.sort_by_key(|i| {
             (
                 i.state == IncidentState::Resolved,

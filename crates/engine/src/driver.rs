@@ -28,6 +28,8 @@ const MAPPINGS_PERIODS: u32 = 4;
 const MAPPINGS_FRESH: Duration = Duration::from_millis(1_500);
 /// Series that a target's own scrape may store.
 const SCRAPED_SERIES_MAX: usize = 5_000;
+/// A larger answer of the metrics endpoint is not kept for evidence.
+const METRICS_KEPT_MAX: usize = 1 << 20;
 
 /// What a driver is told when it starts.
 pub(crate) struct Orders {
@@ -295,7 +297,14 @@ impl Driver {
                     )
                 }),
         );
-        report.metrics = Some(body);
+        if scrape.samples.len() > SCRAPED_SERIES_MAX {
+            let text = format!(
+                "the scrape has {} series: the first {SCRAPED_SERIES_MAX} are stored",
+                scrape.samples.len()
+            );
+            report.probes.push(text);
+        }
+        report.metrics = Some(body).filter(|body| body.len() <= METRICS_KEPT_MAX);
         load
     }
 

@@ -12,7 +12,7 @@ use model::{
 };
 use store::Store;
 
-use crate::book::{Standing, TARGETS_CAPTURED_MAX, culprit, family};
+use crate::book::{Standing, TARGETS_CAPTURED_MAX, culprit, family, targets_captured};
 use crate::evidence::{Capture, Subject, look_of};
 use crate::main_loop::{Event, MainLoop, save};
 
@@ -98,10 +98,13 @@ impl MainLoop {
 
     fn confirmed(&mut self, id: &TargetId, kind: Kind, verdict: &Verdict) {
         let now = self.clock().monotonic();
-        let known = self
-            .book
-            .open_of_target(kind, id)
-            .map(|incident| incident.id.clone());
+        let known = self.book.open_of_target(kind, id).or_else(|| {
+            // One of many replicas: their evidence says the same, and enough of it was taken.
+            let workload = &verdict.target.workload;
+            let of_workload = self.book.open_of(workload, kind, "");
+            of_workload.filter(|incident| targets_captured(incident) >= TARGETS_CAPTURED_MAX)
+        });
+        let known = known.map(|incident| incident.id.clone());
         if let Some(incident) = &known {
             self.support(incident, verdict);
         }
@@ -116,9 +119,8 @@ impl MainLoop {
         let known = known.and_then(|incident| self.book.get(&incident));
         // After a restart of ours the evidence is there already.
         let enough = known.is_some_and(|incident| {
-            let taken = incident.evidence.iter().map(|e| &e.target);
-            let targets: std::collections::HashSet<&TargetId> = taken.collect();
-            targets.contains(id) || targets.len() >= TARGETS_CAPTURED_MAX
+            incident.evidence.iter().any(|e| e.target == *id)
+                || targets_captured(incident) >= TARGETS_CAPTURED_MAX
         });
         if tracked.capturing || recent || enough {
             return;

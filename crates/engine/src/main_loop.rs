@@ -513,11 +513,7 @@ impl MainLoop {
             .map(|tracked| tracked.view.clone())
             .collect();
         targets.sort_by_cached_key(worst_first);
-        let incidents = self
-            .book
-            .latest()
-            .map(|incident| Arc::new(incident.clone()))
-            .collect();
+        let incidents = self.book.latest().cloned().collect();
         let counts = self.writer.counts();
         let stats = self.parts.store.stats();
         let view = FleetView {
@@ -618,7 +614,7 @@ impl MainLoop {
     /// Open incidents may have been told to nobody when we were killed: receivers that know them
     /// see the same alert again.
     fn repeat_open_alerts(&mut self) {
-        let open: Vec<Incident> = self
+        let open: Vec<Arc<Incident>> = self
             .book
             .latest()
             .filter(|incident| incident.state == model::IncidentState::Open)
