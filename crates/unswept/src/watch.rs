@@ -1,11 +1,13 @@
 //! `unswept watch`: the daemon.
 
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use engine::{Config, Parts, Watcher};
+use model::SeriesRead;
 use store::{Options, Store};
 use tokio::net::TcpListener;
 
@@ -51,7 +53,7 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(listen: SocketAddr, parts: Parts) -> anyhow::Result<()> {
-    let stop = setup::stop_signal()?;
+    let mut stop = setup::stop_signal()?;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("failed to listen on {listen}"))?;
@@ -62,8 +64,67 @@ async fn serve(listen: SocketAddr, parts: Parts) -> anyhow::Result<()> {
         "unswept watches; page and API: http://{at}/  data: {}",
         parts.data_dir.display()
     );
-    let (watcher, task) = Watcher::start(parts, stop).context("failed to start the watcher")?;
-    let _ = (listener, watcher);
-    task.await.context("the watcher's main loop failed")?;
-    Ok(())
+    let series: Arc<dyn SeriesRead> = Arc::clone(&parts.store) as _;
+    let external_url = parts.config.web.external_url.clone();
+    let (watcher, mut task) =
+        Watcher::start(parts, stop.clone()).context("failed to start the watcher")?;
+    let spawn = Arc::new(|job| drop(tokio::task::spawn_blocking(job)));
+    let query = promql::Embedded::new(series, promql::Options::default(), spawn);
+    let seams = Arc::new(watcher);
+    let mut state = web::WebState::new(
+        Arc::clone(&seams) as _,
+        Arc::new(query),
+        Arc::clone(&seams) as _,
+        seams.changed(),
+    );
+    drop(seams);
+    state
+        .allowed_hosts
+        .extend(external_url.as_deref().and_then(host_of));
+    let shut_down = async move {
+        // An error means that the signals' task is gone: then it is time to end as well.
+        let _ = stop.changed().await;
+    };
+    let server = axum::serve(listener, web::router(state)).with_graceful_shutdown(shut_down);
+    tokio::select! {
+        // Pages that are still open are not waited for.
+        ended = &mut task => return ended.context("the watcher's main loop failed"),
+        served = server.into_future() => served.context("the web server failed")?,
+    }
+    // All is written down before the process ends.
+    task.await.context("the watcher's main loop failed")
+}
+
+/// The host of a URL, without scheme, port and path.
+fn host_of(url: &str) -> Option<String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest
+        .split(['/', '?'])
+        .next()?
+        .rsplit_once('@')
+        .map_or(rest, |(_, host)| host);
+    let host = host.split('/').next()?;
+    let host = if host.starts_with('[') {
+        host
+    } else {
+        host.split(':').next()?
+    };
+    (!host.is_empty()).then(|| host.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn the_host_of_a_url() {
+        let rows = [
+            ("https://unswept.example/u", Some("unswept.example")),
+            ("http://U.example:7787", Some("u.example")),
+            ("", None),
+        ];
+        for (url, host) in rows {
+            assert_eq!(host_of(url).as_deref(), host, "{url}");
+        }
+    }
 }

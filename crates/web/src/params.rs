@@ -41,9 +41,9 @@ fn rfc3339(text: &str) -> Option<UnixMs> {
 pub(crate) fn duration_ms(name: &str, text: &str) -> Result<u64, ApiError> {
     let seconds = text.parse::<f64>().ok().map(|seconds| seconds * 1000.0);
     let millis = match seconds {
-        Some(millis) => {
-            (millis.is_finite() && millis >= 1.0 && millis < 1e15).then_some(millis.round() as u64)
-        }
+        Some(millis) => (1.0..1e15)
+            .contains(&millis)
+            .then_some(millis.round() as u64),
         None => units(text),
     };
     millis.filter(|&millis| millis > 0).ok_or_else(|| {

@@ -38,7 +38,11 @@ const ARROWS: &[Row] = &[
             "ledger", "store", "promql", "judge", "locate", "alert",
         ]),
     ),
-    ("web", Only(&["model", "promql", "profile", "alert"])),
+    // `wire` writes its /metrics.
+    (
+        "web",
+        Only(&["model", "wire", "promql", "profile", "alert"]),
+    ),
     ("unswept", All),
     // The stories see the binary from outside, as a user does.
     ("e2e", Only(&[])),
