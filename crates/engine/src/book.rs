@@ -180,15 +180,12 @@ impl Book {
 
     /// Resolves the open incidents that `standings` show to be over, and names them.
     pub fn resolve(&mut self, standings: &[Standing<'_>], now: UnixMs) -> Vec<IncidentId> {
-        let alive: HashSet<&TargetId> = standings
-            .iter()
-            .filter(|s| s.alive)
-            .map(|s| s.target)
-            .collect();
         let mut resolved = Vec::new();
         for incident in self.incidents.values_mut() {
             if incident.state != IncidentState::Open
-                || incident.targets.iter().any(|target| alive.contains(target))
+                || standings
+                    .iter()
+                    .any(|standing| still_leaks(incident, standing))
             {
                 continue;
             }
@@ -238,6 +235,15 @@ impl Book {
         });
         all.into_iter().take(INCIDENTS_SHOWN_MAX)
     }
+}
+
+/// Whether `standing` is one of the processes that leaked, still alive. A configured target keeps
+/// its id over restarts, so a process that started later is another one.
+fn still_leaks(incident: &Incident, standing: &Standing<'_>) -> bool {
+    let earlier = standing
+        .started
+        .is_none_or(|started| started <= incident.opened);
+    standing.alive && earlier && incident.targets.contains(standing.target)
 }
 
 /// Whether `standing` shows that `incident` is over: it came later, it has reached the age at
@@ -355,6 +361,7 @@ mod tests {
         let young = verdict("b", 15, 12, Judgement::NoLeak);
         let sibling = verdict("c", 15, 1, Judgement::NoLeak);
         let leaky = verdict("d", 40, 12, Judgement::Leak);
+        let same_id = verdict("a", 15, 12, Judgement::NoLeak);
         let rows = [
             (
                 "the leaking target still runs",
@@ -389,6 +396,14 @@ mod tests {
         assert_eq!(
             book.resolve(&[standing(&young, true)], now(22)),
             std::slice::from_ref(&id)
+        );
+        let mut configured = Book::default();
+        let again = configured.open(&leak, Kind::GoHeap, &[]).id.clone();
+        let restarted = [standing(&same_id, true)];
+        assert_eq!(
+            configured.resolve(&restarted, now(22)),
+            std::slice::from_ref(&again),
+            "a configured target keeps its id over a restart"
         );
         assert_eq!(book.get(&id).unwrap().state, IncidentState::Resolved);
         assert_eq!(book.resolve(&[standing(&young, true)], now(23)), [], "once");

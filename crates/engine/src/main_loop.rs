@@ -63,6 +63,7 @@ pub(crate) struct MainLoop {
     changed: bool,
     started: UnixMs,
     troubles: BTreeMap<&'static str, String>,
+    notes: BTreeMap<&'static str, String>,
 }
 
 impl MainLoop {
@@ -90,6 +91,7 @@ impl MainLoop {
             views: 0,
             changed: true,
             troubles: BTreeMap::new(),
+            notes: BTreeMap::new(),
             parts,
         })
     }
@@ -208,15 +210,15 @@ impl MainLoop {
         self.troubles.remove("discovery");
         match discovery.hint.filter(|_| discovery.unreadable > 0) {
             Some(hint) => {
-                let text = format!(
-                    "{} processes cannot be looked into, so it is not known whether they are \
-                     Go: {hint}",
-                    discovery.unreadable
-                );
-                self.troubles.insert("unreadable", text);
+                let processes = match discovery.unreadable {
+                    1 => "1 process".into(),
+                    several => format!("{several} processes"),
+                };
+                let text = format!("{processes} may not be looked into, Go or not: {hint}");
+                self.notes.insert("unreadable", text);
             }
             None => {
-                self.troubles.remove("unreadable");
+                self.notes.remove("unreadable");
             }
         }
         let seen: HashSet<TargetId> = discovery
@@ -525,6 +527,7 @@ impl MainLoop {
                 started: self.started,
                 version: self.parts.version.clone(),
                 troubles: self.troubles(),
+                notes: self.notes.values().cloned().collect(),
                 self_rss_bytes: self_rss_bytes(&self.parts.source),
                 samples_stored: counts.stored.load(Ordering::Relaxed),
                 series: stats.series as u64,

@@ -93,7 +93,12 @@ impl Tracked {
         }
         view.probes = std::mem::take(&mut report.probes);
         let target = &mut view.target;
-        target.start_time = target.start_time.or(report.started);
+        // A configured target's process may be another one than a moment ago; that of a discovered
+        // one never is.
+        target.start_time = match target.process {
+            Some(_) => target.start_time,
+            None => report.started.or(target.start_time),
+        };
         target.go_version = target.go_version.take().or(report.go_version.take());
         target.url = target.url.take().or_else(|| base_url(&report.endpoint));
         self.endpoint = report.endpoint.clone();

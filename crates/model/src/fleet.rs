@@ -44,6 +44,9 @@ pub struct Health {
     pub version: String,
     /// Why it is not ready, in words; empty when it is.
     pub troubles: Vec<String>,
+    /// What limits it although it is ready, such as processes that it may not look into.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Its own resident memory, all its processes summed, in bytes.
     pub self_rss_bytes: u64,
     /// Samples stored since the start.

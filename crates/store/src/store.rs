@@ -91,8 +91,11 @@ impl Store {
         let lock = dir::lock(dir)?;
         dir::remove_temporary(dir);
         dir::check_format(dir)?;
+        let series = dir.join("series");
+        // Made here, for our user only: the database would make it readable for all.
+        dir::create(&series)?;
         let inner = Arc::new(Inner {
-            series: SeriesStore::open(&dir.join("series"), options, Arc::clone(&clock))?,
+            series: SeriesStore::open(&series, options, Arc::clone(&clock))?,
             evidence: EvidenceStore::open(dir, options)?,
             options: options.clone(),
             clock,

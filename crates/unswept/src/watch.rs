@@ -27,7 +27,8 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
         None => Config::default(),
     };
     let data_dir = match &arguments.data {
-        Some(dir) => dir.clone(),
+        // Alerts and pages name it to people in other folders.
+        Some(dir) => std::path::absolute(dir).context("failed to find the current folder")?,
         None => setup::default_data_dir()?,
     };
     let reader = setup::reader()?;
