@@ -174,6 +174,10 @@ fn calm_or_wait(
         return rose_and_fell(grower, shape);
     }
     let (rise, level_s) = (shape.range, shape.seconds - shape.rise_end);
+    // A rise that has only just reached its height has not levelled off.
+    if level_s < 0.1 * grower.demands.seconds {
+        return short(view, level_s, 0.1 * grower.demands.seconds);
+    }
     let young = view
         .started
         .is_some_and(|started| shape.rise_end - started < 2.0 * grower.demands.seconds);

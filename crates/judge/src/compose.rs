@@ -191,22 +191,18 @@ fn saw_tooth(view: &View) -> Option<f64> {
     (greatest - least >= material).then_some(greatest - least)
 }
 
+/// Memory outside Go. The parts come from mappings, which are read seldom; the whole is a difference
+/// that every reading gives. So the parts speak when they can, else the whole does and the parts
+/// tell which of them it is.
 fn natives(view: &View) -> Vec<Assessed> {
-    let parts = [
-        (Channel::NativeHeap, Kind::NativeHeap),
-        (Channel::NativeMmap, Kind::NativeMmap),
-    ];
-    let found: Vec<Grower> = parts
-        .iter()
-        .filter_map(|&(channel, kind)| grower(view, channel, kind, "bytes"))
-        .collect();
-    let assessed: Vec<Assessed> = found
-        .into_iter()
-        .map(|grower| assess(view, grower))
-        .collect();
+    let parts = NATIVE_PARTS.iter().filter_map(|&(channel, kind)| {
+        let grower = grower(view, channel, kind, "bytes")?;
+        Some(assess(view, grower))
+    });
+    let parts: Vec<Assessed> = parts.collect();
     let told = |one: &Assessed| matches!(one.answer, Answer::Leak { .. });
-    if assessed.len() == parts.len() || assessed.iter().any(told) {
-        return assessed;
+    if parts.iter().any(told) {
+        return parts;
     }
     let whole = grower(view, Channel::Native, Kind::Native, "bytes").or_else(|| {
         Some(Grower {
@@ -217,10 +213,58 @@ fn natives(view: &View) -> Vec<Assessed> {
             demands: view.demands(Channel::Native, 30),
         })
     });
-    whole
-        .map(|grower| assess(view, grower))
+    let Some(mut whole) = whole.map(|grower| assess(view, grower)) else {
+        return parts;
+    };
+    if told(&whole)
+        && let Some(stretch) = &whole.stretch
+    {
+        let rises = NATIVE_PARTS.map(|(channel, kind)| (kind, rise_within(view, channel, stretch)));
+        match which_part(rises, stretch.rise) {
+            Some(kind) => whole.grower.kind = kind,
+            None => whole.answer = conflicting(stretch),
+        }
+    }
+    vec![whole]
+}
+
+const NATIVE_PARTS: [(Channel, Kind); 2] = [
+    (Channel::NativeHeap, Kind::NativeHeap),
+    (Channel::NativeMmap, Kind::NativeMmap),
+];
+
+/// The part that grew by most of `rise`; `native` where the parts were not read or share it;
+/// `None` where they were read and did not grow with it.
+fn which_part(rises: [(Kind, Option<f64>); 2], rise: f64) -> Option<Kind> {
+    let read: Vec<(Kind, f64)> = rises
         .into_iter()
-        .collect()
+        .filter_map(|(kind, rise)| Some((kind, rise?)))
+        .collect();
+    if read.is_empty() {
+        return Some(Kind::Native);
+    }
+    let together: f64 = read.iter().map(|(_, rise)| rise.max(0.0)).sum();
+    if together < 0.4 * rise {
+        return None;
+    }
+    let most = read.iter().find(|(_, part)| *part > 0.6 * together);
+    Some(most.map_or(Kind::Native, |(kind, _)| *kind))
+}
+
+/// How much `channel` rose while the stretch lasted, by its line; `None` below three points or
+/// where they cover less than a third of it.
+fn rise_within(view: &View, channel: Channel, stretch: &Stretch) -> Option<f64> {
+    let points = view.get(channel)?.between(stretch.from, stretch.to);
+    let enough = points.len() >= 3 && points.span() >= stretch.seconds() / 3.0;
+    let slope = enough.then(|| crate::stats::theil_sen_slope(&points.times, &points.values))??;
+    Some(slope * stretch.seconds())
+}
+
+fn conflicting(stretch: &Stretch) -> Answer {
+    let values = [("wait_seconds", 0.5 * stretch.seconds())];
+    Answer::Wait {
+        why: vec![reason("conflicting", Judgement::Unsure, &values)],
+    }
 }
 
 /// What grows and harms nobody: file pages, and what the runtime keeps.

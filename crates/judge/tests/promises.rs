@@ -5,7 +5,7 @@ mod physics;
 use std::time::Instant;
 
 use judge::{Input, judge};
-use model::{Channel, ChannelData, Facts, Judgement, UnixMs};
+use model::{Channel, ChannelData, Facts, Judgement, Kind, UnixMs};
 use physics::{Asked, MIB, Sampling, live};
 use proptest::prelude::*;
 
@@ -90,6 +90,44 @@ fn two_leaks_at_once_are_two_findings_and_the_time_left_counts_both() {
         .find(|(channel, _)| *channel == Channel::GoLive)
         .unwrap();
     assert!((live.1 / MIB - 12.0).abs() < 1.0, "{live:?}");
+}
+
+/// A busy machine: the difference comes each second, the mappings only every 20 s.
+#[test]
+fn seldom_read_mappings_name_the_kind_and_do_not_hide_the_leak() {
+    let line = |channel, every: i64, mib_per_s: f64| ChannelData {
+        channel,
+        times: (0..=200 / every)
+            .map(|i| UnixMs(i * every * 1000))
+            .collect(),
+        values: (0..=200 / every)
+            .map(|i| (20.0 + (i * every) as f64 * mib_per_s) * MIB)
+            .collect(),
+    };
+    let facts = Facts {
+        started: Some(UnixMs(-600_000)),
+        period_s: 1.0,
+        ..Facts::default()
+    };
+    let first = |heap: f64, mmap: f64| {
+        let channels = [
+            line(Channel::Native, 1, 1.0),
+            line(Channel::NativeHeap, 20, heap),
+            line(Channel::NativeMmap, 20, mmap),
+        ];
+        let now = UnixMs(200_000);
+        let judged = judge(&Input {
+            now,
+            channels: &channels,
+            facts: &facts,
+        });
+        (judged.findings[0].verdict, judged.findings[0].kind)
+    };
+    assert_eq!(first(1.0, 0.0), (Judgement::Leak, Some(Kind::NativeHeap)));
+    assert_eq!(first(0.0, 0.9), (Judgement::Leak, Some(Kind::NativeMmap)));
+    assert_eq!(first(0.5, 0.5), (Judgement::Leak, Some(Kind::Native)));
+    // The mappings did not grow: the difference must be of something else.
+    assert_eq!(first(0.0, 0.1), (Judgement::Unsure, None));
 }
 
 #[test]
