@@ -868,8 +868,6 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
             ("verdict.json", EvidenceKind::Verdict, 4),
         ],
         Some(Kind::Goroutine) => &[
-            ("before-heap.pb.gz", EvidenceKind::HeapProfile, 24),
-            ("after-heap.pb.gz", EvidenceKind::HeapProfile, 4),
             ("before-goroutine.pb.gz", EvidenceKind::GoroutineProfile, 24),
             ("after-goroutine.pb.gz", EvidenceKind::GoroutineProfile, 4),
             ("verdict.json", EvidenceKind::Verdict, 4),

@@ -87,7 +87,7 @@ fn open_incidents(view: &FleetView) -> Markup {
                         a href={ "/incidents/" (words::segment(&incident.id.0)) } {
                             (super::incident_title(incident))
                         }
-                        span .quiet { "since " (parts::ago(view, incident.onset.unwrap_or(incident.opened))) }
+                        span .quiet { (parts::lasting(view, incident.onset.unwrap_or(incident.opened))) }
                     }
                 }
             }
@@ -126,7 +126,7 @@ fn table(view: &FleetView, sparks: &BTreeMap<String, Vec<Option<f64>>>) -> Marku
 fn row(view: &TargetView, spark: Option<&Vec<Option<f64>>>) -> Markup {
     let target = &view.target;
     let verdict = view.verdict.as_ref();
-    let none = || html! { span .quiet { "–" } };
+    let none = || html! { span .quiet.none { "–" } };
     let leaks = verdict.is_some_and(|verdict| verdict.verdict == Judgement::Leak);
     let growth = verdict.and_then(growth_bytes_per_minute);
     html! {
@@ -146,7 +146,7 @@ fn row(view: &TargetView, spark: Option<&Vec<Option<f64>>>) -> Markup {
             td .num.memory data-label="Memory" {
                 @if let Some(process) = view.process {
                     (parts::spark(spark.map_or(&[], Vec::as_slice)))
-                    span { (words::bytes(process.rss_bytes as f64)) }
+                    span .figure { (words::bytes(process.rss_bytes as f64)) }
                 } @else { (none()) }
             }
             td .num data-label="Growth" {

@@ -145,7 +145,7 @@ fn head(view: &FleetView, incident: &Incident) -> Markup {
         p .answer { (state(incident)) (parts::badge(verdict.verdict, Some(incident.kind))) }
         h1 .long { (title(incident)) }
         p .sub {
-            @if let Some(onset) = incident.onset { span { "grows since " (parts::time(onset)) } }
+            @if let Some(onset) = incident.onset { span { "growing since " (parts::time(onset)) } }
             span { "opened " (parts::ago(view, incident.opened)) }
             span { "last seen " (parts::ago(view, incident.last_seen)) }
             @if let Some(at) = incident.resolved { span { "resolved " (parts::time(at)) } }

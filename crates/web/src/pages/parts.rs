@@ -56,6 +56,12 @@ pub(super) fn ago(view: &FleetView, at: UnixMs) -> Markup {
     html! { time datetime=(at.rfc3339()) title=(words::date(at)) { (text) " ago" } }
 }
 
+/// How long something has lasted at the view, with its beginning in reach.
+pub(super) fn lasting(view: &FleetView, since: UnixMs) -> Markup {
+    let text = words::seconds(view.at.since(since).as_secs_f64());
+    html! { time datetime=(since.rfc3339()) title={ "since " (words::date(since)) } { "for " (text) } }
+}
+
 /// A bar of `part` of a whole, 0 to 1. The figure stands beside it in words.
 pub(super) fn bar(part: f64, class: &str) -> Markup {
     let width = if part.is_finite() {
@@ -111,7 +117,7 @@ pub(super) fn reasons(finding: &Finding) -> Markup {
         ] {
             @if !reasons.is_empty() {
                 h3 { (heading) }
-                ul .reasons class=(class) {
+                ul class={ "reasons " (class) } {
                     @for reason in reasons { li title=(reason.code) { (reason.text) } }
                 }
             }

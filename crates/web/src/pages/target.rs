@@ -133,7 +133,7 @@ fn charts(of: &TargetView) -> Markup {
     html! {
         section .charts data-history=(history) {
             div .row {
-                h2 { "Memory over time" }
+                h2 { "Memory over time" span .quiet.small { " (UTC)" } }
                 fieldset .ranges {
                     legend .sr { "Shown stretch" }
                     @for (minutes, text) in [(15, "15 min"), (60, "1 h"), (360, "6 h"), (1440, "1 d"), (10080, "7 d")] {
@@ -240,15 +240,15 @@ fn line_row(line: &Component, judged: Option<&Component>, total: Option<f64>) ->
             td .num data-label="Now" { (words::bytes(bytes)) }
             td .num data-label="Part" {
                 @if let Some(total) = total.filter(|total| *total > 0.0) {
-                    (parts::bar(bytes / total, "fill")) (words::percent(bytes / total))
+                    (parts::bar(bytes / total, "fill")) span .figure { (words::percent(bytes / total)) }
                 } @else { span .quiet { "beside it" } }
             }
             td .num data-label="Growth" {
                 @if let Some(per_minute) = per_minute { (words::bytes_per_minute(per_minute)) }
-                @else { span .quiet { "–" } }
+                @else { span .quiet.none { "–" } }
             }
             td .num data-label="Share of growth" {
-                @if let Some(share) = share { (words::percent(share)) } @else { span .quiet { "–" } }
+                @if let Some(share) = share { (words::percent(share)) } @else { span .quiet.none { "–" } }
             }
         }
     }
