@@ -53,6 +53,14 @@ function lineColour(name) {
   return fill;
 }
 
+/** A line's own size, not its edge in the stack; the latest where the cursor is nowhere.
+ * @param {string} name @param {number | null} index */
+function lineValue(name, index) {
+  const values = latest?.components.find((line) => line.name === name)?.values ?? [];
+  const value = values[index ?? values.findLastIndex((one) => one != null)];
+  return value == null ? "–" : bytes(value);
+}
+
 /** @param {History} of */
 function ledger(of) {
   const lines = of.components.filter((line) => line.values.some((value) => value));
@@ -69,10 +77,7 @@ function ledger(of) {
     fill: lineColour(line.name),
     width: 0.5,
     points: { show: false },
-    value: (/** @type {any} */ _, /** @type {any} */ __, /** @type {number} */ ___, /** @type {number | null} */ index) => {
-      const value = index == null ? null : line.values[index];
-      return value == null ? "–" : bytes(value);
-    },
+    value: (/** @type {any} */ _, /** @type {any} */ __, /** @type {number} */ ___, /** @type {number | null} */ index) => lineValue(line.name, index),
   }));
   const data = [of.times, ...edges].slice(0);
   // Drawn from the top edge down, so that each area covers the ones beneath it.
@@ -85,7 +90,10 @@ function ledger(of) {
     stroke: colour("--ink"),
     width: 1.5,
     points: { show: false },
-    value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value == null ? "–" : bytes(value)),
+    value: (/** @type {any} */ _, /** @type {number | null} */ value) => {
+      const shown = value ?? latest?.rss_bytes?.findLast((one) => one != null);
+      return shown == null ? "–" : bytes(shown);
+    },
   });
   if (of.limit_bytes) {
     columns.push(of.times.map(() => of.limit_bytes));
@@ -95,7 +103,7 @@ function ledger(of) {
       width: 1.5,
       dash: [6, 4],
       points: { show: false },
-      value: () => bytes(of.limit_bytes),
+      value: () => bytes(latest?.limit_bytes ?? 0),
     });
   }
   const top = Math.max(...rss.map((value) => value ?? 0), ...sums);
@@ -140,7 +148,7 @@ function chart(id, data, series, height, format, high, onset) {
     width: at.clientWidth,
     height,
     tzDate: (/** @type {number} */ seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    series: [{ label: "Time", value: (/** @type {any} */ _, /** @type {number | null} */ at) => (at == null ? "–" : clock(at, 1)) }, ...series],
+    series: [{ label: "Time", value: (/** @type {any} */ _, /** @type {number | null} */ at) => clock(at ?? latest.times[latest.times.length - 1], 1) }, ...series],
     scales: { y: { range: () => [0, bounds.get(id).high] } },
     axes: [
       { ...axis, grid: { show: false }, values: (/** @type {any} */ _, /** @type {number[]} */ marks, /** @type {number} */ __, /** @type {number} */ ___, /** @type {number} */ step) => marks.map((mark) => clock(mark, step)) },

@@ -31,6 +31,8 @@ mod params;
 mod prometheus;
 mod routes;
 mod state;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use routes::{metrics_router, router};
