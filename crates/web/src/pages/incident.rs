@@ -110,7 +110,10 @@ pub(super) fn page(
         @if incident.kind == Kind::Goroutine {
             (compared(incident, "Goroutines before and after", Compared::Goroutines, goroutines))
         }
-        (compared(incident, "Heap before and after", Compared::Heap, heap))
+        // Go's heap is beside the point when the growth is outside Go, unless it was taken.
+        @if !native || !matches!(heap, Ok(None)) {
+            (compared(incident, "Heap before and after", Compared::Heap, heap))
+        }
         section #why data-part { (why(incident)) }
         section #timeline data-part { (timeline(incident)) }
         section #evidence data-part { (evidence(view, incident)) }
