@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use wire::Role;
 
 use crate::evidence::Subject;
-use crate::judging::TARGET_LABEL;
 
 /// Smaps holds the target's mmap lock: read at most so much of the time (one part in a thousand).
 const MAPPINGS_DUTY: u64 = 1_000;
@@ -223,6 +222,7 @@ impl Driver {
 
     fn report(&mut self, round: Round) -> RoundReport {
         let state = self.state(&round);
+        let up = round.scraped.as_ref().map(Result::is_ok);
         let (scraped, reading) = (round.scraped.and_then(Result::ok), round.reading);
         let (memory, container) = match reading {
             Some(Ok(reading)) => (Some(reading.memory), reading.container),
@@ -242,12 +242,33 @@ impl Driver {
             metrics: None,
             batch: Batch::default(),
         };
+        if let Some(up) = up {
+            self.tell_up(up, scraped.as_ref(), &mut report);
+        }
         let mut load = Vec::new();
         if let Some(scraped) = scraped {
             load = self.take_scrape(scraped, &mut report);
         }
         self.close_ledger(&mut report, load);
         report
+    }
+
+    /// Prometheus' own series about a scrape, under the names that it gives them.
+    fn tell_up(&self, up: bool, scraped: Option<&Scraped>, report: &mut RoundReport) {
+        let labels = &self.orders.target.labels;
+        let mut tell = |name: &str, v: f64| {
+            let sample = Sample { t: report.at, v };
+            let labels = labels.with([(model::METRIC_NAME, name)]);
+            report.batch.samples.push((labels, sample));
+        };
+        tell("up", f64::from(u8::from(up)));
+        if let Some(scraped) = scraped {
+            tell("scrape_duration_seconds", scraped.took.as_secs_f64());
+            tell(
+                "scrape_samples_scraped",
+                scraped.scrape.samples.len() as f64,
+            );
+        }
     }
 
     /// Go's numbers, load and the target's own series out of a scrape.

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use model::series::ReadError;
 use model::{
-    Budget, Cancel, Channel, Component, Facts, Ledger, Matcher, SeriesRead, Target, UnixMs, Verdict,
+    Budget, Cancel, Channel, Component, Facts, Ledger, Matcher, SeriesRead, TARGET_LABEL, Target,
+    UnixMs, Verdict,
 };
-
-/// The label that all of our own series of a target carry: its id.
-pub const TARGET_LABEL: &str = "target_id";
 
 /// Samples that one judgement may read: 25 channels over a day at one a second.
 const SAMPLES_MAX: u64 = 3_000_000;

@@ -72,7 +72,7 @@ fn two_leaks_at_once_are_two_findings_and_the_time_left_counts_both() {
         .findings
         .iter()
         .filter(|finding| finding.verdict == Judgement::Leak)
-        .filter_map(|finding| finding.kind.map(model::Kind::as_str))
+        .filter_map(|finding| finding.kind.map(Kind::as_str))
         .collect();
     assert_eq!(kinds, ["go-heap", "native"]);
     let left = judged.seconds_to_limit.unwrap();

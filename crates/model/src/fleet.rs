@@ -32,6 +32,7 @@ pub struct TargetView {
     /// GETs made to find its endpoint: port and outcome, in words.
     pub probes: Vec<String>,
     /// When it was last read.
+    #[serde(with = "crate::time::rfc3339::option")]
     pub last_read: Option<UnixMs>,
 }
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The label that carries the metric's name.
 pub const METRIC_NAME: &str = "__name__";
 
+/// The label that all of our own series of a target carry: its [`crate::TargetId`].
+pub const TARGET_LABEL: &str = "target_id";
+
 /// A sorted set of label names and values that identifies one series. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(from = "std::collections::BTreeMap<String, String>")]

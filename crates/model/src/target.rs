@@ -128,6 +128,7 @@ pub enum TargetState {
     /// It has ended; its history is kept.
     Gone {
         /// When its end was seen.
+        #[serde(with = "crate::time::rfc3339")]
         at: UnixMs,
     },
 }
