@@ -1,0 +1,80 @@
+//! Where the things are that stories run, as `cargo xtask test` names them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The programs and folders of one run.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The binary under test.
+    pub unswept: PathBuf,
+    /// The `go` command.
+    pub go: OsString,
+    /// The sources of the sample shop.
+    pub shop: PathBuf,
+    /// This repository.
+    pub root: PathBuf,
+    /// Picks the names in the renamed copy.
+    pub seed: u64,
+}
+
+impl Setting {
+    /// The setting of this run; `None`, after a line that says so, where nothing was built to test.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        let Some(unswept) = std::env::var_os("UNSWEPT_BIN").map(PathBuf::from) else {
+            println!("SKIP: UNSWEPT_BIN is not set; use `cargo xtask test --stage end-to-end`");
+            return None;
+        };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let root = root.canonicalize().expect("the repository is there");
+        let unswept = root.join(unswept); // An absolute path replaces the root.
+        assert!(
+            unswept.is_file(),
+            "no {}: build it first",
+            unswept.display()
+        );
+        let shop = std::env::var_os("UNSWEPT_SHOP_DIR").map(PathBuf::from);
+        let seed = seed(&root);
+        Some(Self {
+            unswept,
+            go: std::env::var_os("UNSWEPT_GO").unwrap_or_else(|| "go".into()),
+            shop: shop.unwrap_or_else(|| root.join("examples/shop")),
+            root,
+            seed,
+        })
+    }
+
+    /// Headless Chromium; `None`, after a line that says so, where there is none.
+    #[must_use]
+    pub fn chromium() -> Option<PathBuf> {
+        let found = std::env::var_os("UNSWEPT_CHROMIUM").map(PathBuf::from);
+        if found.is_none() {
+            println!("SKIP: no Chromium here (UNSWEPT_CHROMIUM)");
+        }
+        found
+    }
+
+    /// Where pictures of pages are kept: `target/e2e`.
+    #[must_use]
+    pub fn pictures(&self) -> PathBuf {
+        let target = self.unswept.ancestors().nth(2).unwrap_or(&self.root);
+        let folder = target.join("e2e");
+        std::fs::create_dir_all(&folder).expect("a folder for pictures");
+        folder
+    }
+}
+
+/// Another commit, other names; the same commit, the same names. `UNSWEPT_SEED` overrules.
+fn seed(root: &Path) -> u64 {
+    if let Ok(text) = std::env::var("UNSWEPT_SEED") {
+        return text.parse().expect("UNSWEPT_SEED is a number");
+    }
+    let mut git = Command::new("git");
+    let commit = git.arg("-C").arg(root).args(["rev-parse", "HEAD"]).output();
+    let text = commit.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    // Without git, as in an unpacked archive, any seed will do.
+    let digits = text.ok().and_then(|text| text.get(..8).map(str::to_owned));
+    digits.map_or(1, |digits| u64::from_str_radix(&digits, 16).unwrap_or(1))
+}
