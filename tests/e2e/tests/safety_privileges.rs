@@ -1,0 +1,207 @@
+//! Who may do what: the main process has no capability, its reader has two and nothing that listens,
+//! and neither a kill -9 nor a hundred of them leave anything behind or hurt what is watched.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use e2e::process::{children_of, command, status_line};
+use e2e::{Running, Setting, Settings, Shop, Watcher, tell, wait_until};
+
+const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+/// `CAP_DAC_READ_SEARCH` and `CAP_SYS_PTRACE`, capabilities(7): the numbers 2 and 19.
+const READERS_OWN: u64 = 1 << 2 | 1 << 19;
+const ROUNDS: u32 = 100;
+
+#[test]
+fn the_main_process_has_no_capability_and_the_reader_nothing_that_listens() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    if capabilities(std::process::id())[2] == 0 {
+        println!("SKIP: this user has no capability to begin with");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let watcher = Watcher::start(&setting, &Settings::default(), &folder.path().join("data"));
+    let main = watcher.running.pid();
+    let reader = reader_of(main);
+
+    assert_eq!(capabilities(main), [0; 5], "the main process: {SETS:?}");
+    let [inheritable, permitted, effective, bounding, ambient] = capabilities(reader);
+    for (set, bits) in [
+        ("permitted", permitted),
+        ("effective", effective),
+        ("bounding", bounding),
+    ] {
+        assert_eq!(
+            bits & !READERS_OWN,
+            0,
+            "the reader's {set} set is {bits:#x}"
+        );
+    }
+    assert_eq!(
+        (inheritable, ambient),
+        (0, 0),
+        "the reader passes nothing on"
+    );
+    for (name, pid) in [("main process", main), ("reader", reader)] {
+        let no_new = status_line(pid, "NoNewPrivs");
+        assert_eq!(
+            no_new.as_deref(),
+            Some("1"),
+            "the {name} may gain privileges"
+        );
+        for thread in threads_of(pid) {
+            let of_thread = capabilities(thread);
+            assert_eq!(
+                of_thread,
+                capabilities(pid),
+                "thread {thread} of the {name}"
+            );
+        }
+    }
+
+    assert_eq!(listening(main), 1, "the page and nothing else");
+    assert_eq!(listening(reader), 0, "the reader listens to nobody");
+}
+
+#[test]
+fn a_killed_watcher_leaves_no_reader_behind() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let mut watcher = Watcher::start(&setting, &Settings::default(), &data);
+    let reader = reader_of(watcher.running.pid());
+    watcher.running.kill();
+    wait_for_the_end_of(reader);
+
+    // The same when it ends by itself.
+    let mut watcher = Watcher::start(&setting, &Settings::default(), &data);
+    let reader = reader_of(watcher.running.pid());
+    let end = watcher.running.stop();
+    assert!(end.success(), "SIGTERM: {end}");
+    wait_for_the_end_of(reader);
+}
+
+#[test]
+fn a_hundred_kills_hurt_neither_target_nor_data() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    let story = Instant::now();
+    let shop = Shop::build(&setting);
+    let mut open = shop.start(&["-load", "20"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    for round in 0..ROUNDS {
+        let mut start = command(&setting.unswept);
+        start
+            .args(["watch", "--plain", "--listen", "127.0.0.1:0", "--data"])
+            .arg(&data);
+        let mut watcher = Running::start("unswept watch", start);
+        // From before its first step to the middle of its first readings.
+        std::thread::sleep(Duration::from_millis(u64::from(round * 7 % 150)));
+        let readers = children_of(watcher.pid());
+        watcher.kill();
+        readers.into_iter().for_each(wait_for_the_end_of);
+    }
+    tell(story, format!("{ROUNDS} rounds"));
+    open.running.assert_alive();
+    let state = status_line(open.running.pid(), "State").unwrap_or_default();
+    assert!(
+        !state.starts_with('T') && !state.starts_with('t'),
+        "the shop is stopped: {state}"
+    );
+    let tracer = status_line(open.running.pid(), "TracerPid");
+    assert_eq!(tracer.as_deref(), Some("0"), "somebody traces the shop");
+
+    let mut watcher = Watcher::start(&setting, &Settings::default(), &data);
+    let up = wait_until("the shop to be read", Duration::from_secs(20), || {
+        let row = watcher.target_of(open.running.pid())?;
+        (row["state"]["state"] == "up")
+            .then(|| row.clone())
+            .ok_or(row.to_string())
+    });
+    assert!(up["rss_bytes"].as_u64() > Some(1 << 20), "{up:#}");
+    assert!(
+        watcher.running.stop().success(),
+        "the data directory is whole"
+    );
+    tell(story, "the data directory survived");
+}
+
+fn reader_of(main: u32) -> u32 {
+    let children = children_of(main);
+    assert_eq!(
+        children.len(),
+        1,
+        "the reader is the only child: {children:?}"
+    );
+    children[0]
+}
+
+fn wait_for_the_end_of(pid: u32) {
+    wait_until("the reader to end", Duration::from_secs(5), || {
+        let state = status_line(pid, "State");
+        match state.as_deref() {
+            // A zombie has ended; whoever adopted it has not looked yet.
+            None | Some("Z (zombie)" | "X (dead)") => Ok(()),
+            Some(state) => Err(format!("pid {pid} is {state}")),
+        }
+    });
+}
+
+fn capabilities(pid: u32) -> [u64; 5] {
+    SETS.map(|set| {
+        let text = status_line(pid, set).unwrap_or_else(|| panic!("{set} of {pid}"));
+        u64::from_str_radix(&text, 16).expect("a hexadecimal number")
+    })
+}
+
+fn threads_of(pid: u32) -> Vec<u32> {
+    let folder = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    folder.flatten().filter_map(number).collect()
+}
+
+/// How many listening sockets a process has, of any family and kind that /proc/net lists.
+fn listening(pid: u32) -> usize {
+    let Ok(folder) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        panic!("the open files of {pid} cannot be listed");
+    };
+    let links = folder
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok());
+    let own: Vec<String> = links
+        .filter_map(|link| socket_inode(&link).map(str::to_owned))
+        .collect();
+    ["tcp", "tcp6", "udp", "udp6", "unix"]
+        .into_iter()
+        .map(|table| {
+            let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+            let of_ours =
+                |line: &&str| listening_inode(table, line).is_some_and(|i| own.contains(&i));
+            text.lines().skip(1).filter(of_ours).count()
+        })
+        .sum()
+}
+
+fn socket_inode(link: &Path) -> Option<&str> {
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')
+}
+
+/// The inode of a line of `/proc/net/TABLE`, if that socket takes what strangers send.
+fn listening_inode(table: &str, line: &str) -> Option<String> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (listens, inode) = match table {
+        // 0A is TCP_LISTEN.
+        "tcp" | "tcp6" => (fields.get(3)? == &"0A", fields.get(9)?),
+        "udp" | "udp6" => (true, fields.get(9)?),
+        // __SO_ACCEPTCON.
+        _ => (fields.get(3)? == &"00010000", fields.get(6)?),
+    };
+    listens.then(|| (*inode).to_owned())
+}
