@@ -9,6 +9,7 @@
 //! the story itself is killed. Every wait has a deadline and says what it waited for.
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod http;
 pub mod process;
 pub mod server;
@@ -16,6 +17,7 @@ pub mod setting;
 pub mod shop;
 pub mod watcher;
 
+pub use browser::Browser;
 pub use process::Running;
 pub use server::{Behaviour, Server};
 pub use setting::Setting;

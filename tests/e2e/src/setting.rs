@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 /// The programs and folders of one run.
 #[derive(Debug, Clone)]
 pub struct Setting {
@@ -54,6 +56,25 @@ impl Setting {
             println!("SKIP: no Chromium here (UNSWEPT_CHROMIUM)");
         }
         found
+    }
+
+    /// Holds a verdict against the schema in docs/.
+    ///
+    /// # Panics
+    /// When it breaks the schema, with every place where it does.
+    pub fn assert_verdict(&self, verdict: &Value) {
+        let path = self.root.join("docs/schema/verdict-1.schema.json");
+        let text = std::fs::read_to_string(path).expect("the verdict's schema");
+        let schema = serde_json::from_str(&text).expect("a schema is JSON");
+        let schema = jsonschema::validator_for(&schema).expect("a JSON Schema");
+        let errors: Vec<String> = schema
+            .iter_errors(verdict)
+            .map(|error| format!("{error} at {}", error.instance_path()))
+            .collect();
+        assert!(
+            errors.is_empty(),
+            "a verdict breaks its schema: {errors:?}\n{verdict:#}"
+        );
     }
 
     /// Where pictures of pages are kept: `target/e2e`.

@@ -132,6 +132,18 @@ impl Watcher {
         self.find_target(job, |target| target["labels"]["job"] == job)
     }
 
+    /// The latest verdict on a process.
+    ///
+    /// # Errors
+    /// In words, when there is none (yet).
+    pub fn verdict_of(&self, pid: u32) -> Result<Value, String> {
+        let row = self.target_of(pid)?;
+        let id = row["target"]["id"]
+            .as_str()
+            .ok_or("a target without an id")?;
+        self.api(&format!("verdicts/{id}"))
+    }
+
     fn find_target(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value, String> {
         let answer = self.api("targets")?;
         let rows = answer["targets"].as_array().ok_or("no list of targets")?;

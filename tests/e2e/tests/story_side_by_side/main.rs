@@ -1,0 +1,7 @@
+//! Stories that spend most of their time waiting, side by side: each is a module here, with services
+//! and a watcher of its own.
+
+mod after_a_kill;
+mod diagnose;
+mod hard_targets;
+mod page;
