@@ -9,6 +9,22 @@ use std::time::Duration;
 
 use crate::process::{self, Running};
 
+/// What Chromium asks for itself at its start, whatever page it shows and whatever its flags say.
+const BROWSERS_OWN: &[&str] = &[
+    "accounts.google.com",
+    "android.clients.google.com",
+    "clients2.google.com",
+    "clients2.googleusercontent.com",
+    "content-autofill.googleapis.com",
+    "edgedl.me.gvt1.com",
+    "mtalk.google.com",
+    "optimizationguide-pa.googleapis.com",
+    "redirector.gvt1.com",
+    "safebrowsing.googleapis.com",
+    "update.googleapis.com",
+    "www.google.com",
+];
+
 /// One request of the browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
@@ -53,7 +69,7 @@ impl Browser {
         }
     }
 
-    /// All requests so far.
+    /// All requests so far, but those that the browser makes for itself.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.asked
@@ -98,7 +114,11 @@ impl Browser {
             ])
             .args(["--no-first-run", "--disable-background-networking"])
             .args(["--disable-component-update", "--disable-sync"])
-            .args(["--disable-dev-shm-usage", "--disable-extensions"])
+            .args([
+                "--disable-dev-shm-usage",
+                "--disable-extensions",
+                "--no-pings",
+            ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             // Loopback too goes through the proxy, which is how we see all of it.
             .arg(format!("--proxy-server=http://{}", self.proxy))
@@ -124,7 +144,10 @@ fn pass_on(mut guest: TcpStream, host: &str, kept: &Mutex<Vec<Asked>>) -> std::i
     let asked = read_head(&head);
     let known = asked.host == host;
     let path = asked.path.clone();
-    if let Ok(mut kept) = kept.lock() {
+    let name = asked.host.split(':').next().unwrap_or_default();
+    if !BROWSERS_OWN.contains(&name)
+        && let Ok(mut kept) = kept.lock()
+    {
         kept.push(asked);
     }
     if !known || !head.starts_with("GET ") {

@@ -74,15 +74,16 @@ fn endpoints_that_hang_or_lie_or_never_end_are_said_to_fail() {
     assert_eq!(good["state"]["state"], "up", "{good:#}");
     let id = good["target"]["id"].as_str().expect("an id");
     let view = watcher.api(&format!("targets/{id}")).expect("its view");
-    let last = view["last_read"].as_str().expect("it was read").to_owned();
+    let last = view["last_read"].clone();
+    assert!(!last.is_null(), "it was read");
     wait_until(
         "the good one to be read again",
         Duration::from_secs(5),
         || {
             let view = watcher.api(&format!("targets/{id}"))?;
-            (view["last_read"] != last.as_str())
+            (view["last_read"] != last)
                 .then_some(())
-                .ok_or(last.clone())
+                .ok_or(last.to_string())
         },
     );
     let rss = status_line(watcher.running.pid(), "VmRSS").unwrap_or_default();
