@@ -2,29 +2,61 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Tells a memory leak from growth in Go services, keeps the evidence, and names what holds the
 /// memory.
 #[derive(Debug, Parser)]
-#[command(name = "unswept", version, max_term_width = 100)]
-#[command(after_help = "Without a command it watches: the same as `unswept watch`.")]
+#[command(name = "unswept", version, max_term_width = 100, after_help = HELP)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
+
+const HELP: &str = "\
+Without a command it watches: the same as `unswept watch`.
+
+Where to start:
+  unswept ps              which Go processes run here, and what can be seen of each
+  unswept diagnose 4242   does that one leak, and where: an answer in minutes
+  unswept watch           all of them, all the time, with a page on http://127.0.0.1:7787/
+  unswept doctor          what is missing on this host, and what to do about it
+
+Exit codes: 0 done; 1 something you can mend; 2 usage, or our fault; 3 the --fail-on condition
+holds; 4 it could not be decided (with --fail-on unsure).";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Watch every Go process of this host, judge it, and serve the page (the default)
     #[command(visible_alias = "run")]
     Watch(Watch),
+    /// Say of one service whether it leaks, how fast, and where
+    Diagnose(Diagnose),
+    /// List the Go processes of this host and what can be seen of each
+    Ps(Ps),
+    /// Read pprof profiles: what is in one, what grew between two
+    #[command(subcommand)]
+    Profile(Profile),
+    /// Show the incidents that the watcher has kept, also while it runs
+    #[command(subcommand)]
+    Incidents(Incidents),
+    /// Say what this host and these privileges allow, and what to do about each `no`
+    Doctor(Doctor),
 }
 
 /// Every Go process of the host is found by itself; services elsewhere come from `scrape_configs`
 /// in the configuration, written as Prometheus has them.
+///
+/// On a terminal it shows a live screen; anywhere else plain lines on standard error, and each
+/// alert as a line of JSON on standard output.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept watch                                  everything on this host
+  unswept watch --config unswept.yml --plain     as a service
+  unswept watch | jq .                           alerts as JSON, for another program")]
 pub(crate) struct Watch {
     /// Configuration file (YAML); without one, every Go process on this host is watched
     #[arg(long, value_name = "FILE", env = "UNSWEPT_CONFIG")]
@@ -58,5 +90,222 @@ impl Default for Watch {
             insecure_listen: false,
             plain: false,
         }
+    }
+}
+
+/// In which form an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Shows at once what one look can show: what the memory is made of, the limit, the collector,
+/// goroutines. Then it judges, until there is an answer or the time is up, and names the line.
+/// Nothing is written to disk, and nothing is asked of the service that stops it.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept diagnose 4242                              by pid (see `unswept ps`)
+  unswept diagnose shop                              by name, where one process has it
+  unswept diagnose http://10.0.0.7:6060              a service elsewhere
+  unswept diagnose shop --for 10m --interval 5s      a slow leak takes longer to tell
+  unswept diagnose shop --url http://127.0.0.1:8081  where /metrics is not found by itself
+  unswept diagnose shop --for 2m --fail-on leak      in a soak test: exit code 3 if it leaks
+
+Exit codes: 0 there is an answer; 3 it leaks (with --fail-on leak); 4 it could not be decided
+(with --fail-on unsure); 1 no such process, or no permission to look.")]
+pub(crate) struct Diagnose {
+    /// A pid, a process's name or executable, or the URL of a service such as http://HOST:PORT
+    pub(crate) target: String,
+
+    /// Judge for this long [default: until the answer settles, at most 5m]
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Time between two readings
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(crate) interval: Duration,
+
+    /// Where the process serves /metrics and /debug/pprof, if that is not found by itself
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// Text for people, or the verdict as JSON (schema unswept/verdict/1)
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+
+    /// Fail with code 3 on a leak, with code 4 when it stays unsure
+    #[arg(long, value_name = "ANSWER", value_enum, value_delimiter = ',')]
+    pub(crate) fail_on: Vec<FailOn>,
+}
+
+/// Which answer is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// It leaks: exit code 3
+    Leak,
+    /// It could not be decided: exit code 4
+    Unsure,
+}
+
+/// Looks at processes and files only: no port is asked, so goroutines are not known here.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept ps
+  unswept ps --format json | jq '.processes[] | select(.rss_bytes > 1e9) | .pid'")]
+pub(crate) struct Ps {
+    /// A table, or JSON
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Profile {
+    /// Print the functions with the most, as `go tool pprof -top` does
+    #[command(after_help = "\
+Examples:
+  unswept profile top heap.pb.gz
+  unswept profile top --sample-type alloc_space --nodecount 10 heap.pb.gz
+  unswept profile top http://127.0.0.1:6060/debug/pprof/heap
+  curl -s http://127.0.0.1:6060/debug/pprof/goroutine | unswept profile top -")]
+    Top(ProfileTop),
+    /// Print what grew from one profile to a later one, by the line to look at
+    #[command(after_help = "\
+Take the two some minutes apart: two heap profiles of one collection show the same heap.
+
+Examples:
+  unswept profile diff before-heap.pb.gz after-heap.pb.gz
+  unswept profile diff --stacks before.pb.gz http://127.0.0.1:6060/debug/pprof/heap")]
+    Diff(ProfileDiff),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ProfileTop {
+    /// A profile: a file, a URL, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) profile: String,
+
+    /// What to count, such as inuse_space or alloc_objects [default: the profile's own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sample_type: Option<String>,
+
+    /// At most so many functions; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) nodecount: usize,
+
+    /// Order by the function with all it called, not by the function alone
+    #[arg(long)]
+    pub(crate) cum: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ProfileDiff {
+    /// The earlier profile: a file, a URL, or `-` for standard input
+    pub(crate) before: String,
+
+    /// The later profile
+    pub(crate) after: String,
+
+    /// What to count, such as inuse_space or goroutine [default: the later profile's own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sample_type: Option<String>,
+
+    /// The program's main module: its lines are looked at first
+    #[arg(long, value_name = "PATH")]
+    pub(crate) module: Option<String>,
+
+    /// At most so many lines; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) nodecount: usize,
+
+    /// Show the stack that grew most below each line
+    #[arg(long)]
+    pub(crate) stacks: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Incidents {
+    /// List the incidents, the latest first
+    List(IncidentsList),
+    /// Show one incident: growth, suspects, what happened, where the evidence lies
+    Show(IncidentsShow),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct IncidentsList {
+    /// Where the watcher keeps its data [default: the user's state directory]
+    #[arg(long, value_name = "DIR", env = "UNSWEPT_DATA")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// A table, or JSON
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct IncidentsShow {
+    /// The incident's id, or a beginning that only it has
+    pub(crate) id: String,
+
+    /// Where the watcher keeps its data [default: the user's state directory]
+    #[arg(long, value_name = "DIR", env = "UNSWEPT_DATA")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Text for people, or the manifest as JSON (schema unswept/incident/1)
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// A missing permission is no failure: it says what cannot be seen. The exit code is 1 when
+/// something is broken that `unswept` cannot do without.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Doctor {
+    /// Where the watcher would keep its data [default: the user's state directory]
+    #[arg(long, value_name = "DIR", env = "UNSWEPT_DATA")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Text for people, or JSON
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// A time as Prometheus writes it, of 100 ms or more.
+fn time(text: &str) -> Result<Duration, String> {
+    match collect::parse_duration(text) {
+        Ok(time) if time < Duration::from_millis(100) => Err("expected 100ms or more".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_prometheus_durations() {
+        assert_eq!(time("1m30s"), Ok(Duration::from_secs(90)));
+        assert!(time("0").is_err() && time("50ms").is_err() && time("soon").is_err());
+    }
+
+    #[test]
+    fn both_answers_may_fail() {
+        let given = ["unswept", "diagnose", "shop", "--fail-on", "leak,unsure"];
+        let Some(Command::Diagnose(diagnose)) = Arguments::parse_from(given).command else {
+            panic!("another command");
+        };
+        assert_eq!(diagnose.fail_on, [FailOn::Leak, FailOn::Unsure]);
     }
 }

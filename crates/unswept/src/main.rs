@@ -1,10 +1,20 @@
 //! The binary: arguments, wiring, exit codes.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod args;
+#[cfg(test)]
+mod board;
+mod diagnose;
 mod exit;
+mod find;
+mod look;
+mod ps;
 mod setup;
+mod terminal;
+mod text;
 mod watch;
+mod words;
 
 use std::process::ExitCode;
 
@@ -28,6 +38,9 @@ fn main() -> ExitCode {
         .unwrap_or_else(|| Command::Watch(args::Watch::default()));
     let done = match command {
         Command::Watch(watch) => watch::run(&watch),
+        Command::Diagnose(diagnose) => diagnose::run(&diagnose),
+        Command::Ps(ps) => ps::run(&ps),
+        _ => Ok(ExitCode::from(2)),
     };
     done.unwrap_or_else(|error| exit::failed(&error))
 }

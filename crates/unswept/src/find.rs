@@ -1,0 +1,387 @@
+//! From what a person wrote to what is looked at: a pid, a name, or a URL.
+
+use std::net::{IpAddr, SocketAddr};
+
+use model::Pid;
+use reader::{Access, Discovery, GoProcess, Reader, ReaderError};
+
+/// Passes over `/proc` until every executable was looked into; each has its own time limit.
+const PASSES_MAX: usize = 50;
+/// Processes named in a message.
+const NAMED_MAX: usize = 8;
+
+/// Why there is nothing to look at. The user can mend all of these.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum FindError {
+    #[error("there is no process {pid}")]
+    NoProcess { pid: u32 },
+    #[error("process {pid} ({comm}) is not a Go program")]
+    NotGo { pid: u32, comm: String },
+    #[error(
+        "process {pid} ({comm}) cannot be looked into, so it cannot be told whether it is a Go program"
+    )]
+    Hidden {
+        pid: u32,
+        comm: String,
+        hint: String,
+    },
+    #[error("no Go process here is called `{name}`")]
+    NoName { name: String, hint: String },
+    #[error("{count} Go processes are called `{name}`: {pids}")]
+    Ambiguous {
+        name: String,
+        count: usize,
+        pids: String,
+    },
+    #[error("expected a URL such as http://HOST:PORT, found `{url}`")]
+    BadUrl { url: String },
+}
+
+impl FindError {
+    /// What the user can do about it.
+    pub(crate) fn hint(&self) -> &str {
+        match self {
+            Self::NoProcess { .. } => "`unswept ps` lists the Go processes of this host",
+            Self::NotGo { .. } => {
+                "`unswept ps` lists the Go processes of this host; for a shell or a supervisor, \
+                 name the program that it started"
+            }
+            Self::Hidden { hint, .. } | Self::NoName { hint, .. } => hint,
+            Self::Ambiguous { .. } => "name one of them by its pid",
+            Self::BadUrl { .. } => "http and https are understood; the port may be left out",
+        }
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Found {
+    /// A process of this host.
+    Process(Box<GoProcess>),
+    /// A service, with the process that serves it where it runs here.
+    Service {
+        /// Its base URL as it was given.
+        url: String,
+        /// `host:port`.
+        instance: String,
+        process: Option<Box<GoProcess>>,
+    },
+}
+
+/// Finds all Go processes, also when looking into all executables takes several passes.
+pub(crate) fn discover(reader: &Reader) -> Result<Discovery, ReaderError> {
+    let mut discovery = reader.discover()?;
+    for _ in 1..PASSES_MAX {
+        if discovery.pending == 0 {
+            break;
+        }
+        discovery = reader.discover()?;
+    }
+    Ok(discovery)
+}
+
+/// What `target` means among the processes of `discovery`.
+pub(crate) fn find(target: &str, discovery: &Discovery) -> Result<Found, FindError> {
+    if target.contains("://") {
+        return service(target, discovery);
+    }
+    match target.parse::<u32>() {
+        Ok(pid) => by_pid(pid, discovery),
+        Err(_) => by_name(target, discovery),
+    }
+    .map(|process| Found::Process(Box::new(process.clone())))
+}
+
+fn by_pid(pid: u32, discovery: &Discovery) -> Result<&GoProcess, FindError> {
+    let found = discovery.processes.iter().find(|p| p.key.pid == Pid(pid));
+    if let Some(process) = found {
+        return Ok(process);
+    }
+    let Ok(comm) = std::fs::read_to_string(format!("/proc/{pid}/comm")) else {
+        return Err(FindError::NoProcess { pid });
+    };
+    let comm = comm.trim_end().to_owned();
+    let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
+    let denied = exe.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    match &discovery.hint {
+        // Discovery counts what it could not look into: only then may this one be hidden.
+        Some(hint) if denied => Err(FindError::Hidden {
+            pid,
+            comm,
+            hint: hint.clone(),
+        }),
+        _ => Err(FindError::NotGo { pid, comm }),
+    }
+}
+
+fn by_name<'a>(name: &str, discovery: &'a Discovery) -> Result<&'a GoProcess, FindError> {
+    let found: Vec<&GoProcess> = discovery
+        .processes
+        .iter()
+        .filter(|p| is_called(p, name))
+        .collect();
+    match found.as_slice() {
+        [process] => Ok(process),
+        [] => {
+            let hint = match &discovery.hint {
+                Some(hint) => format!(
+                    "{} cannot be looked into: {hint}",
+                    crate::words::processes(discovery.unreadable)
+                ),
+                None => "`unswept ps` lists the Go processes of this host".into(),
+            };
+            Err(FindError::NoName {
+                name: name.into(),
+                hint,
+            })
+        }
+        several => {
+            let pids = several
+                .iter()
+                .take(NAMED_MAX)
+                .map(|p| p.key.pid.to_string());
+            let mut pids: Vec<String> = pids.collect();
+            if several.len() > NAMED_MAX {
+                pids.push("...".into());
+            }
+            Err(FindError::Ambiguous {
+                name: name.into(),
+                count: several.len(),
+                pids: pids.join(", "),
+            })
+        }
+    }
+}
+
+fn is_called(process: &GoProcess, name: &str) -> bool {
+    let unit = process.systemd_unit.as_deref();
+    let container = process.container_id.as_deref();
+    process.exe == name
+        || process.exe.rsplit('/').next() == Some(name)
+        || process.comm == name
+        || process.build.module.as_deref() == Some(name)
+        || unit == Some(name)
+        || unit.and_then(|unit| unit.strip_suffix(".service")) == Some(name)
+        // Container runtimes show the first twelve digits of an id.
+        || name.len() >= 12 && container.is_some_and(|id| id.starts_with(name))
+}
+
+fn service(url: &str, discovery: &Discovery) -> Result<Found, FindError> {
+    let bad = || FindError::BadUrl { url: url.into() };
+    let (host, port) = host_and_port(url).ok_or_else(bad)?;
+    let ip = match host {
+        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+        host => host.parse::<IpAddr>().ok(),
+    };
+    let process = ip.filter(IpAddr::is_loopback).and_then(|ip| {
+        let owns =
+            |p: &&GoProcess| p.netns_is_ours && p.listening.iter().any(|at| takes(*at, ip, port));
+        discovery.processes.iter().find(owns)
+    });
+    let instance = match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    Ok(Found::Service {
+        url: url.into(),
+        instance,
+        process: process.map(|process| Box::new(process.clone())),
+    })
+}
+
+/// Refuses what is no URL of a service.
+pub(crate) fn check_url(url: &str) -> Result<(), FindError> {
+    match host_and_port(url) {
+        Some(_) => Ok(()),
+        None => Err(FindError::BadUrl { url: url.into() }),
+    }
+}
+
+/// Whether what listens on `at` answers a connection to `ip` and `port`.
+fn takes(at: SocketAddr, ip: IpAddr, port: u16) -> bool {
+    at.port() == port && (at.ip() == ip || at.ip().is_unspecified())
+}
+
+fn host_and_port(url: &str) -> Option<(&str, u16)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let usual = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let authority = authority.rsplit('@').next()?;
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(v6) => {
+            let (host, rest) = v6.split_once(']')?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    if host.is_empty() {
+        return None;
+    }
+    Some((host, port.map_or(Some(usual), |port| port.parse().ok())?))
+}
+
+/// A process's short name: its executable's.
+pub(crate) fn name(process: &GoProcess) -> &str {
+    let file = process.exe.rsplit('/').next().unwrap_or("");
+    if file.is_empty() { &process.comm } else { file }
+}
+
+/// What can be seen of a process without asking it, in words.
+pub(crate) fn seen(process: &GoProcess) -> String {
+    if let Access::Denied { what, .. } = &process.access {
+        return format!("no permission: {what}");
+    }
+    let handlers = [
+        (process.handlers.metrics, "metrics handler"),
+        (process.handlers.pprof, "pprof handler"),
+        (process.handlers.expvar, "expvar"),
+    ];
+    let linked: Vec<&str> = handlers
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, name)| *name)
+        .collect();
+    match (linked.is_empty(), process.listening.is_empty()) {
+        (true, _) => "process only, no handler".into(),
+        (false, true) => format!("{}; no port open", linked.join(", ")),
+        (false, false) => format!("{}; not asked", linked.join(", ")),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use model::{BootId, ProcessKey, StartTicks, UnixMs};
+    use reader::{GoBuild, GoEnv, Handlers};
+
+    pub(crate) fn process(pid: u32, exe: &str, listening: &[&str]) -> GoProcess {
+        GoProcess {
+            key: ProcessKey {
+                boot_id: BootId("b".into()),
+                pid: Pid(pid),
+                start_ticks: StartTicks(1),
+            },
+            started: UnixMs(0),
+            ppid: 1,
+            uid: 0,
+            exe: exe.into(),
+            exe_deleted: false,
+            comm: exe
+                .rsplit('/')
+                .next()
+                .unwrap_or("")
+                .chars()
+                .take(15)
+                .collect(),
+            container_id: None,
+            pod_uid: None,
+            systemd_unit: None,
+            cgroup: "/".into(),
+            pid_namespace_is_ours: true,
+            netns_is_ours: true,
+            build: GoBuild {
+                go_version: "go1.27.3".into(),
+                module: Some("example.com/shop".into()),
+                ..GoBuild::default()
+            },
+            handlers: Handlers {
+                pprof: true,
+                metrics: true,
+                expvar: false,
+            },
+            listening: listening.iter().map(|at| at.parse().unwrap()).collect(),
+            env: GoEnv::default(),
+            access: Access::Full,
+        }
+    }
+
+    fn discovery() -> Discovery {
+        let mut processes = vec![
+            process(7, "/usr/bin/shop", &["127.0.0.1:6060"]),
+            process(8, "/usr/bin/depot", &["[::]:8080"]),
+            process(9, "/opt/depot", &[]),
+        ];
+        processes[2].systemd_unit = Some("night.service".into());
+        processes[1].build.module = Some("example.com/depot".into());
+        processes[2].build.module = Some("example.com/depot".into());
+        Discovery {
+            processes,
+            ..Discovery::default()
+        }
+    }
+
+    fn pid_of(target: &str) -> Result<Option<u32>, String> {
+        match find(target, &discovery()) {
+            Ok(Found::Process(process)) => Ok(Some(process.key.pid.0)),
+            Ok(Found::Service { process, .. }) => Ok(process.map(|process| process.key.pid.0)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_pid_a_name_or_a_url() {
+        let rows = [
+            ("pid", "7", Some(7)),
+            ("name", "shop", Some(7)),
+            ("path", "/opt/depot", Some(9)),
+            ("module", "example.com/shop", Some(7)),
+            ("unit", "night", Some(9)),
+            ("loopback", "http://127.0.0.1:6060", Some(7)),
+            ("localhost", "http://localhost:8080/metrics", Some(8)),
+            ("v6 loopback", "http://[::1]:8080", Some(8)),
+            ("another port", "http://127.0.0.1:6061", None),
+            ("elsewhere", "https://shop.example.com/debug/pprof/", None),
+        ];
+        for (name, target, pid) in rows {
+            assert_eq!(pid_of(target), Ok(pid), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_found_is_said() {
+        let ours = std::process::id();
+        let rows = [
+            (
+                "free pid",
+                "4194304".to_owned(),
+                "there is no process 4194304",
+            ),
+            ("not Go", ours.to_string(), "is not a Go program"),
+            (
+                "no name",
+                "bakery".into(),
+                "no Go process here is called `bakery`",
+            ),
+            (
+                "two",
+                "depot".into(),
+                "2 Go processes are called `depot`: 8, 9",
+            ),
+            ("scheme", "ftp://h:1".into(), "expected a URL"),
+            ("port", "http://h:99999".into(), "expected a URL"),
+            ("no host", "http://:80".into(), "expected a URL"),
+        ];
+        for (name, target, text) in rows {
+            let error = pid_of(&target).expect_err(name);
+            assert!(error.contains(text), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn instances_keep_their_port() {
+        let instance = |url| match find(url, &discovery()) {
+            Ok(Found::Service { instance, .. }) => instance,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(instance("http://user:secret@shop/metrics"), "shop:80");
+        assert_eq!(instance("https://[fe80::1]"), "[fe80::1]:443");
+    }
+}

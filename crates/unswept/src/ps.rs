@@ -1,0 +1,258 @@
+//! `unswept ps`: the Go processes here, and what can be seen of each.
+
+use std::process::ExitCode;
+
+use model::UnixMs;
+use reader::{Access, Discovery, GoProcess, ReadFailure, Reading};
+use serde::Serialize;
+
+use crate::args::{Format, Ps};
+use crate::terminal::{self, Screen};
+use crate::text::{Column, Line, Style, table};
+use crate::{find, setup, words};
+
+pub(crate) fn run(arguments: &Ps) -> anyhow::Result<ExitCode> {
+    let reader = setup::reader()?;
+    setup::logs();
+    let discovery = find::discover(&reader)?;
+    let keys: Vec<_> = discovery.processes.iter().map(|p| p.key.clone()).collect();
+    let readings = reader.read(&keys)?;
+    let rows: Vec<Row> = discovery.processes.iter().zip(&readings).map(row).collect();
+    match arguments.format {
+        Format::Json => terminal::json(&document(&discovery, rows))?,
+        Format::Text => {
+            terminal::lines(&lines(&rows, Screen::stdout().width))?;
+            if rows.is_empty() {
+                terminal::note("no Go process was found");
+            }
+        }
+    }
+    if discovery.left_out > 0 {
+        terminal::note(format!(
+            "{} more Go processes are not shown",
+            discovery.left_out
+        ));
+    }
+    if discovery.unreadable > 0 {
+        terminal::note(format!(
+            "{} cannot be looked into, and may be Go or not",
+            words::processes(discovery.unreadable)
+        ));
+    }
+    let denied = rows_denied(&discovery);
+    if let Some(hint) = discovery.hint.as_deref().or(denied) {
+        terminal::note(format!("hint: {hint}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rows_denied(discovery: &Discovery) -> Option<&str> {
+    discovery
+        .processes
+        .iter()
+        .find_map(|process| match &process.access {
+            Access::Denied { hint, .. } => Some(hint.as_str()),
+            Access::Full => None,
+        })
+}
+
+/// One process, as the JSON has it.
+#[derive(Debug, Clone, Serialize)]
+struct Row {
+    pid: u32,
+    name: String,
+    exe: String,
+    exe_deleted: bool,
+    module: Option<String>,
+    module_version: Option<String>,
+    go_version: Option<String>,
+    revision: Option<String>,
+    #[serde(with = "model::time::rfc3339")]
+    started: UnixMs,
+    uid: u32,
+    rss_bytes: Option<u64>,
+    threads: Option<u64>,
+    /// Always null: no endpoint is asked here.
+    goroutines: Option<u64>,
+    limit_bytes: Option<u64>,
+    limit_source: Option<String>,
+    container: Option<String>,
+    pod: Option<String>,
+    unit: Option<String>,
+    listening: Vec<std::net::SocketAddr>,
+    handlers: reader::Handlers,
+    seen: String,
+    hint: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    #[serde(with = "model::time::rfc3339")]
+    at: UnixMs,
+    processes: Vec<Row>,
+    unreadable: usize,
+    left_out: usize,
+    hint: Option<String>,
+}
+
+fn document(discovery: &Discovery, processes: Vec<Row>) -> Document {
+    Document {
+        schema: "unswept/ps/1",
+        at: discovery.at,
+        processes,
+        unreadable: discovery.unreadable,
+        left_out: discovery.left_out,
+        hint: discovery.hint.clone(),
+    }
+}
+
+fn row((process, reading): (&GoProcess, &Result<Reading, ReadFailure>)) -> Row {
+    let build = &process.build;
+    let memory = reading.as_ref().ok();
+    let container = memory.and_then(|reading| reading.container.as_ref());
+    let hint = match (&process.access, reading) {
+        (Access::Denied { hint, .. }, _) | (_, Err(ReadFailure::Denied { hint, .. })) => {
+            Some(hint.clone())
+        }
+        _ => None,
+    };
+    let seen = match reading {
+        Err(failure) => failure.to_string(),
+        Ok(_) => find::seen(process),
+    };
+    Row {
+        pid: process.key.pid.0,
+        name: find::name(process).to_owned(),
+        exe: process.exe.clone(),
+        exe_deleted: process.exe_deleted,
+        module: build.module.clone().or_else(|| build.main_path.clone()),
+        module_version: build.module_version.clone(),
+        go_version: Some(build.go_version.clone()).filter(|version| !version.is_empty()),
+        revision: build.vcs_revision.clone(),
+        started: process.started,
+        uid: process.uid,
+        rss_bytes: memory.map(|reading| reading.memory.rss_bytes),
+        threads: memory.map(|reading| reading.memory.threads),
+        goroutines: None,
+        limit_bytes: container.and_then(|container| container.limit_bytes),
+        limit_source: container.and_then(|container| container.limit_source.clone()),
+        container: process.container_id.clone(),
+        pod: process.pod_uid.clone(),
+        unit: process.systemd_unit.clone(),
+        listening: process.listening.clone(),
+        handlers: process.handlers,
+        seen,
+        hint,
+    }
+}
+
+const COLUMNS: [Column; 10] = [
+    Column::figure("PID"),
+    Column::text("NAME").least(8),
+    Column::text("GO").spare(3),
+    Column::figure("RSS"),
+    Column::figure("THREADS/GOROUTINES").least(7).spare(5),
+    Column::figure("LIMIT").spare(1),
+    Column::text("CONTAINER/UNIT").least(8).spare(4),
+    Column::text("LISTENING").least(10).spare(2),
+    Column::text("SEEN").least(12),
+    Column::text("MODULE").least(10).spare(6),
+];
+
+fn lines(rows: &[Row], width: Option<usize>) -> Vec<Line> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let rows: Vec<Vec<Line>> = rows.iter().map(cells).collect();
+    table(&COLUMNS, &rows, width)
+}
+
+fn cells(row: &Row) -> Vec<Line> {
+    let plain = |text: Option<String>| text.map_or_else(Line::default, Line::from);
+    let listening = row
+        .listening
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>();
+    let listening = match listening.as_slice() {
+        [] => None,
+        [one, two, rest @ ..] if !rest.is_empty() => Some(format!("{one}, {two}, +{}", rest.len())),
+        few => Some(few.join(", ")),
+    };
+    let container = row
+        .container
+        .as_ref()
+        .map(|id| id.chars().take(12).collect());
+    let seen = if row.hint.is_some() {
+        Style::Doubt
+    } else {
+        Style::Plain
+    };
+    vec![
+        plain(Some(row.pid.to_string())),
+        Line::new(Style::Strong, &row.name),
+        plain(row.go_version.clone()),
+        plain(row.rss_bytes.map(|bytes| words::bytes(bytes as f64))),
+        plain(row.threads.map(|threads| format!("{threads}/-"))),
+        plain(row.limit_bytes.map(|bytes| words::bytes(bytes as f64))),
+        plain(container.or_else(|| row.unit.clone())),
+        plain(listening),
+        Line::new(seen, &row.seen),
+        plain(row.module.clone()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ContainerMemory, ProcessMemory};
+
+    fn rows() -> Vec<Row> {
+        let reading = |rss_bytes, limit_bytes| {
+            Ok(Reading {
+                memory: ProcessMemory {
+                    rss_bytes,
+                    threads: 9,
+                    ..ProcessMemory::default()
+                },
+                container: Some(ContainerMemory {
+                    limit_bytes,
+                    ..ContainerMemory::default()
+                }),
+            })
+        };
+        let mut shop = find::tests::process(4242, "/srv/shop", &["127.0.0.1:6060"]);
+        shop.container_id = Some("0123456789abcdef".into());
+        let mut hidden = find::tests::process(91, "/usr/lib/warehouse-of-things", &[]);
+        hidden.access = Access::Denied {
+            what: "/proc/91/exe".into(),
+            hint: "be root".into(),
+        };
+        hidden.build.module = None;
+        let gone = find::tests::process(17, "/bin/gone", &["[::]:1", "[::]:2", "[::]:3"]);
+        [
+            (shop, reading(47_395_635, Some(512 << 20))),
+            (hidden, reading(1 << 30, None)),
+            (gone, Err(ReadFailure::Gone)),
+        ]
+        .iter()
+        .map(|(process, reading)| row((process, reading)))
+        .collect()
+    }
+
+    fn shown(width: Option<usize>) -> String {
+        let lines = lines(&rows(), width);
+        lines.iter().map(|line| line.paint(false) + "\n").collect()
+    }
+
+    #[test]
+    fn the_table() {
+        insta::assert_snapshot!(shown(None));
+    }
+
+    #[test]
+    fn the_table_on_a_narrow_terminal() {
+        insta::assert_snapshot!(shown(Some(80)));
+    }
+}
