@@ -11,7 +11,7 @@ use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
 use locate::Request;
 use model::{
     Batch, ContainerMemory, EvidenceFile, GoMemory, Labels, Ledger, MappingBytes, ProcessMemory,
-    Sample, Target, TargetState, UnixMs,
+    Sample, TARGET_LABEL, Target, TargetState, UnixMs,
 };
 use reader::{Access, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};

@@ -36,6 +36,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<engine::diagnose::DiagnoseError>() {
         return crate::diagnose::hint(error).map(str::to_owned);
     }
+    if let Some(error) = cause.downcast_ref::<crate::incidents::IncidentError>() {
+        return Some(error.hint().to_owned());
+    }
     if let Some(error) = cause.downcast_ref::<profile::ProfileError>() {
         return error.hint().map(str::to_owned);
     }

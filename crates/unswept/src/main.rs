@@ -3,12 +3,16 @@
 
 mod answer;
 mod args;
-#[cfg(test)]
 mod board;
 mod diagnose;
+mod doctor;
 mod exit;
 mod find;
+mod incidents;
+mod live;
 mod look;
+mod news;
+mod profiles;
 mod ps;
 mod setup;
 mod terminal;
@@ -40,7 +44,9 @@ fn main() -> ExitCode {
         Command::Watch(watch) => watch::run(&watch),
         Command::Diagnose(diagnose) => diagnose::run(&diagnose),
         Command::Ps(ps) => ps::run(&ps),
-        _ => Ok(ExitCode::from(2)),
+        Command::Profile(command) => profiles::run(&command),
+        Command::Incidents(command) => incidents::run(&command),
+        Command::Doctor(doctor) => doctor::run(&doctor),
     };
     done.unwrap_or_else(|error| exit::failed(&error))
 }

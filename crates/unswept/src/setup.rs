@@ -14,6 +14,9 @@ use reader::{Reader, ReaderOptions};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use crate::live::{self, Face};
+use crate::terminal::Screen;
+
 /// Starts the reader and gives up every privilege of this process. Must come before any thread.
 pub(crate) fn reader() -> anyhow::Result<Reader> {
     Ok(Reader::start(ReaderOptions::with_deadline(
@@ -33,11 +36,27 @@ pub(crate) fn source(reader: Reader) -> anyhow::Result<Source> {
 
 /// Logs go to standard error; `UNSWEPT_LOG` sets what is logged, as `RUST_LOG` does elsewhere.
 pub(crate) fn logs() {
-    let filter = EnvFilter::try_from_env("UNSWEPT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter())
         .with_writer(std::io::stderr)
+        .with_ansi(Screen::stderr().colour)
         .init();
+}
+
+/// Logs go where `face` wants them: a live screen shows the latest itself.
+pub(crate) fn logs_of(face: &Face) {
+    let Some(tail) = face.log_tail() else {
+        return logs();
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter())
+        .with_writer(tail)
+        .with_ansi(false)
+        .init();
+}
+
+fn filter() -> EnvFilter {
+    EnvFilter::try_from_env("UNSWEPT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"))
 }
 
 /// The runtime: two worker threads carry thousands of targets, whose work is mostly waiting.
@@ -65,6 +84,7 @@ pub(crate) fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
         let _ = stop.send(true);
         // A second Ctrl-C does not wait for a clean end.
         let _ = interrupt.recv().await;
+        live::restore();
         std::process::exit(130);
     });
     Ok(stopped)

@@ -12,7 +12,8 @@ use store::{Options, Store};
 use tokio::net::TcpListener;
 
 use crate::args::Watch;
-use crate::setup;
+use crate::live::Face;
+use crate::{setup, terminal};
 
 pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
     if !arguments.listen.ip().is_loopback() && !arguments.insecure_listen {
@@ -32,7 +33,8 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
         None => setup::default_data_dir()?,
     };
     let reader = setup::reader()?;
-    setup::logs();
+    let face = Face::choose(arguments.plain);
+    setup::logs_of(&face);
     let source = setup::source(reader)?;
     let options = Options {
         retention: config.storage.retention,
@@ -47,53 +49,69 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
         data_dir,
         source,
         version: env!("CARGO_PKG_VERSION").into(),
-        stdout_alerts: true,
+        stdout_alerts: !face.is_live(),
     };
-    setup::runtime()?.block_on(serve(arguments.listen, parts))?;
+    setup::runtime()?.block_on(serve(arguments.listen, parts, face))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(listen: SocketAddr, parts: Parts) -> anyhow::Result<()> {
-    let mut stop = setup::stop_signal()?;
+async fn serve(listen: SocketAddr, parts: Parts, face: Face) -> anyhow::Result<()> {
+    let stop = setup::stop_signal()?;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("failed to listen on {listen}"))?;
     let at = listener
         .local_addr()
         .context("failed to read our own address")?;
-    eprintln!(
+    terminal::note(format!(
         "unswept watches; page and API: http://{at}/  data: {}",
         parts.data_dir.display()
-    );
+    ));
     let series: Arc<dyn SeriesRead> = Arc::clone(&parts.store) as _;
     let external_url = parts.config.web.external_url.clone();
     let (watcher, mut task) =
         Watcher::start(parts, stop.clone()).context("failed to start the watcher")?;
+    let state = web_state(&watcher, series, external_url.as_deref());
+    let shown = face.show(watcher, at);
+    let server = axum::serve(listener, web::router(state)).with_graceful_shutdown(stopped(stop));
+    let done = tokio::select! {
+        // Pages that are still open are not waited for.
+        ended = &mut task => ended.context("the watcher's main loop failed"),
+        served = server.into_future() => match served {
+            // All is written down before the process ends.
+            Ok(()) => task.await.context("the watcher's main loop failed"),
+            Err(error) => Err(error).context("the web server failed"),
+        },
+    };
+    // Awaited, so that the cursor is back before anything else is said.
+    shown.abort();
+    let _ = shown.await;
+    done
+}
+
+async fn stopped(mut stop: tokio::sync::watch::Receiver<bool>) {
+    // An error means that the signals' task is gone: then it is time to end as well.
+    let _ = stop.changed().await;
+}
+
+/// The seams that the pages stand on.
+fn web_state(
+    watcher: &Watcher,
+    series: Arc<dyn SeriesRead>,
+    external_url: Option<&str>,
+) -> web::WebState {
     let spawn = Arc::new(|job| drop(tokio::task::spawn_blocking(job)));
     let query = promql::Embedded::new(series, promql::Options::default(), spawn);
-    let seams = Arc::new(watcher);
+    let seams = Arc::new(watcher.clone());
+    let changed = seams.changed();
     let mut state = web::WebState::new(
         Arc::clone(&seams) as _,
         Arc::new(query),
-        Arc::clone(&seams) as _,
-        seams.changed(),
+        seams as _,
+        changed,
     );
-    drop(seams);
+    state.allowed_hosts.extend(external_url.and_then(host_of));
     state
-        .allowed_hosts
-        .extend(external_url.as_deref().and_then(host_of));
-    let shut_down = async move {
-        // An error means that the signals' task is gone: then it is time to end as well.
-        let _ = stop.changed().await;
-    };
-    let server = axum::serve(listener, web::router(state)).with_graceful_shutdown(shut_down);
-    tokio::select! {
-        // Pages that are still open are not waited for.
-        ended = &mut task => return ended.context("the watcher's main loop failed"),
-        served = server.into_future() => served.context("the web server failed")?,
-    }
-    // All is written down before the process ends.
-    task.await.context("the watcher's main loop failed")
 }
 
 /// The host of a URL, without scheme, port and path.

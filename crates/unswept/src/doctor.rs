@@ -1,0 +1,292 @@
+//! `unswept doctor`: what this host and these privileges allow, and what to do about each `no`.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use reader::{Discovery, Reader};
+use rustix::fs::{Access, access};
+use serde::Serialize;
+
+use crate::args::{DEFAULT_LISTEN, Doctor, Format};
+use crate::terminal::{self, Screen};
+use crate::text::{Line, Style, hang};
+use crate::{find, setup, words};
+
+/// How long a watcher on this machine may take to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Abilities of the host that nothing works without.
+const NEEDED: [&str; 1] = ["kernel"];
+
+pub(crate) fn run(arguments: &Doctor) -> anyhow::Result<ExitCode> {
+    let reader = setup::reader()?;
+    setup::logs();
+    let checks = checks(&reader, arguments.data.as_deref())?;
+    let well = checks.iter().all(|check| check.ok || !check.needed);
+    match arguments.format {
+        Format::Json => terminal::json(&Document {
+            schema: "unswept/doctor/1",
+            ok: well,
+            checks,
+        })?,
+        Format::Text => terminal::lines(&lines(&checks, Screen::stdout().text_width()))?,
+    }
+    Ok(ExitCode::from(u8::from(!well)))
+}
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// One thing that is there or not.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Check {
+    name: String,
+    ok: bool,
+    /// Without it `unswept` cannot do its work.
+    needed: bool,
+    detail: String,
+    hint: Option<String>,
+}
+
+impl Check {
+    fn new(name: &str, ok: bool, detail: impl Into<String>, hint: &str) -> Self {
+        Self {
+            name: name.into(),
+            ok,
+            needed: false,
+            detail: detail.into(),
+            hint: (!ok && !hint.is_empty()).then(|| hint.into()),
+        }
+    }
+
+    fn needed(self) -> Self {
+        Self {
+            needed: true,
+            ..self
+        }
+    }
+}
+
+fn checks(reader: &Reader, data: Option<&Path>) -> anyhow::Result<Vec<Check>> {
+    let abilities = reader.doctor()?;
+    let discovery = find::discover(reader)?;
+    let mut checks: Vec<Check> = abilities
+        .into_iter()
+        .map(|ability| Check {
+            needed: NEEDED.contains(&ability.name.as_str()),
+            name: ability.name,
+            ok: ability.ok,
+            detail: ability.detail,
+            hint: ability.hint,
+        })
+        .collect();
+    checks.push(own_privileges());
+    checks.push(reader_check(reader));
+    checks.push(go_processes(&discovery));
+    checks.push(endpoints(&discovery));
+    checks.push(data_folder(data));
+    checks.push(watcher());
+    Ok(checks)
+}
+
+/// That this process, which talks to networks and files, has given up every capability.
+fn own_privileges() -> Check {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
+    };
+    let left: Vec<&str> = ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:"]
+        .into_iter()
+        .filter(|name| field(name) != Some(0))
+        .collect();
+    match left.is_empty() {
+        true => Check::new("main-process", true, "has given up every capability", ""),
+        false => Check::new(
+            "main-process",
+            false,
+            format!("capabilities are left in {}", left.join(" ")),
+            "report this: it is our fault",
+        ),
+    }
+    .needed()
+}
+
+fn reader_check(reader: &Reader) -> Check {
+    let status = reader.status();
+    let Some(greeting) = &status.greeting else {
+        let trouble = status
+            .trouble()
+            .unwrap_or_else(|| "it does not answer".into());
+        return Check::new("reader", false, trouble, "start unswept again").needed();
+    };
+    let kept = match greeting.capabilities.is_empty() {
+        true => "no capability".to_owned(),
+        false => greeting.capabilities.join(", "),
+    };
+    let gain = if greeting.no_new_privs {
+        "cannot gain any"
+    } else {
+        "could gain some"
+    };
+    let mut detail = format!("runs as process {} with {kept}; {gain}", greeting.pid);
+    if greeting.inherited_fds > 0 {
+        detail.push_str(&format!(
+            "; inherited {} open files",
+            greeting.inherited_fds
+        ));
+    }
+    let hint = "start unswept from a parent that closes its files: the reader holds them open";
+    Check::new("reader", greeting.inherited_fds == 0, detail, hint)
+}
+
+fn go_processes(discovery: &Discovery) -> Check {
+    let seen = discovery.processes.len();
+    let mut detail = format!("{seen} found");
+    if discovery.unreadable > 0 {
+        let hidden = words::processes(discovery.unreadable);
+        detail.push_str(&format!(
+            "; {hidden} cannot be looked into, and may be Go or not"
+        ));
+    }
+    let hint = discovery.hint.as_deref().unwrap_or_default();
+    Check::new("go-processes", discovery.unreadable == 0, detail, hint)
+}
+
+/// How many could be asked for Go's own numbers and for profiles. Nothing is asked here.
+fn endpoints(discovery: &Discovery) -> Check {
+    let open = discovery
+        .processes
+        .iter()
+        .filter(|p| !p.listening.is_empty());
+    let (mut metrics, mut pprof, mut elsewhere) = (0, 0, 0);
+    for process in open {
+        metrics += usize::from(process.handlers.metrics && process.netns_is_ours);
+        pprof += usize::from(process.handlers.pprof && process.netns_is_ours);
+        elsewhere += usize::from(!process.netns_is_ours);
+    }
+    let all = discovery.processes.len();
+    let mut detail = format!(
+        "of {all} Go processes {metrics} may serve metrics and {pprof} profiles; none was asked"
+    );
+    if elsewhere > 0 {
+        detail.push_str(&format!("; {elsewhere} in other network namespaces"));
+    }
+    let hint = "without metrics only the process is seen, without net/http/pprof no function can \
+                be named: serve /metrics and /debug/pprof/, or name where with scrape_configs";
+    Check::new("endpoints", metrics.min(pprof) >= all, detail, hint)
+}
+
+fn data_folder(data: Option<&Path>) -> Check {
+    let hint = "name another folder with --data or UNSWEPT_DATA";
+    let folder = match data.map_or_else(setup::default_data_dir, |data| Ok(data.to_owned())) {
+        Ok(folder) => folder,
+        Err(error) => return Check::new("data", false, error.to_string(), hint).needed(),
+    };
+    let (ok, detail) = writable(&folder);
+    Check::new("data", ok, detail, hint).needed()
+}
+
+/// Whether `folder` can be written, or made if it is not there. Nothing is made.
+fn writable(folder: &Path) -> (bool, String) {
+    // A relative path ends in an empty one, which means here.
+    let existing = folder
+        .ancestors()
+        .map(|path| match path.as_os_str().is_empty() {
+            true => PathBuf::from("."),
+            false => path.to_owned(),
+        });
+    let Some(existing) = existing.into_iter().find(|path| path.exists()) else {
+        return (false, format!("{} cannot be made", folder.display()));
+    };
+    if !existing.is_dir() {
+        return (false, format!("{} is not a folder", existing.display()));
+    }
+    match access(&existing, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) if existing == folder => (true, format!("{} can be written", folder.display())),
+        Ok(()) => (true, format!("{} can be made", folder.display())),
+        Err(error) => (
+            false,
+            format!("{} cannot be written: {error}", existing.display()),
+        ),
+    }
+}
+
+/// Whether something answers where a watcher would. Neither answer is a fault.
+fn watcher() -> Check {
+    let running = DEFAULT_LISTEN
+        .parse::<SocketAddr>()
+        .is_ok_and(|at| TcpStream::connect_timeout(&at, CONNECT_TIMEOUT).is_ok());
+    let detail = match running {
+        true => format!("something answers on {DEFAULT_LISTEN}: see http://{DEFAULT_LISTEN}/"),
+        false => format!("nothing answers on {DEFAULT_LISTEN}"),
+    };
+    Check::new("watcher", running, detail, "`unswept watch` starts one")
+}
+
+fn lines(checks: &[Check], width: usize) -> Vec<Line> {
+    let longest = checks
+        .iter()
+        .map(|check| check.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut lines = Vec::new();
+    for check in checks {
+        let (word, style) = match (check.ok, check.needed) {
+            (true, _) => ("yes", Style::Good),
+            (false, false) => ("no ", Style::Doubt),
+            (false, true) => ("NO ", Style::Bad),
+        };
+        let name = format!("  {:<longest$}  ", check.name);
+        let begin = Line::new(style, word).with(Style::Strong, name);
+        let indent = begin.width();
+        lines.extend(hang(begin, &check.detail, width));
+        if let Some(hint) = &check.hint {
+            let begin = Line::from(" ".repeat(indent)).with(Style::Faint, "-> ");
+            lines.extend(hang(begin, hint, width));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_no_says_what_to_do() {
+        let checks = [
+            Check::new("kernel", true, "6.18.1", "unused"),
+            Check::new(
+                "capabilities",
+                false,
+                "the reader has no capabilities",
+                "run it as root",
+            ),
+            Check::new("data", false, "/data cannot be written", "name another").needed(),
+        ];
+        let text: String = lines(&checks, 60)
+            .iter()
+            .map(|line| line.paint(false) + "\n")
+            .collect();
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_folder_that_can_be_made_is_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(writable(folder.path()).0);
+        assert!(writable(&folder.path().join("a/b")).0);
+        assert!(writable(Path::new("relative/folder")).0);
+        assert!(!writable(&file.join("a")).0);
+        assert!(!writable(Path::new("/proc/1/nothing")).0);
+        assert!(!folder.path().join("a").exists(), "looking makes nothing");
+    }
+}
