@@ -1,7 +1,7 @@
 //! What the charts draw: stored series, asked through the `Query` seam and laid on one time axis.
 //!
 //! The names below are those under which a collected target is stored, each series with the label
-//! `target`, the target's id.
+//! `target_id`.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::prometheus::bounded;
 use crate::state::Shared;
 
 /// The label that says whose a series is.
-const TARGET_LABEL: &str = "target";
+const TARGET_LABEL: &str = "target_id";
 /// Points of a chart: about one for two pixels.
 const POINTS_MAX: u64 = 360;
 /// The longest stretch, as raw series are kept.
@@ -32,9 +32,10 @@ const COMPONENT_LABEL: &str = "component";
 
 /// What to ask for one target's charts; `$` stands for the matcher of the target.
 const COMPONENTS: &str = "unswept_component_bytes{$}";
-const RSS: &str = "process_resident_memory_bytes{$}";
-const GOROUTINES: &str = "go_goroutines{$}";
-const COLLECTIONS: &str = "rate(go_gc_duration_seconds_count{$}[2m]) * 60";
+const UNEXPLAINED: &str = "unswept_unexplained_bytes{$}";
+const RSS: &str = "unswept_process_rss_bytes{$}";
+const GOROUTINES: &str = "unswept_go_goroutines{$}";
+const COLLECTIONS: &str = "rate(unswept_go_gc_cycles{$}[2m]) * 60";
 
 /// The query of a history.
 #[derive(Deserialize)]
@@ -81,7 +82,12 @@ pub(crate) async fn history(
         let query = query.replace('$', &selector);
         ask(&shared, query, &axis)
     };
-    let components = asked(COMPONENTS).await?;
+    let mut components = asked(COMPONENTS).await?;
+    let rest = asked(UNEXPLAINED).await?.into_iter().map(|row| Series {
+        labels: row.labels.with([(COMPONENT_LABEL, "unexplained")]),
+        ..row
+    });
+    components.extend(rest);
     let lines = target.ledger.iter().flat_map(|ledger| &ledger.components);
     let order: Vec<&str> = lines.map(|line| line.name.as_str()).collect();
     let verdict = target.verdict.as_ref();

@@ -959,6 +959,7 @@ pub(crate) fn view(minutes: u64) -> FleetView {
             started: UnixMs(START.0 - 9_000_000),
             version: "0.1.0".into(),
             troubles: vec![],
+            notes: vec!["1 process may not be looked into: it runs as another user.".into()],
             self_rss_bytes: mib(38.4) as u64,
             samples_stored: 1_284_410 + minutes * 2_000,
             series: 1_204,
@@ -1024,7 +1025,7 @@ fn rows(query: &str, from: UnixMs, to: UnixMs, step_ms: u64) -> Vec<Series> {
     };
     let wanted = services
         .iter()
-        .filter(|service| !query.contains("target=") || query.contains(&id(service).0));
+        .filter(|service| !query.contains("target_id=") || query.contains(&id(service).0));
     let course = |labels: Labels, value: &dyn Fn(UnixMs) -> f64| Series {
         labels,
         samples: times().map(|t| Sample { t, v: value(t) }).collect(),
@@ -1034,7 +1035,7 @@ fn rows(query: &str, from: UnixMs, to: UnixMs, step_ms: u64) -> Vec<Series> {
         .flat_map(|service| {
             let id = id(service).0;
             let of = |more: &[(&str, &str)]| {
-                Labels::new([("target", id.as_str())].iter().chain(more).copied())
+                Labels::new([("target_id", id.as_str())].iter().chain(more).copied())
             };
             if query.starts_with("unswept_component_bytes") {
                 let line = |line: &(&'static str, f64, f64)| {
@@ -1042,13 +1043,18 @@ fn rows(query: &str, from: UnixMs, to: UnixMs, step_ms: u64) -> Vec<Series> {
                         size(service, line, at) * MIB
                     })
                 };
-                service.lines.iter().map(line).collect()
-            } else if query.contains("go_goroutines") {
+                let inside = service.lines.iter().filter(|line| line.0 != "unexplained");
+                inside.map(line).collect()
+            } else if query.starts_with("unswept_unexplained_bytes") {
+                let mut rest = service.lines.iter().filter(|line| line.0 == "unexplained");
+                let course = |line| course(of(&[]), &|at| size(service, line, at) * MIB);
+                rest.next().map(course).into_iter().collect()
+            } else if query.contains("unswept_go_goroutines") {
                 let (base, rate) = service.goroutines;
                 vec![course(of(&[]), &|at| {
                     base + rate * minute(at).max(-40.0) + (minute(at) * 3.0).sin() * 4.0
                 })]
-            } else if query.contains("go_gc_") {
+            } else if query.contains("unswept_go_gc_cycles") {
                 vec![course(of(&[]), &|at| 1.9 + (minute(at) * 0.9).sin() * 0.2)]
             } else {
                 let total = |at| {

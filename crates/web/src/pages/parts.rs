@@ -145,6 +145,7 @@ pub(super) fn health(view: &FleetView) -> Markup {
                 ul { @for trouble in &health.troubles { li { (trouble) } } }
             }
         }
+        @for note in &health.notes { p .note { (note) } }
         p {
             span { "unswept " (health.version) }
             span { "watching for " (words::seconds(view.at.since(health.started).as_secs_f64())) }

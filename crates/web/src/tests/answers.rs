@@ -279,3 +279,32 @@ async fn the_open_router_has_metrics_and_health_only() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_history_is_the_stored_ledger_in_its_order() {
+    let (target, _) = first();
+    let (status, history) = get_json(&format!(
+        "/api/v1/unswept/targets/{target}/history?minutes=15"
+    ))
+    .await;
+    assert_eq!(status, 200);
+    let lines = history["components"].as_array().unwrap();
+    let names: Vec<_> = lines
+        .iter()
+        .map(|line| line["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (names[0], *names.last().unwrap()),
+        ("go.live", "unexplained")
+    );
+    let points = history["times"].as_array().unwrap().len();
+    for values in lines
+        .iter()
+        .map(|line| &line["values"])
+        .chain([&history["rss_bytes"], &history["goroutines"]])
+    {
+        let values = values.as_array().unwrap();
+        assert_eq!(values.len(), points);
+        assert!(values.iter().all(|value| value.is_number()), "{values:?}");
+    }
+}
