@@ -15,7 +15,7 @@ use crate::words;
 /// What a comparison came to.
 type Outcome = Result<Option<Arc<Comparison>>, ApiError>;
 
-/// `shop leaks: Go heap, +58.0 MiB/min, allocated in main.(*SessionCache).Put, session_cache.go:41`.
+/// `billing leaks: Go heap, +58.0 MiB/min, allocated in main.(*index).Keep, index.go:88`.
 pub(crate) fn title(incident: &Incident) -> String {
     let verdict = &incident.verdict;
     let name = &verdict.target.name;
@@ -46,7 +46,7 @@ pub(crate) fn title(incident: &Incident) -> String {
     text
 }
 
-/// `session_cache.go:41`.
+/// `index.go:88`.
 fn place(suspect: &Suspect) -> Option<String> {
     let file = suspect.file.as_deref()?;
     let file = file.rsplit('/').next().unwrap_or(file);

@@ -62,7 +62,7 @@ fn verdict(of: &TargetView) -> Markup {
     }
 }
 
-/// `shop leaks: the live Go heap grows.`
+/// `billing leaks: the live Go heap grows.`
 fn sentence(name: &str, verdict: &Verdict) -> String {
     let why = verdict
         .kind
