@@ -1,13 +1,19 @@
 //! Headless Chromium behind a proxy of ours, which sees every request that it makes.
 
-use std::io::{Read as _, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::{Value, json};
+
 use crate::process::{self, Running};
+
+/// A browser that takes longer to answer has failed; starting one takes seconds on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What Chromium asks for itself at its start, whatever page it shows and whatever its flags say.
 const BROWSERS_OWN: &[&str] = &[
@@ -77,14 +83,41 @@ impl Browser {
             .map_or_else(|poisoned| poisoned.into_inner().clone(), |all| all.clone())
     }
 
-    /// Opens `url`, lets its scripts run for `time`, and hands out the page as it is then.
+    /// Opens `url` in a page that stays open.
     ///
     /// # Panics
-    /// When the browser fails or takes over a minute.
+    /// When the browser fails.
     #[must_use]
-    pub fn page_after(&self, url: &str, time: Duration) -> String {
-        let (running, _profile) = self.run(time, &["--dump-dom".into(), url.into()]);
-        running.stdout()
+    pub fn open(&self, url: &str) -> Page {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [to, from] = ["to", "from"].map(|name| folder.path().join(name));
+        for pipe in [&to, &from] {
+            let mode = Mode::RUSR | Mode::WUSR;
+            mknodat(CWD, pipe, FileType::Fifo, mode, 0).expect("a pipe with a name");
+        }
+        // Chromium takes commands on its file 3 and answers on its file 4.
+        let mut command = process::command("sh");
+        command
+            .args(["-c", r#"exec "$@" 3<"$0/to" 4>"$0/from""#])
+            .arg(folder.path())
+            .arg(&self.program)
+            .args(self.arguments(folder.path()))
+            .arg("--remote-debugging-pipe");
+        let running = Running::start("chromium", command);
+        let to = File::options().write(true).open(to).expect("its file 3");
+        let from = File::open(from).expect("its file 4");
+        let mut page = Page {
+            running,
+            to,
+            answers: answers(from),
+            session: Value::Null,
+            commands: 0,
+            _folder: folder,
+        };
+        let made = page.command("Target.createTarget", &json!({ "url": url }));
+        let whose = json!({ "targetId": made["targetId"], "flatten": true });
+        page.session = page.command("Target.attachToTarget", &whose)["sessionId"].clone();
+        page
     }
 
     /// Opens `url` and keeps a picture of it.
@@ -94,42 +127,127 @@ impl Browser {
     pub fn picture(&self, url: &str, size: &str, to: &Path) {
         let screenshot = format!("--screenshot={}", to.display());
         let size = format!("--window-size={size}");
-        let (running, _profile) = self.run(
-            Duration::from_secs(3),
-            &[screenshot, size, "--hide-scrollbars".into(), url.into()],
-        );
+        let profile = tempfile::tempdir().expect("a temporary folder");
+        let mut command = process::command(&self.program);
+        command.args(self.arguments(profile.path())).args([
+            &screenshot,
+            &size,
+            "--hide-scrollbars",
+            url,
+        ]);
+        let mut running = Running::start("chromium", command);
+        let end = running.wait(PATIENCE);
+        assert!(end.success(), "chromium: {end}\n{}", running.stderr());
         let made = std::fs::metadata(to).map_or(0, |meta| meta.len());
         assert!(made > 1_000, "no picture of {url}: {}", running.stderr());
     }
 
-    fn run(&self, time: Duration, arguments: &[String]) -> (Running, tempfile::TempDir) {
-        let profile = tempfile::tempdir().expect("a temporary folder");
-        let mut command: Command = process::command(&self.program);
-        command
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-            ])
-            .args(["--no-first-run", "--disable-background-networking"])
-            .args(["--disable-component-update", "--disable-sync"])
-            .args([
-                "--disable-dev-shm-usage",
-                "--disable-extensions",
-                "--no-pings",
-            ])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
+    fn arguments(&self, profile: &Path) -> Vec<String> {
+        let mut arguments: Vec<String> = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-extensions",
+            "--disable-dev-shm-usage",
             // Loopback too goes through the proxy, which is how we see all of it.
-            .arg(format!("--proxy-server=http://{}", self.proxy))
-            .arg("--proxy-bypass-list=<-loopback>")
-            .arg(format!("--timeout={}", time.as_millis()))
-            .args(arguments);
-        let mut running = Running::start("chromium", command);
-        let end = running.wait(Duration::from_secs(60));
-        assert!(end.success(), "chromium: {end}\n{}", running.stderr());
-        (running, profile)
+            "--proxy-bypass-list=<-loopback>",
+        ]
+        .map(str::to_owned)
+        .into();
+        arguments.push(format!("--proxy-server=http://{}", self.proxy));
+        arguments.push(format!(
+            "--user-data-dir={}",
+            profile.join("profile").display()
+        ));
+        arguments
     }
+}
+
+/// An open page, driven by the DevTools protocol over pipes: JSON messages with a zero byte after each.
+#[derive(Debug)]
+pub struct Page {
+    running: Running,
+    to: File,
+    answers: mpsc::Receiver<Value>,
+    session: Value,
+    commands: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl Page {
+    /// What a JavaScript expression is in the page now.
+    ///
+    /// # Panics
+    /// When the browser does not answer, or the expression throws.
+    #[must_use]
+    pub fn evaluate(&mut self, expression: &str) -> Value {
+        let what = json!({ "expression": expression, "returnByValue": true });
+        let answer = self.command("Runtime.evaluate", &what);
+        assert!(
+            answer["exceptionDetails"].is_null(),
+            "{expression}: {answer:#}"
+        );
+        answer["result"]["value"].clone()
+    }
+
+    /// The text that a person reads in the page now.
+    #[must_use]
+    pub fn text(&mut self) -> String {
+        let text = self.evaluate("document.body ? document.body.innerText : ''");
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Closes the browser.
+    pub fn close(mut self) {
+        self.session = Value::Null;
+        self.send("Browser.close", &json!({}));
+        self.running.wait(PATIENCE);
+    }
+
+    fn send(&mut self, method: &str, params: &Value) {
+        self.commands += 1;
+        let mut message = json!({ "id": self.commands, "method": method, "params": params });
+        if !self.session.is_null() {
+            message["sessionId"] = self.session.clone();
+        }
+        let mut bytes = message.to_string().into_bytes();
+        bytes.push(0);
+        self.to.write_all(&bytes).expect("chromium takes commands");
+    }
+
+    fn command(&mut self, method: &str, params: &Value) -> Value {
+        self.send(method, params);
+        loop {
+            let answer = self.answers.recv_timeout(PATIENCE);
+            let answer = answer
+                .unwrap_or_else(|_| panic!("no answer to {method}: {}", self.running.stderr()));
+            if answer["id"] == self.commands {
+                assert!(answer["error"].is_null(), "{method}: {answer}");
+                return answer["result"].clone();
+            }
+        }
+    }
+}
+
+fn answers(from: File) -> mpsc::Receiver<Value> {
+    let (sender, answers) = mpsc::channel();
+    std::thread::spawn(move || {
+        for message in BufReader::new(from).split(0) {
+            let Ok(message) = message else { return };
+            let Ok(value) = serde_json::from_slice(&message) else {
+                continue;
+            };
+            if sender.send(value).is_err() {
+                return;
+            }
+        }
+    });
+    answers
 }
 
 /// Passes one request on, if it is for `host`, and the answer back.
