@@ -8,15 +8,13 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use model::series::QueryResult;
-use model::{Series, TargetId, UnixMs};
+use model::{Series, TARGET_LABEL, TargetId, UnixMs};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
 use crate::prometheus::bounded;
 use crate::state::Shared;
 
-/// The label that says whose a series is.
-const TARGET_LABEL: &str = "target_id";
 /// Points of a chart: about one for two pixels.
 const POINTS_MAX: u64 = 360;
 /// The longest stretch, as raw series are kept.
