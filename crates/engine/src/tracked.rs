@@ -11,8 +11,11 @@ use tokio::task::JoinHandle;
 
 use crate::driver::RoundReport;
 
-/// A gone target stays on the page for so long.
-pub(crate) const GONE_SHOWN: Duration = Duration::from_secs(3_600);
+/// A gone target stays on the page for so long,
+const GONE_SHOWN: Duration = Duration::from_secs(3_600);
+/// but one that lived shorter than this, such as a compiler, only for a minute.
+const SHORT_LIFE: Duration = Duration::from_secs(300);
+const SHORT_LIFE_SHOWN: Duration = Duration::from_secs(60);
 
 pub(crate) struct Tracked {
     pub(crate) view: TargetView,
@@ -72,10 +75,17 @@ impl Tracked {
 
     /// Whether it has been gone long enough to leave the page.
     pub(crate) fn is_forgotten(&self, now: UnixMs) -> bool {
-        match self.view.state {
-            TargetState::Gone { at } => now.since(at) > GONE_SHOWN,
-            _ => false,
-        }
+        let TargetState::Gone { at } = self.view.state else {
+            return false;
+        };
+        let started = self.view.target.start_time;
+        let short = started.is_some_and(|started| at.since(started) < SHORT_LIFE);
+        let shown = if short && self.view.incidents.is_empty() {
+            SHORT_LIFE_SHOWN
+        } else {
+            GONE_SHOWN
+        };
+        now.since(at) > shown
     }
 
     /// Takes a round's figures over. What a round did not bring stays as it was: the state says

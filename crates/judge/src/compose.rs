@@ -86,16 +86,11 @@ fn tidy(mut ranked: Vec<Ranked>) -> Vec<Ranked> {
     ranked
 }
 
+/// Whether the Go heap is seen. Where it is not, the classes of mappings are not enough: what grows
+/// in Go's own mappings may be live or not.
 fn can_see_inside(view: &View) -> bool {
-    [
-        Channel::GoLive,
-        Channel::GoHeapAlloc,
-        Channel::Native,
-        Channel::NativeHeap,
-        Channel::NativeMmap,
-    ]
-    .iter()
-    .any(|&channel| view.get(channel).is_some())
+    let heap = [Channel::GoLive, Channel::GoHeapAlloc];
+    heap.iter().any(|&channel| view.get(channel).is_some())
 }
 
 fn grower(view: &View, channel: Channel, kind: Kind, unit: &'static str) -> Option<Grower> {

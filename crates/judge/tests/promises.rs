@@ -60,6 +60,29 @@ fn resident_size_alone_is_never_a_leak() {
 }
 
 #[test]
+fn calm_mappings_do_not_vouch_for_a_heap_that_nobody_sees() {
+    let life = growing(600.0, 1.0);
+    let (now, channels) = life.until(600.0);
+    let flat = |channel| ChannelData {
+        channel,
+        times: (0..600).map(|second| UnixMs(second * 1000)).collect(),
+        values: vec![MIB; 600],
+    };
+    let mut seen: Vec<ChannelData> = channels
+        .into_iter()
+        .filter(|data| [Channel::Rss, Channel::Anon].contains(&data.channel))
+        .collect();
+    seen.extend([flat(Channel::NativeHeap), flat(Channel::NativeMmap)]);
+    let judged = judge(&Input {
+        now,
+        channels: &seen,
+        facts: &life.facts,
+    });
+    assert_eq!(judged.findings[0].verdict, Judgement::Unsure);
+    assert_eq!(judged.findings[0].why[0].code, "no-access");
+}
+
+#[test]
 fn two_leaks_at_once_are_two_findings_and_the_time_left_counts_both() {
     let life = growing(300.0, 1.0);
     let (now, channels) = life.until(300.0);

@@ -85,7 +85,11 @@ fn is_product(path: &str) -> bool {
         return false;
     };
     let in_folder = |name: &str| rest.split('/').rev().skip(1).any(|folder| folder == name);
-    let tests = in_folder("tests") || in_folder("testdata") || in_folder("benches");
+    // Snapshots are what tests compare with.
+    let tests = in_folder("tests")
+        || in_folder("snapshots")
+        || in_folder("testdata")
+        || in_folder("benches");
     !tests && !in_folder("vendor") && !rest.ends_with("/tests.rs") && !rest.ends_with(".md")
 }
 
