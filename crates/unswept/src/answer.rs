@@ -14,13 +14,33 @@ const FRAMES_OTHERS: usize = 3;
 /// The whole verdict.
 pub(crate) fn lines(verdict: &Verdict, now: UnixMs, width: usize) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (i, finding) in verdict.findings.iter().enumerate() {
+    for (i, finding) in gathered(&verdict.findings).iter().enumerate() {
         if i > 0 {
             lines.push(Line::default());
         }
         lines.extend(finding_lines(verdict, finding, i == 0, now, width));
     }
     lines
+}
+
+/// The findings with all that is unsure in one, each reason once: what is still missing is the same
+/// for heap, goroutines and the rest, and a person reads it once.
+fn gathered(findings: &[Finding]) -> Vec<Finding> {
+    let mut gathered: Vec<Finding> = Vec::new();
+    for finding in findings {
+        let unsure = |finding: &&mut Finding| finding.verdict == Judgement::Unsure;
+        match gathered.iter_mut().find(unsure) {
+            Some(first) if finding.verdict == Judgement::Unsure => {
+                for reason in &finding.why {
+                    if !first.why.iter().any(|known| known.text == reason.text) {
+                        first.why.push(reason.clone());
+                    }
+                }
+            }
+            _ => gathered.push(finding.clone()),
+        }
+    }
+    gathered
 }
 
 fn finding_lines(
@@ -252,6 +272,24 @@ pub(crate) fn kind_in_words(kind: Kind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::Reason;
+
+    #[test]
+    fn what_is_missing_is_said_once() {
+        let mut verdict = crate::board::tests::unsure("shop", 1).verdict.unwrap();
+        let mut other = verdict.findings[0].clone();
+        other.why.truncate(1);
+        other.why.push(Reason {
+            text: "Something else.".into(),
+            ..other.why[0].clone()
+        });
+        verdict.findings.push(other);
+        let lines = lines(&verdict, UnixMs(1_795_300_200_000), 100);
+        let text: String = lines.iter().map(|line| line.paint(false) + "\n").collect();
+        assert_eq!(text.matches("UNSURE").count(), 1, "{text}");
+        assert_eq!(text.matches("41 s of data").count(), 1, "{text}");
+        assert!(text.contains("Something else."), "{text}");
+    }
 
     #[test]
     fn a_leak_in_words() {

@@ -180,6 +180,10 @@ fn rss(target: &TargetView) -> Option<u64> {
 /// The verdict as it stands, and what stands in the way of a better one.
 fn standing(target: &TargetView, now: UnixMs) -> Line {
     let mut line = Line::default();
+    if let TargetState::Gone { at } = target.state {
+        line.push(Style::Faint, format!("gone, {}", words::ago(at, now)));
+        return line;
+    }
     if let Some(verdict) = &target.verdict {
         line.push(
             words::verdict_style(verdict.verdict),
@@ -188,11 +192,10 @@ fn standing(target: &TargetView, now: UnixMs) -> Line {
     }
     let state = match &target.state {
         TargetState::Pending => Some("not read yet".to_owned()),
-        TargetState::Up => None,
+        TargetState::Up | TargetState::Gone { .. } => None,
         TargetState::NoEndpoint => Some("no endpoint".into()),
         TargetState::EndpointFailing { reason } => Some(format!("endpoint fails: {reason}")),
         TargetState::NoPermission { .. } => Some("no permission".into()),
-        TargetState::Gone { at } => Some(format!("gone, {}", words::ago(*at, now))),
     };
     let waits = target
         .verdict
@@ -502,7 +505,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn unsure(name: &str, pid: u32) -> TargetView {
+    /// A target that cannot be judged yet.
+    pub(crate) fn unsure(name: &str, pid: u32) -> TargetView {
         let mut view = target(name, pid);
         let verdict = view.verdict.as_mut().unwrap();
         verdict.verdict = Judgement::Unsure;

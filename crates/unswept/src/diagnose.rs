@@ -24,8 +24,9 @@ const METRICS_PATH: &str = "/metrics";
 pub(crate) fn run(arguments: &Diagnose) -> anyhow::Result<ExitCode> {
     let reader = setup::reader()?;
     setup::logs();
-    let found = find::find(&arguments.target, &find::discover(&reader)?)?;
     let host = reader.host()?;
+    let is_seen = |pid| find::is_seen(&reader, &host, pid);
+    let found = find::find(&arguments.target, &find::discover(&reader)?, is_seen)?;
     let subject = subject(found, arguments.url.as_deref(), &host)?;
     if let Some(Access::Denied { what, hint }) = subject.process.as_ref().map(|p| &p.access) {
         terminal::note(format!(

@@ -141,7 +141,8 @@ fn reader_check(reader: &Reader) -> Check {
             greeting.inherited_fds
         ));
     }
-    let hint = "start unswept from a parent that closes its files: the reader holds them open";
+    let hint = "what started unswept left files open, and the reader holds them too: start it from a \
+                shell or a unit that closes them";
     Check::new("reader", greeting.inherited_fds == 0, detail, hint)
 }
 

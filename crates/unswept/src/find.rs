@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use model::Pid;
-use reader::{Access, Discovery, GoProcess, Reader, ReaderError};
+use model::{Pid, ProcessKey, StartTicks};
+use reader::{Access, Discovery, GoProcess, Host, Reader, ReaderError};
 
 /// Passes over `/proc` until every executable was looked into; each has its own time limit.
 const PASSES_MAX: usize = 50;
@@ -81,19 +81,52 @@ pub(crate) fn discover(reader: &Reader) -> Result<Discovery, ReaderError> {
     Ok(discovery)
 }
 
-/// What `target` means among the processes of `discovery`.
-pub(crate) fn find(target: &str, discovery: &Discovery) -> Result<Found, FindError> {
+/// What `target` means among the processes of `discovery`. `is_seen` tells of a pid whether the
+/// reader may look into it: it may see more than this process, which has no privileges.
+pub(crate) fn find(
+    target: &str,
+    discovery: &Discovery,
+    is_seen: impl Fn(u32) -> bool,
+) -> Result<Found, FindError> {
     if target.contains("://") {
         return service(target, discovery);
     }
     match target.parse::<u32>() {
-        Ok(pid) => by_pid(pid, discovery),
+        Ok(pid) => by_pid(pid, discovery, is_seen),
         Err(_) => by_name(target, discovery),
     }
     .map(|process| Found::Process(Box::new(process.clone())))
 }
 
-fn by_pid(pid: u32, discovery: &Discovery) -> Result<&GoProcess, FindError> {
+/// Whether the reader may look into a process: its descriptors' links need the same permission as
+/// its executable's.
+pub(crate) fn is_seen(reader: &Reader, host: &Host, pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some(start_ticks) = start_ticks(&stat) else {
+        return false;
+    };
+    let key = ProcessKey {
+        boot_id: host.boot_id.clone(),
+        pid: Pid(pid),
+        start_ticks: StartTicks(start_ticks),
+    };
+    let readings = reader.read(&[key]).unwrap_or_default();
+    readings
+        .iter()
+        .any(|reading| matches!(reading, Ok(reading) if reading.memory.sockets.is_some()))
+}
+
+/// Field 22 of `/proc/PID/stat`. The name before it, in parentheses, may hold anything.
+fn start_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+fn by_pid(
+    pid: u32,
+    discovery: &Discovery,
+    is_seen: impl Fn(u32) -> bool,
+) -> Result<&GoProcess, FindError> {
     let found = discovery.processes.iter().find(|p| p.key.pid == Pid(pid));
     if let Some(process) = found {
         return Ok(process);
@@ -102,11 +135,9 @@ fn by_pid(pid: u32, discovery: &Discovery) -> Result<&GoProcess, FindError> {
         return Err(FindError::NoProcess { pid });
     };
     let comm = comm.trim_end().to_owned();
-    let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
-    let denied = exe.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
     match &discovery.hint {
         // Discovery counts what it could not look into: only then may this one be hidden.
-        Some(hint) if denied => Err(FindError::Hidden {
+        Some(hint) if !is_seen(pid) => Err(FindError::Hidden {
             pid,
             comm,
             hint: hint.clone(),
@@ -259,7 +290,7 @@ pub(crate) fn seen(process: &GoProcess) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use model::{BootId, ProcessKey, StartTicks, UnixMs};
+    use model::{BootId, UnixMs};
     use reader::{GoBuild, GoEnv, Handlers};
 
     pub(crate) fn process(pid: u32, exe: &str, listening: &[&str]) -> GoProcess {
@@ -319,7 +350,7 @@ pub(crate) mod tests {
     }
 
     fn pid_of(target: &str) -> Result<Option<u32>, String> {
-        match find(target, &discovery()) {
+        match find(target, &discovery(), |_| true) {
             Ok(Found::Process(process)) => Ok(Some(process.key.pid.0)),
             Ok(Found::Service { process, .. }) => Ok(process.map(|process| process.key.pid.0)),
             Err(error) => Err(error.to_string()),
@@ -376,8 +407,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_hidden_is_not_called_something_else() {
+        let mut discovery = discovery();
+        discovery.hint = Some("be root".into());
+        let ours = std::process::id().to_string();
+        let hidden = find(&ours, &discovery, |_| false).expect_err("hidden");
+        assert!(matches!(hidden, FindError::Hidden { .. }), "{hidden}");
+        assert_eq!(hidden.hint(), "be root");
+        let seen = find(&ours, &discovery, |_| true).expect_err("seen");
+        assert!(matches!(seen, FindError::NotGo { .. }), "{seen}");
+    }
+
+    #[test]
+    fn a_name_with_a_parenthesis_moves_no_field() {
+        let fields: Vec<String> = (3..=52).map(|i: u32| i.to_string()).collect();
+        let stat = format!("7 (a) b (c) {}", fields.join(" "));
+        assert_eq!(start_ticks(&stat), Some(22));
+        assert_eq!(start_ticks("7 (a) S 1"), None);
+        assert_eq!(start_ticks(""), None);
+    }
+
+    #[test]
     fn instances_keep_their_port() {
-        let instance = |url| match find(url, &discovery()) {
+        let instance = |url| match find(url, &discovery(), |_| true) {
             Ok(Found::Service { instance, .. }) => instance,
             other => panic!("{other:?}"),
         };

@@ -245,7 +245,7 @@ fn show_lines(incident: &Incident, folder: &Path, now: UnixMs, width: usize) -> 
     lines[0].append(state(incident));
     for (name, text) in facts(incident, now) {
         lines.extend(hang(
-            Line::new(Style::Faint, format!("  {name:<9}")),
+            Line::new(Style::Faint, format!("  {name:<10}")),
             &text,
             width,
         ));
