@@ -15,22 +15,6 @@ use crate::process::{self, Running};
 /// A browser that takes longer to answer has failed; starting one takes seconds on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What Chromium asks for itself at its start, whatever page it shows and whatever its flags say.
-const BROWSERS_OWN: &[&str] = &[
-    "accounts.google.com",
-    "android.clients.google.com",
-    "clients2.google.com",
-    "clients2.googleusercontent.com",
-    "content-autofill.googleapis.com",
-    "edgedl.me.gvt1.com",
-    "mtalk.google.com",
-    "optimizationguide-pa.googleapis.com",
-    "redirector.gvt1.com",
-    "safebrowsing.googleapis.com",
-    "update.googleapis.com",
-    "www.google.com",
-];
-
 /// One request of the browser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
@@ -75,7 +59,7 @@ impl Browser {
         }
     }
 
-    /// All requests so far, but those that the browser makes for itself.
+    /// All requests so far, those included that the browser makes for itself.
     #[must_use]
     pub fn asked(&self) -> Vec<Asked> {
         self.asked
@@ -102,7 +86,7 @@ impl Browser {
             .arg(folder.path())
             .arg(&self.program)
             .args(self.arguments(folder.path()))
-            .arg("--remote-debugging-pipe");
+            .args(["--remote-debugging-pipe", "about:blank"]);
         let running = Running::start("chromium", command);
         let to = File::options().write(true).open(to).expect("its file 3");
         let from = File::open(from).expect("its file 4");
@@ -202,6 +186,23 @@ impl Page {
         text.as_str().unwrap_or_default().to_owned()
     }
 
+    /// What the page has loaded or named for loading, from anywhere: URLs.
+    ///
+    /// # Panics
+    /// As [`Page::evaluate`].
+    #[must_use]
+    pub fn sources(&mut self) -> Vec<String> {
+        let urls = self.evaluate(
+            "[...performance.getEntries().map(one => one.name), \
+              ...[...document.querySelectorAll('[src], link[href]')].map(one => one.src || one.href)] \
+              .filter(url => url.includes('://'))",
+        );
+        let urls = urls.as_array().cloned().unwrap_or_default();
+        urls.iter()
+            .filter_map(|url| url.as_str().map(str::to_owned))
+            .collect()
+    }
+
     /// Closes the browser.
     pub fn close(mut self) {
         self.session = Value::Null;
@@ -262,10 +263,7 @@ fn pass_on(mut guest: TcpStream, host: &str, kept: &Mutex<Vec<Asked>>) -> std::i
     let asked = read_head(&head);
     let known = asked.host == host;
     let path = asked.path.clone();
-    let name = asked.host.split(':').next().unwrap_or_default();
-    if !BROWSERS_OWN.contains(&name)
-        && let Ok(mut kept) = kept.lock()
-    {
+    if let Ok(mut kept) = kept.lock() {
         kept.push(asked);
     }
     if !known || !head.starts_with("GET ") {
