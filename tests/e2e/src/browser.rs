@@ -1,10 +1,10 @@
-//! Headless Chromium behind a proxy of ours, which sees every request that it makes.
+//! Headless Chromium behind a proxy of ours, which lets it reach the watcher and nobody else.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -15,23 +15,11 @@ use crate::process::{self, Running};
 /// A browser that takes longer to answer has failed; starting one takes seconds on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One request of the browser.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// `127.0.0.1:7787`, or what else it wanted to reach.
-    pub host: String,
-    /// The path; empty for a tunnel.
-    pub path: String,
-    /// What for: `document`, `style`, `script`, `empty` (a script's own), as Fetch Metadata has it.
-    pub destination: String,
-}
-
 /// A browser for one story.
 #[derive(Debug)]
 pub struct Browser {
     program: PathBuf,
     proxy: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Browser {
@@ -43,28 +31,15 @@ impl Browser {
     pub fn new(program: PathBuf, host: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let proxy = listener.local_addr().expect("an address").to_string();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (kept, host) = (Arc::clone(&asked), host.to_owned());
+        let host = host.to_owned();
         std::thread::spawn(move || {
             for guest in listener.incoming().flatten() {
-                let (kept, host) = (Arc::clone(&kept), host.clone());
+                let host = host.clone();
                 // A guest that goes away is its own affair.
-                std::thread::spawn(move || pass_on(guest, &host, &kept).ok());
+                std::thread::spawn(move || pass_on(guest, &host).ok());
             }
         });
-        Self {
-            program,
-            proxy,
-            asked,
-        }
-    }
-
-    /// All requests so far, those included that the browser makes for itself.
-    #[must_use]
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked
-            .lock()
-            .map_or_else(|poisoned| poisoned.into_inner().clone(), |all| all.clone())
+        Self { program, proxy }
     }
 
     /// Opens `url` in a page that stays open.
@@ -138,7 +113,7 @@ impl Browser {
             "--disable-sync",
             "--disable-extensions",
             "--disable-dev-shm-usage",
-            // Loopback too goes through the proxy, which is how we see all of it.
+            // Loopback too goes through the proxy.
             "--proxy-bypass-list=<-loopback>",
         ]
         .map(str::to_owned)
@@ -252,7 +227,7 @@ fn answers(from: File) -> mpsc::Receiver<Value> {
 }
 
 /// Passes one request on, if it is for `host`, and the answer back.
-fn pass_on(mut guest: TcpStream, host: &str, kept: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+fn pass_on(mut guest: TcpStream, host: &str) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0; 1];
     while !head.ends_with(b"\r\n\r\n") && head.len() < 64 << 10 {
@@ -260,17 +235,12 @@ fn pass_on(mut guest: TcpStream, host: &str, kept: &Mutex<Vec<Asked>>) -> std::i
         head.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let asked = read_head(&head);
-    let known = asked.host == host;
-    let path = asked.path.clone();
-    if let Ok(mut kept) = kept.lock() {
-        kept.push(asked);
-    }
-    if !known || !head.starts_with("GET ") {
-        return guest.write_all(
-            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        );
-    }
+    // A proxy is asked for the whole URL.
+    let Some(path) = head.strip_prefix(&format!("GET http://{host}")) else {
+        let refusal = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        return guest.write_all(refusal);
+    };
+    let path = path.split(' ').next().unwrap_or("/");
     let mut server = TcpStream::connect(host)?;
     let mut request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n");
     let hop = ["connection:", "proxy-connection:"];
@@ -286,27 +256,4 @@ fn pass_on(mut guest: TcpStream, host: &str, kept: &Mutex<Vec<Asked>>) -> std::i
     // An event stream goes on until the browser closes; then the write fails.
     std::io::copy(&mut server, &mut guest)?;
     Ok(())
-}
-
-fn read_head(head: &str) -> Asked {
-    let target = head.split(' ').nth(1).unwrap_or_default();
-    let (host, path) = match target.strip_prefix("http://") {
-        Some(rest) => match rest.find('/') {
-            Some(at) => rest.split_at(at),
-            None => (rest, "/"),
-        },
-        None => (target, ""),
-    };
-    let field = |name: &str| {
-        let mut lines = head.lines();
-        let found = lines.find(|line| line.to_ascii_lowercase().starts_with(name));
-        found
-            .and_then(|line| line.split_once(": "))
-            .map(|(_, value)| value.to_owned())
-    };
-    Asked {
-        host: host.to_owned(),
-        path: path.to_owned(),
-        destination: field("sec-fetch-dest:").unwrap_or_default(),
-    }
 }
