@@ -242,7 +242,10 @@ impl Session {
     }
 
     fn facts(&self) -> Facts {
-        self.tracked.facts.clone()
+        Facts {
+            patience_s: self.duration.map(|duration| duration.as_secs_f64()),
+            ..self.tracked.facts.clone()
+        }
     }
 
     /// Whether the answer is final: only where no time was given.

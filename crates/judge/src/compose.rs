@@ -417,7 +417,7 @@ fn finding(view: &View, assessed: Assessed, held: Option<f64>) -> Ranked {
             finding.why = leak_reasons(view, &assessed, &stretch, load, held);
             finding.verdict = Judgement::Leak;
             finding.kind = Some(assessed.grower.kind);
-            finding.confidence = Some(confidence(&assessed.grower, &stretch, load));
+            finding.confidence = Some(confidence(view, &assessed.grower, &stretch, load));
             finding.onset = Some(view.time(stretch.onset));
             let growth = growth(&assessed.grower, &stretch);
             let per_minute = [growth.low, growth.per_minute, growth.high];
@@ -556,7 +556,7 @@ fn go_share(view: &View, assessed: &Assessed, stretch: &Stretch) -> Option<f64> 
 /// The probability that it is a leak, from what could still be wrong: chance, a fill or wave of
 /// which only the straight part was seen, a warm-up, a load that nobody measured. Each is a doubt
 /// between 0 and 1; the answer is right if none of them holds.
-fn confidence(grower: &Grower, stretch: &Stretch, load: LoadSays) -> f64 {
+fn confidence(view: &View, grower: &Grower, stretch: &Stretch, load: LoadSays) -> f64 {
     let times = stretch.seconds() / grower.demands.seconds;
     let (low, high) = stretch.line.interval(0.95);
     let chance = stretch.walk_p.clamp(0.0, 0.5);
@@ -572,9 +572,17 @@ fn confidence(grower: &Grower, stretch: &Stretch, load: LoadSays) -> f64 {
         _ => 0.0,
     };
     let young = 0.04 / times;
-    let right = [chance, width, bent, warm_up, unseen_load, young]
-        .iter()
-        .fold(1.0, |right, doubt| right * (1.0 - doubt));
+    let right = [
+        chance,
+        width,
+        bent,
+        warm_up,
+        unseen_load,
+        young,
+        view.haste(),
+    ]
+    .iter()
+    .fold(1.0, |right, doubt| right * (1.0 - doubt));
     right.clamp(0.5, 0.99)
 }
 

@@ -10,6 +10,9 @@ use crate::points::{Points, floors, marks};
 
 /// Shortest growth that can count, however often it is sampled.
 const SECONDS_LEAST: f64 = 105.0;
+/// The same where a person asked for an answer sooner: part of that time, and the least of it.
+const PATIENCE_SHARE: f64 = 0.7;
+const PATIENT_SECONDS_LEAST: f64 = 30.0;
 /// Shortest growth that can count, in samples.
 const SAMPLES_LEAST: f64 = 30.0;
 const MIB: f64 = 1_048_576.0;
@@ -135,6 +138,19 @@ impl<'a> View<'a> {
         Some(native)
     }
 
+    /// How long growth must have lasted, whatever the channel.
+    fn seconds_least(&self) -> f64 {
+        let asked = self.facts.patience_s.filter(|asked| asked.is_finite());
+        asked.map_or(SECONDS_LEAST, |asked| {
+            (asked * PATIENCE_SHARE).clamp(PATIENT_SECONDS_LEAST, SECONDS_LEAST)
+        })
+    }
+
+    /// The doubt that comes with an answer that was wanted sooner: none at the usual length.
+    pub(crate) fn haste(&self) -> f64 {
+        0.25 * (1.0 - self.seconds_least() / SECONDS_LEAST)
+    }
+
     /// What growth of `channel` must show.
     pub(crate) fn demands(&self, channel: Channel, kept_points: usize) -> Demands {
         let (material, material_share) = match channel {
@@ -144,7 +160,7 @@ impl<'a> View<'a> {
             _ => (8.0 * MIB, 0.02),
         };
         Demands {
-            seconds: SECONDS_LEAST.max(SAMPLES_LEAST * self.period_s),
+            seconds: self.seconds_least().max(SAMPLES_LEAST * self.period_s),
             points: kept_points,
             material,
             material_share,

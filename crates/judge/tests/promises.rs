@@ -60,6 +60,55 @@ fn resident_size_alone_is_never_a_leak() {
 }
 
 #[test]
+fn who_asks_for_a_minute_gets_an_answer_with_less_confidence() {
+    let line = |value: &dyn Fn(f64) -> f64| {
+        let values = (0..60).map(|t| (20.0 + value(f64::from(t)) + f64::from(t % 3) * 0.1) * MIB);
+        [ChannelData {
+            channel: Channel::Native,
+            times: (0..60).map(|second| UnixMs(second * 1000)).collect(),
+            values: values.collect(),
+        }]
+    };
+    let answer = |value: &dyn Fn(f64) -> f64, patience_s| {
+        let facts = Facts {
+            started: Some(UnixMs(-600_000)),
+            period_s: 1.0,
+            patience_s,
+            ..Facts::default()
+        };
+        let channels = line(value);
+        let now = UnixMs(60_000);
+        let judged = judge(&Input {
+            now,
+            channels: &channels,
+            facts: &facts,
+        });
+        (judged.findings[0].verdict, judged.findings[0].confidence)
+    };
+    assert_eq!(
+        answer(&|t| t, None).0,
+        Judgement::Unsure,
+        "a minute is short"
+    );
+    let (verdict, confidence) = answer(&|t| t, Some(60.0));
+    assert_eq!(verdict, Judgement::Leak);
+    assert!(confidence.unwrap() < 0.9, "{confidence:?}");
+    for tau in [8.0, 15.0, 25.0] {
+        let fill = move |t: f64| 96.0 * (1.0 - (-t / tau).exp());
+        assert_ne!(
+            answer(&fill, Some(60.0)).0,
+            Judgement::Leak,
+            "a fill of {tau} s"
+        );
+    }
+    assert_ne!(
+        answer(&|t| t.min(30.0), Some(60.0)).0,
+        Judgement::Leak,
+        "it stopped"
+    );
+}
+
+#[test]
 fn calm_mappings_do_not_vouch_for_a_heap_that_nobody_sees() {
     let life = growing(600.0, 1.0);
     let (now, channels) = life.until(600.0);

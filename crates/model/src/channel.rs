@@ -93,4 +93,7 @@ pub struct Facts {
     pub gomemlimit_bytes: Option<f64>,
     /// Seconds between two samples, as configured.
     pub period_s: f64,
+    /// How long a person wants to wait for an answer, in seconds, where that is short: the judge
+    /// then asks for less and says so by its confidence.
+    pub patience_s: Option<f64>,
 }

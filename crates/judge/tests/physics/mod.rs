@@ -223,6 +223,7 @@ pub fn live(seed: u64, sampling: &Sampling, asked: impl Fn(f64, &mut Random) -> 
             gogc_percent: Some(100.0),
             gomemlimit_bytes: Some(f64::INFINITY),
             period_s: sampling.period_s,
+            patience_s: None,
         },
         birth,
     }
