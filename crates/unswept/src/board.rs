@@ -197,16 +197,12 @@ fn standing(target: &TargetView, now: UnixMs) -> Line {
         TargetState::EndpointFailing { reason } => Some(format!("endpoint fails: {reason}")),
         TargetState::NoPermission { .. } => Some("no permission".into()),
     };
-    let waits = target
-        .verdict
-        .as_ref()
-        .and_then(answer::waits_for)
-        .map(str::to_owned);
-    for text in [state, waits].into_iter().flatten() {
-        if line.width() > 0 {
-            line.push(Style::Plain, "; ");
-        }
-        line.push(Style::Plain, text);
+    let waits = target.verdict.as_ref().and_then(answer::waits_for);
+    match (state, waits) {
+        (Some(state), _) if line.width() > 0 => line.push(Style::Plain, format!("; {state}")),
+        (Some(state), _) => line.push(Style::Plain, state),
+        (None, Some(waits)) => line.push(Style::Plain, format!(": {waits}")),
+        (None, None) => {}
     }
     line
 }

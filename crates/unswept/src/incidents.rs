@@ -265,7 +265,9 @@ fn show_lines(incident: &Incident, folder: &Path, now: UnixMs, width: usize) -> 
     lines.push(
         Line::new(Style::Strong, "evidence").with(Style::Plain, format!("  {}", folder.display())),
     );
-    for file in &incident.evidence {
+    let mut files: Vec<_> = incident.evidence.iter().collect();
+    files.sort_by_key(|file| (file.at, &file.name));
+    for file in files {
         lines.push(
             Line::from(format!("  {}  ", file.at))
                 .with(Style::Plain, &file.name)

@@ -145,7 +145,8 @@ impl Drop for HiddenCursor {
 /// Shows the cursor again, if it was hidden. For whoever ends the process at once.
 pub(crate) fn restore() {
     if CURSOR_IS_HIDDEN.swap(false, Ordering::SeqCst) {
-        write(SHOW_CURSOR);
+        // The terminal may have put a `^C` where the next line is to stand.
+        write(&format!("\r\x1b[K{SHOW_CURSOR}"));
     }
 }
 

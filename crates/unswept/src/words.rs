@@ -54,6 +54,9 @@ pub(crate) fn percent(share: f64) -> String {
     if (0.995..1.0).contains(&share) {
         return "> 99 %".into();
     }
+    if share > 0.0 && share < 0.005 {
+        return "< 1 %".into();
+    }
     format!("{:.0} %", share * 100.0)
 }
 
@@ -250,5 +253,7 @@ mod tests {
         assert_eq!(percent(0.998), "> 99 %");
         assert_eq!(percent(0.98), "98 %");
         assert_eq!(percent(1.0), "100 %");
+        assert_eq!(percent(0.004), "< 1 %");
+        assert_eq!(percent(0.0), "0 %");
     }
 }
