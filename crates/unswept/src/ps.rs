@@ -156,7 +156,7 @@ const COLUMNS: [Column; 10] = [
     Column::figure("LIMIT").spare(1),
     Column::text("CONTAINER/UNIT").least(8).spare(4),
     Column::text("LISTENING").least(10).spare(2),
-    Column::text("SEEN").least(12),
+    Column::text("SEEN").least(30),
     Column::text("MODULE").least(10).spare(6),
 ];
 
