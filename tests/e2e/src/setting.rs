@@ -58,22 +58,26 @@ impl Setting {
         found
     }
 
-    /// Holds a verdict against the schema in docs/.
+    /// Holds a verdict or an incident against the schema in docs/ that it names: `unswept/verdict/1`
+    /// is in `verdict-1.schema.json`.
     ///
     /// # Panics
     /// When it breaks the schema, with every place where it does.
-    pub fn assert_verdict(&self, verdict: &Value) {
-        let path = self.root.join("docs/schema/verdict-1.schema.json");
-        let text = std::fs::read_to_string(path).expect("the verdict's schema");
+    pub fn assert_schema(&self, document: &Value) {
+        let name = document["schema"].as_str().unwrap_or_default();
+        let file = name.trim_start_matches("unswept/").replace('/', "-");
+        let path = self.root.join(format!("docs/schema/{file}.schema.json"));
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{} for `{name}`: {error}", path.display()));
         let schema = serde_json::from_str(&text).expect("a schema is JSON");
         let schema = jsonschema::validator_for(&schema).expect("a JSON Schema");
         let errors: Vec<String> = schema
-            .iter_errors(verdict)
+            .iter_errors(document)
             .map(|error| format!("{error} at {}", error.instance_path()))
             .collect();
         assert!(
             errors.is_empty(),
-            "a verdict breaks its schema: {errors:?}\n{verdict:#}"
+            "it breaks its schema: {errors:?}\n{document:#}"
         );
     }
 

@@ -216,6 +216,7 @@ fn check_incident(setting: &Setting, service: &Service<'_>, leak: &Leak, inciden
     );
     assert_eq!(incident.text("state"), "open", "{name}");
     assert_eq!(incident.text("schema"), "unswept/incident/1", "{name}");
+    setting.assert_schema(&incident.manifest);
     let finding = incident.finding();
     assert_eq!(finding["verdict"], "leak", "{name}: {finding:#}");
     check_growth(&name, leak, &finding);
@@ -396,7 +397,7 @@ fn check_api(setting: &Setting, watcher: &Watcher, services: &[Service<'_>]) {
         verdicts.len()
     );
     for verdict in verdicts {
-        setting.assert_verdict(verdict);
+        setting.assert_schema(verdict);
     }
 }
 

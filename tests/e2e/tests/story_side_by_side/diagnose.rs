@@ -22,13 +22,13 @@ fn a_leak_fails_the_build_and_calm_does_not() {
     let diagnose = |pid: u32| {
         let mut diagnose = command(&setting.unswept);
         diagnose.args(["diagnose", &pid.to_string()]);
-        diagnose.args(["--for", JUDGED_FOR, "--interval", "1s"]);
+        diagnose.args(["--for", "60s", "--interval", "1s"]);
         diagnose.args(["--fail-on", "leak", "--format", "json"]);
         Running::start("unswept diagnose", diagnose)
     };
     let mut of_leaking = diagnose(leaking.running.pid());
     let mut of_calm = diagnose(calm.running.pid());
-    let limit = Duration::from_secs(170);
+    let limit = Duration::from_secs(90);
     let codes = [&mut of_leaking, &mut of_calm].map(|running| running.wait(limit).code());
     tell(story, format!("leaking, calm: exit codes {codes:?}"));
     let verdict = verdict_of(&of_leaking);
@@ -57,7 +57,7 @@ fn a_leak_fails_the_build_and_calm_does_not() {
     );
     let verdict = verdict_of(&of_calm);
     assert_ne!(verdict["verdict"], "leak", "{verdict:#}");
-    setting.assert_verdict(&verdict);
+    setting.assert_schema(&verdict);
 }
 
 fn verdict_of(diagnose: &Running) -> Value {
