@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::process::{children_of, command, status_line};
-use e2e::{Running, Setting, Settings, Shop, Watcher, tell, wait_until};
+use e2e::{Running, Setting, Settings, Shop, Watcher, http, tell, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 /// `CAP_DAC_READ_SEARCH` and `CAP_SYS_PTRACE`, capabilities(7): the numbers 2 and 19.
@@ -84,6 +85,31 @@ fn a_killed_watcher_leaves_no_reader_behind() {
     let end = watcher.running.stop();
     assert!(end.success(), "SIGTERM: {end}");
     wait_for_the_end_of(reader);
+}
+
+#[test]
+fn a_lost_reader_is_said_to_be_lost() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = Settings::default();
+    let mut watcher = Watcher::start(&setting, &settings, &folder.path().join("data"));
+    let reader = i32::try_from(reader_of(watcher.running.pid())).expect("a pid");
+    let reader = Pid::from_raw(reader).expect("a pid");
+    kill_process(reader, Signal::KILL).expect("it runs");
+    wait_until("the loss to be said", Duration::from_secs(20), || {
+        let ready = http::get(&format!("{}/-/ready", watcher.url))?;
+        let said = ready.status == 503 && ready.text().contains("reader");
+        said.then_some(()).ok_or(ready.text())
+    });
+    let healthy = http::get(&format!("{}/-/healthy", watcher.url)).expect("an answer");
+    assert_eq!(healthy.status, 200, "the watcher lives on");
+    // Whoever reads now has no more rights than the main process.
+    for child in children_of(watcher.running.pid()) {
+        assert_eq!(capabilities(child)[2], 0, "a second reader with privileges");
+    }
+    assert!(watcher.running.stop().success(), "and ends cleanly");
 }
 
 #[test]

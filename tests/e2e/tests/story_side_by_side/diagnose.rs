@@ -7,9 +7,6 @@ use e2e::process::{self, command};
 use e2e::{Running, Setting, Shop, tell};
 use serde_json::Value;
 
-/// Who asks for a minute gets an answer in a minute, with less confidence than the watcher has later.
-const JUDGED_FOR: &str = "60s";
-
 #[test]
 fn a_leak_fails_the_build_and_calm_does_not() {
     let Some(setting) = Setting::find() else {
