@@ -66,11 +66,28 @@ impl Setting {
     pub fn assert_schema(&self, document: &Value) {
         let name = document["schema"].as_str().unwrap_or_default();
         let file = name.trim_start_matches("unswept/").replace('/', "-");
-        let path = self.root.join(format!("docs/schema/{file}.schema.json"));
-        let text = std::fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("{} for `{name}`: {error}", path.display()));
-        let schema = serde_json::from_str(&text).expect("a schema is JSON");
-        let schema = jsonschema::validator_for(&schema).expect("a JSON Schema");
+        // Schemas refer to one another by their ids, which are no places to fetch them from.
+        let folder = self.root.join("docs/schema");
+        let mut registry = jsonschema::Registry::new();
+        let mut wanted = None;
+        for entry in std::fs::read_dir(folder).expect("the schemas").flatten() {
+            let text = std::fs::read_to_string(entry.path()).expect("a schema");
+            let schema: Value = serde_json::from_str(&text).expect("a schema is JSON");
+            let id = schema["$id"]
+                .as_str()
+                .expect("a schema has an id")
+                .to_owned();
+            if entry.file_name() == *format!("{file}.schema.json") {
+                wanted = Some(schema.clone());
+            }
+            registry = registry.add(id, schema).expect("a schema");
+        }
+        let wanted = wanted.unwrap_or_else(|| panic!("no schema in docs/ for `{name}`"));
+        let registry = registry.prepare().expect("schemas that agree");
+        let schema = jsonschema::options()
+            .with_registry(&registry)
+            .build(&wanted)
+            .expect("a JSON Schema");
         let errors: Vec<String> = schema
             .iter_errors(document)
             .map(|error| format!("{error} at {}", error.instance_path()))
