@@ -1,4 +1,4 @@
-//! `diagnose`: one target in one sitting. It shows at once what one look can show, then judges
+//! `diagnose`: one target in one session. It shows at once what one look can show, then judges
 //! until there is an answer or the time is up, and leaves nothing on disk.
 
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl Drop for Session {
 
 impl Session {
     fn start(order: Order) -> Self {
-        // Nobody sends news in a short sitting: a receiver reads the last value without a sender.
+        // Nobody sends news in a short session: a receiver reads the last value without a sender.
         let process = order.process.map(|process| watch::channel(process).1);
         let tracked = Tracked::new(
             order.target.clone(),

@@ -1,5 +1,5 @@
 //! The loops: `watch` reads every target at its period, stores, judges, takes evidence and tells
-//! people; `diagnose` does the same for one target in one sitting.
+//! people; `diagnose` does the same for one target in one session.
 //!
 //! Start at [`watch::Watcher::start`] or [`diagnose::diagnose`]. Decisions are in pure modules
 //! ([`book`] for incidents, the crates `judge`, `ledger` and `locate` for theirs); what is here

@@ -1,4 +1,4 @@
-//! Series in memory for one sitting: `diagnose` judges what it reads itself, and leaves nothing on
+//! Series in memory for one session: `diagnose` judges what it reads itself, and leaves nothing on
 //! disk.
 
 use std::collections::BTreeMap;

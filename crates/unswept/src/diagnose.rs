@@ -1,4 +1,4 @@
-//! `unswept diagnose`: one target in one sitting.
+//! `unswept diagnose`: one target in one session.
 
 use std::collections::BTreeMap;
 use std::io::Write;
