@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{Alert, Notifier};
+use crate::{Alert, Notifier, NotifyError};
 
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
@@ -20,6 +20,8 @@ pub struct Delivery {
     pub delivered: u64,
     /// Attempts that failed.
     pub failed: u64,
+    /// Alerts given up because the receiver will never take them.
+    pub refused: u64,
     /// Alerts dropped because too many waited.
     pub dropped: u64,
     /// What the last failed attempt said; empty once something was delivered again.
@@ -151,10 +153,22 @@ async fn deliver(notifier: Box<dyn Notifier>, queue: Arc<Queue>, report: watch::
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 let trouble = cause.map_or(error.to_string(), |cause| format!("{error}: {cause}"));
                 tracing::warn!(notifier = notifier.name(), %trouble, "alert not delivered yet");
+                let permanent = matches!(
+                    error,
+                    NotifyError::Receiver {
+                        permanent: true,
+                        ..
+                    }
+                );
                 report.send_modify(|d| {
                     d.failed += 1;
+                    d.refused += u64::from(permanent);
                     d.trouble = trouble;
                 });
+                if permanent {
+                    queue.done(&alert);
+                    continue;
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }

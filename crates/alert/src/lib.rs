@@ -23,9 +23,16 @@ pub use webhook::{Webhook, payload};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotifyError {
-    /// The receiver did not take it.
-    #[error("failed to deliver the alert")]
-    Http(#[from] fetch::FetchError),
+    /// The receiver did not take it. The reason never holds the URL: its path may be a secret.
+    #[error("failed to deliver the alert to {host}: {reason}")]
+    Receiver {
+        /// Whom we tried: host and port only.
+        host: String,
+        /// Why, without the URL.
+        reason: String,
+        /// The receiver will never take this message: repeating it would only hold up others.
+        permanent: bool,
+    },
     /// The message could not be written.
     #[error("failed to write the alert")]
     Write(#[from] std::io::Error),

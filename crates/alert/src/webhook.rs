@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use fetch::{Fetcher, Request};
+use fetch::{FetchError, Fetcher, Request};
 use model::series::BoxFuture;
 use serde_json::{Value, json};
 
@@ -14,10 +14,11 @@ use crate::{Alert, Notifier, NotifyError};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Posts to one URL.
-#[derive(Debug)]
 pub struct Webhook {
     fetcher: Fetcher,
     url: String,
+    host: String,
+    name: String,
     external_url: String,
 }
 
@@ -25,8 +26,11 @@ impl Webhook {
     /// Posts to `url`; `external_url` goes into the message as the sender's address.
     #[must_use]
     pub fn new(fetcher: Fetcher, url: String, external_url: Option<String>) -> Self {
+        let host = host_of(&url);
         Self {
             fetcher,
+            name: format!("webhook to {host}"),
+            host,
             url,
             external_url: external_url.unwrap_or_default(),
         }
@@ -34,9 +38,9 @@ impl Webhook {
 }
 
 impl Notifier for Webhook {
-    // The URL itself may carry a token, so it is not part of the name.
+    // The URL's path may carry a token, so only the host is part of the name.
     fn name(&self) -> &str {
-        "webhook"
+        &self.name
     }
 
     fn notify<'a>(&'a self, alert: &'a Alert) -> BoxFuture<'a, Result<(), NotifyError>> {
@@ -48,12 +52,45 @@ impl Notifier for Webhook {
                 body_bytes_max: 64 << 10,
                 accept: None,
             };
-            self.fetcher
-                .post(&request, "application/json", body)
-                .await?;
+            let sent = self.fetcher.post(&request, "application/json", body).await;
+            sent.map_err(|error| refused(&self.host, &error))?;
             Ok(())
         })
     }
+}
+
+/// What went wrong, in words that do not hold the URL.
+fn refused(host: &str, error: &FetchError) -> NotifyError {
+    let (reason, permanent) = match error {
+        FetchError::Connect { reason, .. } => (format!("cannot connect: {reason}"), false),
+        FetchError::Timeout { timeout, .. } => (
+            format!("no answer within {} s", timeout.as_secs_f64()),
+            false,
+        ),
+        FetchError::Status { status, .. } => {
+            let later = matches!(status, 408 | 429) || *status >= 500;
+            (format!("it answered with status {status}"), !later)
+        }
+        FetchError::Redirect { reason, .. } => (format!("it redirects: {reason}"), false),
+        FetchError::TooLarge { .. } => ("its answer is too large".into(), false),
+        FetchError::Protocol { reason, .. } => (format!("no HTTP answer: {reason}"), false),
+        _ => ("its URL cannot be used".into(), true),
+    };
+    NotifyError::Receiver {
+        host: host.to_owned(),
+        reason,
+        permanent,
+    }
+}
+
+/// Host and port of a URL: what of it may be shown.
+fn host_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    host.chars().take(100).collect()
 }
 
 /// The message: one group that holds this one alert.
@@ -77,6 +114,18 @@ pub fn payload(alert: &Alert, external_url: &str) -> Value {
 mod tests {
     use super::*;
     use crate::Links;
+
+    #[tokio::test]
+    async fn a_token_in_the_path_is_never_said() {
+        let url = "http://user:SECRET@127.0.0.1:1/services/SECRET?key=SECRET";
+        let webhook = Webhook::new(Fetcher::new().unwrap(), url.into(), None);
+        let incident = crate::message::tests::incident();
+        let alert = Alert::of_incident(&incident, &Links::default());
+        let error = webhook.notify(&alert).await.unwrap_err();
+        let said = format!("{} {error} {error:?}", webhook.name());
+        assert!(!said.contains("SECRET"), "{said}");
+        assert!(said.contains("127.0.0.1:1"), "{said}");
+    }
 
     #[test]
     fn the_message_has_alertmanagers_keys() {

@@ -165,6 +165,25 @@ impl Default for Storage {
     }
 }
 
+/// Whether `text` is a URL that can be asked: scheme, host, and nothing that a URL cannot hold.
+fn is_http_url(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    host.is_some_and(|host| host.contains(|c: char| c.is_ascii_alphanumeric()))
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// Whether `text` is `host:port`, as targets are written.
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let wrong = |c: char| c.is_whitespace() || c.is_control() || "/?#@".contains(c);
+    !host.is_empty() && !host.contains(wrong) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
 /// Why a configuration was refused. Nothing of it is applied then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -251,6 +270,38 @@ impl Config {
                 return Err(format!("{name} must be 1s or more, it is {span:?}"));
             }
         }
+        let spans = [
+            ("global.scrape_timeout", self.global.scrape_timeout, 1),
+            ("evidence.ring_interval", self.evidence.ring_interval, 10),
+            (
+                "evidence.capture_interval",
+                self.evidence.capture_interval,
+                10,
+            ),
+            ("storage.retention", self.storage.retention, 3_600),
+        ];
+        for (name, span, least) in spans {
+            if span < Duration::from_secs(least) {
+                return Err(format!("{name} must be {least}s or more, it is {span:?}"));
+            }
+        }
+        let urls = self
+            .notify
+            .webhook_configs
+            .iter()
+            .map(|webhook| &webhook.url);
+        if urls.clone().any(|url| !is_http_url(url)) {
+            // The URL itself may hold a token, so it is not repeated.
+            return Err("a url in notify.webhook_configs is no http or https URL".into());
+        }
+        if let Some(url) = self
+            .web
+            .external_url
+            .as_ref()
+            .filter(|url| !is_http_url(url))
+        {
+            return Err(format!("web.external_url `{url}` is no http or https URL"));
+        }
         if self.scrape_configs.len() > JOBS_MAX {
             return Err(format!("at most {JOBS_MAX} entries in scrape_configs"));
         }
@@ -260,6 +311,12 @@ impl Config {
             if job.job_name.is_empty() {
                 return Err("a job_name in scrape_configs is empty".into());
             }
+            if !job.metrics_path.starts_with('/') {
+                return Err(format!(
+                    "metrics_path `{}` of job `{}` must begin with /",
+                    job.metrics_path, job.job_name
+                ));
+            }
             if !names.insert(&job.job_name) {
                 return Err(format!(
                     "two scrape_configs have the job_name `{}`",
@@ -268,7 +325,7 @@ impl Config {
             }
             for (instance, _, _) in job.instances() {
                 instances += 1;
-                if instance.contains('/') || instance.is_empty() {
+                if !is_host_and_port(instance) {
                     return Err(format!(
                         "target `{instance}` of job `{}` must be host:port, without a path",
                         job.job_name
@@ -357,6 +414,32 @@ mod tests {
                 "path",
                 "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1/m']}]}]\n",
                 "without a path",
+            ),
+            (
+                "port",
+                "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:99999']}]}]\n",
+                "host:port",
+            ),
+            (
+                "no port",
+                "scrape_configs: [{job_name: a, static_configs: [{targets: [h]}]}]\n",
+                "host:port",
+            ),
+            (
+                "relative path",
+                "scrape_configs: [{job_name: a, metrics_path: m}]\n",
+                "begin with /",
+            ),
+            ("zero", "storage: {retention: 0s}\n", "3600s or more"),
+            (
+                "webhook",
+                "notify: {webhook_configs: [{url: 'file:///x'}]}\n",
+                "no http or https",
+            ),
+            (
+                "external url",
+                "web: {external_url: '::::'}\n",
+                "no http or https",
             ),
             (
                 "twice",

@@ -312,8 +312,9 @@ impl Driver {
                 .take(SCRAPED_SERIES_MAX)
                 .map(|sample| {
                     let t = sample.timestamp.unwrap_or(at);
+                    let labels = own_label_set_aside(&sample.labels);
                     (
-                        sample.labels.with(own.iter().copied()),
+                        labels.with(own.iter().copied()),
                         Sample { t, v: sample.value },
                     )
                 }),
@@ -391,6 +392,17 @@ impl Driver {
             Some(Access::Denied { hint, .. }) => TargetState::NoPermission { hint },
             _ => TargetState::NoEndpoint,
         }
+    }
+}
+
+/// Nobody writes series in the name of a target of ours: a scraped label of that name is kept as
+/// Prometheus keeps such labels, with a prefix.
+fn own_label_set_aside(labels: &Labels) -> Labels {
+    match labels.get(TARGET_LABEL) {
+        None => labels.clone(),
+        Some(theirs) => labels
+            .without(TARGET_LABEL)
+            .with([("exported_target_id", theirs)]),
     }
 }
 

@@ -281,14 +281,36 @@ impl MainLoop {
         let ports: HashSet<u16> = process.listening.iter().map(|addr| addr.port()).collect();
         self.config.scrape_configs.iter().find_map(|job| {
             job.instances().find_map(|(instance, url, labels)| {
-                let (host, port) = instance.rsplit_once(':')?;
-                let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-                (here && ports.contains(&port.parse().ok()?)).then(|| {
+                ports.contains(&local_port(instance)?).then(|| {
                     let target = identity::of_instance(&job.job_name, instance, &url, labels);
                     (Endpoint::of_url(&url, &job.metrics_path), target.labels)
                 })
             })
         })
+    }
+
+    /// Whether a configured target is a process that is watched as such: one listens on its port, or
+    /// was found to, even if its sockets may not be seen at the moment.
+    fn is_of_a_process(
+        &self,
+        target: &Target,
+        endpoint: &Endpoint,
+        processes: &[GoProcess],
+    ) -> bool {
+        let instance = target.labels.get("instance").and_then(local_port);
+        let listens = |process: &GoProcess| {
+            process.netns_is_ours
+                && process
+                    .listening
+                    .iter()
+                    .any(|addr| Some(addr.port()) == instance)
+        };
+        let merged = |tracked: &Tracked| {
+            tracked.view.target.process.is_some()
+                && !tracked.is_gone()
+                && tracked.endpoint.metrics_url == endpoint.metrics_url
+        };
+        processes.iter().any(listens) || self.targets.values().any(merged)
     }
 
     /// Starts the configured targets that are no process here, and ends those that turned out to
@@ -306,10 +328,7 @@ impl MainLoop {
             }
         }
         for (target, endpoint, interval) in wanted {
-            let here = processes.iter().any(|process| {
-                self.configured_for(process)
-                    .is_some_and(|(found, _)| found == endpoint)
-            });
+            let here = self.is_of_a_process(&target, &endpoint, processes);
             let known = self.targets.contains_key(&target.id);
             if here && known {
                 self.stop(&target.id);
@@ -409,6 +428,9 @@ impl MainLoop {
 
     fn judge_due(&mut self) {
         let (now, at) = (self.clock().monotonic(), self.clock().now());
+        for tracked in self.targets.values_mut() {
+            tracked.forget_stale_verdict(at);
+        }
         let every = self.config.global.evaluation_interval;
         let busy = self
             .targets
@@ -418,7 +440,7 @@ impl MainLoop {
         let mut due: Vec<(Option<Duration>, TargetId)> = self
             .targets
             .iter()
-            .filter(|(_, t)| !t.judging && !t.is_gone() && t.rounds > 0)
+            .filter(|(_, t)| !t.judging && !t.is_gone() && t.is_fresh(at))
             .filter(|(_, t)| t.judged_at.is_none_or(|last| now >= last + every))
             .map(|(id, t)| (t.judged_at, id.clone()))
             .collect();
@@ -558,6 +580,13 @@ impl MainLoop {
         }
         troubles
     }
+}
+
+/// The port of a `host:port` that means this machine.
+fn local_port(instance: &str) -> Option<u16> {
+    let (host, port) = instance.rsplit_once(':')?;
+    let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+    here.then(|| port.parse().ok()).flatten()
 }
 
 /// Writes an incident's manifest as it stands.

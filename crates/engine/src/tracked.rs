@@ -17,9 +17,14 @@ const GONE_SHOWN: Duration = Duration::from_secs(3_600);
 const SHORT_LIFE: Duration = Duration::from_secs(300);
 const SHORT_LIFE_SHOWN: Duration = Duration::from_secs(60);
 
+/// Without a reading for so many periods, and at least so long, a verdict is stale.
+const STALE_PERIODS: u32 = 5;
+const STALE_LEAST: Duration = Duration::from_secs(15);
+
 pub(crate) struct Tracked {
     pub(crate) view: TargetView,
     pub(crate) endpoint: Endpoint,
+    pub(crate) period: Duration,
     /// Tells the driver what discovery says of the process now.
     pub(crate) news: Option<watch::Sender<GoProcess>>,
     pub(crate) driver: Option<JoinHandle<()>>,
@@ -56,6 +61,7 @@ impl Tracked {
                 last_read: None,
             },
             endpoint,
+            period,
             news: None,
             driver: None,
             facts,
@@ -86,6 +92,22 @@ impl Tracked {
             GONE_SHOWN
         };
         now.since(at) > shown
+    }
+
+    /// Whether it was read lately: what was not cannot be judged, whatever was stored of it.
+    pub(crate) fn is_fresh(&self, now: UnixMs) -> bool {
+        let patience = (self.period * STALE_PERIODS).max(STALE_LEAST);
+        let read = self.view.last_read;
+        read.is_some_and(|read| now.since(read) <= patience)
+    }
+
+    /// A verdict is of now: without readings there is none. The incident keeps its own.
+    pub(crate) fn forget_stale_verdict(&mut self, now: UnixMs) {
+        if !self.is_gone() && self.view.verdict.is_some() && !self.is_fresh(now) {
+            self.view.verdict = None;
+            self.view.ledger = None;
+            self.streaks.clear();
+        }
     }
 
     /// Takes a round's figures over. What a round did not bring stays as it was: the state says

@@ -235,7 +235,10 @@ pub fn remote_process<'a>(
     let known = Known::new(samples);
     let process = RemoteProcess {
         at,
-        rss_bytes: known.figure(RSS),
+        // No machine has a pebibyte: such a figure is a mistake or a lie.
+        rss_bytes: known
+            .figure(RSS)
+            .filter(|bytes| *bytes <= (1_u64 << 50) as f64),
         started: known
             .figure(START_TIME)
             .map(|s| UnixMs((s * 1000.0) as i64)),

@@ -57,9 +57,12 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
 
 async fn serve(listen: SocketAddr, parts: Parts, face: Face) -> anyhow::Result<()> {
     let stop = setup::stop_signal()?;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("failed to listen on {listen}"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!(
+            "failed to listen on {listen} (if another unswept runs there, choose another port \
+                 with --listen)"
+        )
+    })?;
     let at = listener
         .local_addr()
         .context("failed to read our own address")?;

@@ -103,7 +103,7 @@ fn of_targets(view: &FleetView) -> Vec<Family> {
     let mut verdicts = Family::gauge(
         "unswept_verdict",
         Meet::Max,
-        "1 if a leak of this kind is found now, 0 if not; no series without a verdict.",
+        "1 if a leak of this kind is found now, 0 if not; no series while unsure.",
     );
     let mut growth = Family::gauge(
         "unswept_growth_bytes_per_minute",
@@ -125,9 +125,22 @@ fn of_targets(view: &FleetView) -> Vec<Family> {
         Meet::Sum,
         "Resident memory that no line of the ledger explains; may be below zero.",
     );
+    let mut ups = Family::gauge(
+        "unswept_target_up",
+        Meet::Max,
+        "1 if the target is read and its endpoint, where it has one, answers.",
+    );
     for target in view.targets.iter().filter(|target| is_there(target)) {
         let labels = labels(target);
-        if let Some(verdict) = &target.verdict {
+        let up = !matches!(
+            target.state,
+            TargetState::EndpointFailing { .. }
+                | TargetState::NoPermission { .. }
+                | TargetState::Pending
+        );
+        ups.put(&labels, &[], f64::from(u8::from(up)));
+        let told = target.verdict.as_ref();
+        if let Some(verdict) = told.filter(|verdict| verdict.verdict != Judgement::Unsure) {
             for kind in Kind::ALL.iter().filter(|kind| kind.is_leak()) {
                 let found = has_leak(verdict, *kind);
                 verdicts.put(
@@ -136,6 +149,8 @@ fn of_targets(view: &FleetView) -> Vec<Family> {
                     f64::from(u8::from(found)),
                 );
             }
+        }
+        if let Some(verdict) = told {
             if let Some(value) = growth_bytes_per_minute(verdict) {
                 growth.put(&labels, &[], value);
             }
@@ -151,7 +166,7 @@ fn of_targets(view: &FleetView) -> Vec<Family> {
             unexplained.put(&labels, &[], ledger.unexplained_bytes as f64);
         }
     }
-    vec![verdicts, growth, seconds, components, unexplained]
+    vec![ups, verdicts, growth, seconds, components, unexplained]
 }
 
 fn of_incidents(view: &FleetView) -> Vec<Family> {
