@@ -165,3 +165,30 @@ fn base_url(endpoint: &Endpoint) -> Option<String> {
     let metrics = endpoint.metrics_url.as_ref()?;
     Some(metrics.trim_end_matches("/metrics").to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{BootId, Pid, ProcessKey, StartTicks};
+
+    use super::*;
+
+    #[test]
+    fn a_verdict_does_not_outlive_its_readings() {
+        let incident: model::Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        let mut target = incident.verdict.target.clone();
+        target.process = Some(ProcessKey {
+            boot_id: BootId::default(),
+            pid: Pid(1),
+            start_ticks: StartTicks(1),
+        });
+        let mut tracked = Tracked::new(target, Endpoint::default(), Duration::from_secs(1));
+        assert!(!tracked.is_fresh(UnixMs(0)), "never read");
+        tracked.view.last_read = Some(UnixMs(100_000));
+        tracked.view.verdict = Some(incident.verdict);
+        tracked.forget_stale_verdict(UnixMs(110_000));
+        assert!(tracked.view.verdict.is_some(), "ten seconds are a hiccup");
+        tracked.forget_stale_verdict(UnixMs(130_000));
+        assert!(tracked.view.verdict.is_none(), "half a minute is not");
+    }
+}
