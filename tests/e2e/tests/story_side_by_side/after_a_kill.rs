@@ -31,8 +31,9 @@ fn history_and_incident_are_there_and_a_clean_successor_ends_it() {
     let id = incident.text("id");
     tell(story, format!("incident {id}"));
     // As in a rolling deployment: the next one starts before the last one ends.
-    let clean = shop.start(&["-load", "40"]);
+    // Its age counts from the process's start, which is before it says that it is ready.
     let clean_since = Instant::now();
+    let clean = shop.start(&["-load", "40"]);
 
     let target = watcher
         .target_of(pid)
