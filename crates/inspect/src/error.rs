@@ -1,8 +1,8 @@
-//! What can go wrong when looking into an executable.
+//! What can go wrong when looking into an executable, a process or a core.
 
 use std::io;
 
-/// Why an executable could not be read. Offsets and lengths are bytes of the file.
+/// Why a look failed. Offsets and lengths are bytes of the file; addresses are the target's own.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InspectError {
@@ -68,6 +68,52 @@ pub enum InspectError {
         /// The refusal.
         source: io::Error,
     },
+    /// There is no such process, or it has ended.
+    #[error("no process has pid {pid}")]
+    NoProcess {
+        /// The pid.
+        pid: u32,
+    },
+    /// The kernel does not let us.
+    #[error("not allowed to read {what} (pid {pid})")]
+    Refused {
+        /// The process.
+        pid: u32,
+        /// What was to be read.
+        what: &'static str,
+    },
+    /// A part of the target's memory that is not there, or no longer.
+    #[error("cannot read {len} bytes of the target's memory at {addr:#x}")]
+    Unreadable {
+        /// The first address.
+        addr: u64,
+        /// How many bytes.
+        len: usize,
+    },
+    /// Neither DWARF nor a table tells where the runtime of this program keeps its structures.
+    #[error("the layout of this program's runtime ({version}, {arch}) is unknown: {why}")]
+    UnknownLayout {
+        /// The Go version that built it.
+        version: String,
+        /// The machine that it is for.
+        arch: &'static str,
+        /// What is missing, or which check failed.
+        why: String,
+    },
+    /// Something of the runtime that this program does not have.
+    #[error("this program has no {what}")]
+    Missing {
+        /// A variable, field or table of the runtime.
+        what: String,
+    },
+    /// A figure of the target's memory that contradicts what it must be.
+    #[error("the target's memory contradicts itself: {what} at {addr:#x}")]
+    Contradiction {
+        /// What was found.
+        what: &'static str,
+        /// Where.
+        addr: u64,
+    },
 }
 
 impl InspectError {
@@ -89,6 +135,12 @@ impl InspectError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as the process's user, or with CAP_SYS_PTRACE")
             }
+            Self::Refused { .. } => Some(
+                "run as the process's user (its uid, a process that may be dumped), or with CAP_SYS_PTRACE",
+            ),
+            Self::UnknownLayout { .. } => Some(
+                "a build with DWARF (without -ldflags=-s or -w) can be read with any Go version",
+            ),
             _ => None,
         }
     }

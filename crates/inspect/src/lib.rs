@@ -18,7 +18,9 @@ mod elf;
 mod error;
 mod executable;
 mod handlers;
+pub mod layout;
 pub mod limits;
+pub mod memory;
 mod pclntab;
 mod read;
 
