@@ -21,6 +21,7 @@ const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
 const SHT_NOBITS: u32 = 8;
 const SHT_SYMTAB: u32 = 2;
+const SHF_COMPRESSED: u64 = 1 << 11;
 const DT_FLAGS_1: u64 = 0x6fff_fffb;
 const DF_1_PIE: u64 = 0x0800_0000;
 
@@ -77,8 +78,12 @@ impl Segment {
 pub(crate) struct Section {
     pub(crate) name: String,
     kind: u32,
+    /// Link-time address; zero for what is not loaded.
+    pub(crate) addr: u64,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+    /// Its bytes begin with a compression header.
+    pub(crate) is_compressed: bool,
 }
 
 /// The headers of an ELF file.
@@ -87,6 +92,8 @@ pub(crate) struct Elf {
     pub(crate) is_64: bool,
     pub(crate) arch: Arch,
     is_dyn: bool,
+    /// Where the program's first instruction is, as linked.
+    pub(crate) entry: u64,
     pub(crate) segments: Vec<Segment>,
     /// Empty when the headers are gone or contradict themselves: a stripped file is no error.
     pub(crate) sections: Vec<Section>,
@@ -130,6 +137,7 @@ impl Elf {
             is_64,
             arch: Arch::from_machine(u16_at(header, 18)),
             is_dyn: kind == ET_DYN,
+            entry: word_at(header, 24, if is_64 { 8 } else { 4 }),
             segments,
             sections: sections.unwrap_or_default(),
         })
@@ -331,17 +339,17 @@ fn read_sections<R: ReadAt + ?Sized>(
     let bytes = u64::from(entry_bytes) * u64::from(table.count);
     let bytes_max = u64::from(entry_bytes) * limits::SECTIONS_MAX;
     let bytes = take(reader, "section headers", offset, bytes, bytes_max).ok()?;
-    // (name offset, kind, file offset, size)
+    // (name offset, kind, [flags, address, file offset, size])
     let parse = |entry: &[u8]| {
-        let (at, size) = if is_64 {
-            (u64_at(entry, 24), u64_at(entry, 32))
+        let words = if is_64 {
+            [8, 16, 24, 32].map(|at| u64_at(entry, at))
         } else {
-            (u32_at(entry, 16).into(), u32_at(entry, 20).into())
+            [8, 12, 16, 20].map(|at| u32_at(entry, at).into())
         };
-        (u32_at(entry, 0), u32_at(entry, 4), at, size)
+        (u32_at(entry, 0), u32_at(entry, 4), words)
     };
     let raw: Vec<_> = bytes.chunks_exact(entry_bytes.into()).map(parse).collect();
-    let &(_, _, names_at, names_bytes) = raw.get(usize::from(names_index))?;
+    let &(_, _, [_, _, names_at, names_bytes]) = raw.get(usize::from(names_index))?;
     let max = limits::SECTION_NAMES_BYTES_MAX;
     let names = take(reader, "section names", names_at, names_bytes, max).ok()?;
     let name_of = |at: u32| {
@@ -353,9 +361,11 @@ fn read_sections<R: ReadAt + ?Sized>(
             .unwrap_or(rest.len());
         String::from_utf8_lossy(&rest[..end]).into_owned()
     };
-    let section = |(name, kind, offset, bytes)| Section {
+    let section = |(name, kind, [flags, addr, offset, bytes]): (u32, u32, [u64; 4])| Section {
         name: name_of(name),
         kind,
+        is_compressed: flags & SHF_COMPRESSED != 0,
+        addr,
         offset,
         bytes,
     };

@@ -13,23 +13,35 @@
 //! types, no big-endian ELF (Go runs on it; the supported machines don't).
 #![forbid(unsafe_code)]
 
+mod arch;
 mod buildinfo;
+mod check;
+pub mod dwarf;
 mod elf;
 mod error;
 mod executable;
+mod find_module;
+pub mod functions;
 mod handlers;
 pub mod layout;
 pub mod limits;
 pub mod memory;
+mod module;
 mod pclntab;
+mod program;
 mod read;
+mod statistics;
+mod symbols;
 
 pub use buildinfo::{BuildInfo, Dependency};
 pub use elf::Arch;
 pub use error::InspectError;
 pub use executable::Executable;
 pub use handlers::{Evidence, Handlers, handlers};
+pub use module::Module;
+pub use program::{LayoutSource, Program};
 pub use read::ReadAt;
+pub use statistics::{MemStats, MemStatsReader};
 
 /// Feeds arbitrary bytes to every parser of this crate. For fuzzers: must return, without panic, in bounded time.
 pub fn fuzz_one(bytes: &[u8]) {

@@ -22,3 +22,21 @@ pub const SETTINGS_MAX: usize = 256;
 pub const PCLNTAB_SCAN_BYTES_MAX: u64 = 128 << 20;
 /// Bytes of function names searched.
 pub const FUNCTION_NAMES_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a symbol table, and of its names.
+pub const SYMBOL_TABLE_BYTES_MAX: u64 = 512 << 20;
+/// Bytes of one of the runtime's structures.
+pub const STRUCTURE_BYTES_MAX: u64 = 4 << 20;
+/// Functions of one module; the largest known programs have about a million.
+pub const FUNCTIONS_MAX: u64 = 1 << 25;
+/// Bytes of one part of the table of functions.
+pub const FUNCTION_TABLE_BYTES_MAX: u64 = 1 << 30;
+/// Linked modules of one program: itself and its plugins.
+pub const MODULES_MAX: usize = 1024;
+/// Bytes of one name of a function or file; generic instances have names of some kilobytes.
+pub const NAME_BYTES_MAX: usize = 64 << 10;
+/// Pairs walked in one function's table; functions of megabytes of code have some hundred thousand.
+pub const PC_TABLE_PAIRS_MAX: usize = 1 << 20;
+/// Calls inlined into one another at one instruction; the compiler stays below some dozens.
+pub const INLINE_DEPTH_MAX: usize = 200;
+/// Processors (`GOMAXPROCS`) of one program.
+pub const PROCESSORS_MAX: u64 = 1 << 16;

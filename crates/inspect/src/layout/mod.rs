@@ -4,11 +4,20 @@
 //! (`tables/`, made by `cargo xtask layouts`). Either way it is held against the program's memory before it is
 //! believed.
 
+mod make;
+mod table;
+mod wanted;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::InspectError;
+use crate::dwarf::Dwarf;
 use crate::memory::{le16, le32, le64};
+
+pub use make::make_table;
+pub(crate) use table::{Signature, Table};
+pub(crate) use wanted::SYMBOLS;
 
 /// One field: where it lies in its structure, and how long it is. In bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +55,30 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// What debug information tells of the fields that are needed.
+    pub(crate) fn from_dwarf(dwarf: &Dwarf) -> Self {
+        let mut layout = Self::default();
+        for name in wanted::FIELDS.iter().copied().flatten() {
+            let found = name
+                .split_once('.')
+                .and_then(|(structure, path)| dwarf.field(&format!("runtime.{structure}"), path));
+            if let Some((offset, bytes)) = found {
+                layout.set_field(name, Field { offset, bytes });
+            }
+        }
+        for name in wanted::SIZES {
+            if let Some(bytes) = dwarf.size(&format!("runtime.{name}")) {
+                layout.set_size(name, bytes);
+            }
+        }
+        for name in wanted::CONSTANTS {
+            if let Some(value) = dwarf.constant(&format!("runtime.{name}")) {
+                layout.set_constant(name, value);
+            }
+        }
+        layout
+    }
+
     /// A field that this version may lack.
     pub fn find(&self, name: &str) -> Option<Field> {
         self.fields.get(name).copied()
@@ -71,6 +104,16 @@ impl Layout {
     /// A constant that this version may lack.
     pub fn constant(&self, name: &str) -> Option<u64> {
         self.constants.get(name).copied()
+    }
+
+    /// Where the last field ends whose name begins with `prefix` (`mstats.`): a structure's useful length in bytes.
+    pub(crate) fn end_of(&self, prefix: &str) -> u64 {
+        let of = self
+            .fields
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix));
+        let ends = of.map(|(_, field)| field.offset.saturating_add(field.bytes));
+        ends.max().unwrap_or(0)
     }
 
     /// Notes a field.
