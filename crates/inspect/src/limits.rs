@@ -40,3 +40,19 @@ pub const PC_TABLE_PAIRS_MAX: usize = 1 << 20;
 pub const INLINE_DEPTH_MAX: usize = 200;
 /// Processors (`GOMAXPROCS`) of one program.
 pub const PROCESSORS_MAX: u64 = 1 << 16;
+/// Spans of one heap: 2 TiB of the smallest ones.
+pub const SPANS_MAX: u64 = 1 << 28;
+/// Types that heap objects name beside them.
+pub const HEAP_TYPES_MAX: usize = 1 << 20;
+/// Bytes of all their pointer masks together.
+pub const TYPE_MASKS_BYTES_MAX: u64 = 256 << 20;
+/// Arenas of one heap: all that 47 bits of address space hold.
+pub const ARENAS_MAX: u64 = 1 << 21;
+/// Bytes of one heap's spans: the map of its pages takes a 2048th of them.
+pub const HEAP_BYTES_MAX: u64 = 1 << 40;
+/// Records about single objects (finalizers, samples and others) that are followed.
+pub const SPECIALS_MAX: usize = 1 << 25;
+/// Stack variables of one function whose address is taken.
+pub const STACK_OBJECTS_MAX: u64 = 1 << 14;
+/// Bytes of one function's stack maps.
+pub const STACK_MAP_BYTES_MAX: u64 = 16 << 20;

@@ -151,6 +151,7 @@ mod tests {
             let unsigned: Vec<_> = SYMBOLS.iter().filter(|symbol| !signed(symbol)).collect();
             // What only some programs have can't be told of a program without it.
             let optional = [
+                "runtime.buildVersion",
                 "runtime.disableMemoryProfiling",
                 "runtime.fingStatus",
                 "runtime.finq",
