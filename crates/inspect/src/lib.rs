@@ -22,6 +22,7 @@ mod error;
 mod executable;
 mod find_module;
 pub mod functions;
+pub mod goroutines;
 pub mod graph;
 mod handlers;
 pub mod heap;
@@ -32,6 +33,7 @@ mod module;
 mod pclntab;
 mod program;
 mod read;
+pub mod roots;
 mod statistics;
 mod symbols;
 

@@ -4,7 +4,9 @@
 //! written. A field that some versions lack is listed as well; who needs it says so when it isn't there.
 
 /// Fields, by purpose.
-pub(crate) const FIELDS: &[&[&str]] = &[MODULE, STATISTICS, SPANS, SPECIALS, GOROUTINES, BUCKETS];
+pub(crate) const FIELDS: &[&[&str]] = &[
+    MODULE, STATISTICS, TIMERS, SPANS, SPECIALS, GOROUTINES, BUCKETS,
+];
 
 const MODULE: &[&str] = &[
     "moduledata.bss",
@@ -108,6 +110,14 @@ const SPANS: &[&str] = &[
     "mspan.sweepgen",
 ];
 
+const TIMERS: &[&str] = &[
+    "p.timers",
+    "p.timers.heap",
+    "timer.arg",
+    "timer.f",
+    "timerWhen.timer",
+];
+
 const SPECIALS: &[&str] = &[
     "finalizer.arg",
     "finalizer.fint",
@@ -140,7 +150,10 @@ const GOROUTINES: &[&str] = &[
     "g.m",
     "g.param",
     "g.parentGoid",
+    "g.runningCleanups.u.value",
     "g.sched.bp",
+    "g.sched.ctxt",
+    "g.sched.lr",
     "g.sched.pc",
     "g.sched.sp",
     "g.stack.hi",
@@ -158,10 +171,16 @@ const GOROUTINES: &[&str] = &[
     "m.g0",
     "m.lockedg",
     "m.procid",
+    "m.vdsoPC",
+    "m.vdsoSP",
     "sudog.c",
+    "sudog.c.maybeTraceablePtr.vu",
     "sudog.elem",
+    "sudog.elem.vu",
     "sudog.g",
     "sudog.waitlink",
+    "synctestBubble.id",
+    "synctestGroup.root",
 ];
 
 const BUCKETS: &[&str] = &[
@@ -184,6 +203,7 @@ pub(crate) const SIZES: &[&str] = &[
     "mspan",
     "spanInlineMarkBits",
     "sudog",
+    "timerWhen",
 ];
 
 /// Constants that differ from version to version.

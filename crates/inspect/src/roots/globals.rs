@@ -1,0 +1,218 @@
+//! Package variables: which there are, and which of their words are pointers.
+
+use std::sync::Arc;
+
+use super::{Collector, RootKind};
+use crate::dwarf::{Dwarf, TypeRef, TypeTag};
+use crate::memory::le64;
+use crate::symbols::data_symbols;
+use crate::{InspectError, Program, limits};
+
+/// One variable, or what can be said of a stripped one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Global {
+    /// `main.sessions`; of a variable without a name its section and place, as `bss+0x490`.
+    pub name: Arc<str>,
+    /// Where it lies.
+    pub addr: u64,
+    /// Its length; 8 where unknown.
+    pub bytes: u64,
+    /// Its type in the debug information.
+    pub ty: Option<TypeRef>,
+    /// Whether a symbol or debug information names it.
+    pub is_named: bool,
+}
+
+/// The variables that hold pointers into the heap, in no order; a root's `at` is a place in here.
+#[derive(Debug, Default)]
+pub struct Globals {
+    /// The variables.
+    pub all: Vec<Global>,
+}
+
+/// Symbols that are no variables but tables of the linker.
+const NOT_VARIABLES: [&str; 4] = ["go:", "type:", "runtime.gcbss", "runtime.gcdata"];
+
+/// Collects every variable of every module that points into the heap.
+pub(super) fn read(program: &Program, roots: &mut Collector<'_>) -> Result<Globals, InspectError> {
+    let mut known = known_variables(program);
+    add_statics(program, &mut known);
+    let mut globals = Globals::default();
+    for (number, module) in program.modules().iter().enumerate() {
+        let sections = [
+            ("data", module.data, module.data_mask),
+            ("bss", module.bss, module.bss_mask),
+        ];
+        for (section, (start, end), (mask, bits)) in sections {
+            let len = end - start;
+            let bytes =
+                program
+                    .memory()
+                    .bytes("variables", start, len, limits::VARIABLES_BYTES_MAX)?;
+            let mask =
+                program
+                    .memory()
+                    .bytes("variables' mask", mask, bits.div_ceil(8), len / 64 + 8)?;
+            let prefix = match number {
+                0 => section.to_owned(),
+                _ => format!("plugin {number} {section}"),
+            };
+            let section = Section {
+                start,
+                bytes: &bytes,
+                mask: &mask,
+                prefix: &prefix,
+            };
+            section.walk(&known, roots, &mut globals);
+        }
+    }
+    Ok(globals)
+}
+
+/// One section with pointers.
+struct Section<'a> {
+    start: u64,
+    bytes: &'a [u8],
+    mask: &'a [u8],
+    prefix: &'a str,
+}
+
+impl Section<'_> {
+    /// Makes a root of each variable that has a pointer into the heap. Variables come in the order of their addresses,
+    /// so the last one made is the only one that can go on.
+    fn walk(&self, known: &[Global], roots: &mut Collector<'_>, globals: &mut Globals) {
+        let mut current: Option<(u64, u64, u32)> = None;
+        for word in (0..self.bytes.len() / 8).filter(|word| {
+            self.mask
+                .get(word / 8)
+                .is_some_and(|bits| bits >> (word % 8) & 1 == 1)
+        }) {
+            let value = le64(self.bytes, word * 8);
+            if value == 0 || roots.heap.object_at(value).is_none() {
+                continue;
+            }
+            let addr = self.start + 8 * word as u64;
+            let root = match current {
+                Some((start, end, root)) if (start..end).contains(&addr) => root,
+                _ => {
+                    let global = self.at(known, addr);
+                    let root = roots.add(RootKind::Global, globals.all.len() as u64);
+                    if is_runtime(&global.name) {
+                        roots.roots[root as usize].kind = RootKind::Runtime;
+                    }
+                    current = Some((global.addr, global.addr + global.bytes, root));
+                    globals.all.push(global);
+                    root
+                }
+            };
+            let start = current.map_or(addr, |current| current.0);
+            roots.point(root, addr - start, value);
+        }
+    }
+
+    fn at(&self, known: &[Global], addr: u64) -> Global {
+        let at = known.partition_point(|global| global.addr <= addr);
+        let found = at.checked_sub(1).map(|at| &known[at]);
+        match found.filter(|global| addr < global.addr + global.bytes) {
+            Some(global) => global.clone(),
+            None => Global {
+                name: format!("{}+{:#x}", self.prefix, addr - self.start).into(),
+                addr,
+                bytes: 8,
+                ty: None,
+                is_named: false,
+            },
+        }
+    }
+}
+
+/// Whether a variable belongs to the runtime and its closest helpers, which people never leak through.
+fn is_runtime(name: &str) -> bool {
+    let rest = name.trim_start_matches('*');
+    rest.starts_with("runtime.")
+        || rest.starts_with("internal/runtime")
+        || rest.starts_with("runtime/internal")
+}
+
+/// Every variable that debug information or the symbol table names, by address; of two at one address the one with a
+/// type.
+fn known_variables(program: &Program) -> Vec<Global> {
+    let bias = program.bias();
+    let mut known: Vec<Global> = Vec::new();
+    for variable in program
+        .dwarf()
+        .into_iter()
+        .flat_map(|dwarf| dwarf.variables())
+    {
+        let size = variable.ty.and_then(|ty| program.dwarf()?.size_of(ty));
+        known.push(Global {
+            name: variable.name.into(),
+            addr: variable.addr.wrapping_add(bias),
+            bytes: size.unwrap_or(8).max(8),
+            ty: variable.ty,
+            is_named: true,
+        });
+    }
+    let keep = |name: &str| !NOT_VARIABLES.iter().any(|prefix| name.starts_with(prefix));
+    for symbol in data_symbols(program.file(), program.elf(), keep) {
+        if symbol.bytes > 0 {
+            known.push(Global {
+                name: symbol.name.into(),
+                addr: symbol.addr.wrapping_add(bias),
+                bytes: symbol.bytes,
+                ty: None,
+                is_named: true,
+            });
+        }
+    }
+    known.sort_by_key(|global| (global.addr, global.ty.is_none()));
+    known.dedup_by_key(|global| global.addr);
+    known
+}
+
+/// `var x = &T{...}` puts the value into a variable of the compiler's, which debug information doesn't name: it is
+/// named after the pointer that leads to it.
+fn add_statics(program: &Program, known: &mut Vec<Global>) {
+    let Some(dwarf) = program.dwarf() else {
+        return;
+    };
+    let is_variable = |addr: u64| {
+        let inside = |range: (u64, u64)| (range.0..range.1).contains(&addr);
+        program
+            .modules()
+            .iter()
+            .any(|module| inside(module.data) || inside(module.bss))
+    };
+    let mut statics = Vec::new();
+    for global in known.iter() {
+        let Some(pointee) = global.ty.and_then(|ty| pointee(dwarf, ty)) else {
+            continue;
+        };
+        let Ok(target) = program.memory().u64(global.addr) else {
+            continue;
+        };
+        let at = known.partition_point(|other| other.addr <= target);
+        let has_type = at.checked_sub(1).is_some_and(|at| {
+            let other = &known[at];
+            target < other.addr + other.bytes && other.ty.is_some()
+        });
+        if is_variable(target) && !has_type {
+            statics.push(Global {
+                name: format!("*{}", global.name).into(),
+                addr: target,
+                bytes: dwarf.size_of(pointee).unwrap_or(8).max(8),
+                ty: Some(pointee),
+                is_named: true,
+            });
+        }
+    }
+    known.extend(statics);
+    known.sort_by_key(|global| (global.addr, global.ty.is_none()));
+    known.dedup_by_key(|global| global.addr);
+}
+
+/// What a pointer type points at.
+fn pointee(dwarf: &Dwarf, ty: TypeRef) -> Option<TypeRef> {
+    let entry = dwarf.entry(dwarf.resolve(ty))?;
+    entry.ty.filter(|_| entry.tag == TypeTag::Pointer)
+}

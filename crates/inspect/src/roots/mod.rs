@@ -1,0 +1,357 @@
+//! Where the collector begins: variables, goroutines' stacks, timers, finalizers and the runtime's own structures.
+//!
+//! Each root has a *rank*. What a root of a lower rank reaches counts for that rank alone, so that a map held by
+//! `main.sessions` counts for `main.sessions` although goroutines that use it and the runtime's lists reach it too:
+//! a person wants the variable, and memory that only a goroutine or a timer holds stands out.
+
+mod globals;
+mod specials;
+mod stack;
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::goroutines::{self, Code, Goroutines, SeenStack};
+use crate::heap::Heap;
+use crate::layout::Field;
+use crate::memory::{Memory, le64};
+use crate::{InspectError, Program, limits};
+
+pub use globals::{Global, Globals};
+use specials::{Special, each_special};
+use stack::{StackPointer, StackScanner};
+
+/// What kind of root it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootKind {
+    /// A variable of a package.
+    Global,
+    /// A goroutine: its stack and what the runtime keeps for it.
+    Goroutine,
+    /// A timer that waits, with what its function holds.
+    Timer,
+    /// A function that runs when some object is no longer reached, with what it holds.
+    Finalizer,
+    /// What an object with a finalizer refers to: kept until the finalizer has run.
+    Referent,
+    /// The runtime's own variables and goroutines.
+    Runtime,
+}
+
+/// One root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// What it is.
+    pub kind: RootKind,
+    /// For a global its place in [`Globals`], for a goroutine its place in the dump, for a timer the address of its
+    /// function's code; else zero.
+    pub at: u64,
+}
+
+/// A pointer that a root holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootPointer {
+    /// Which root, by its place in [`RootSet::roots`].
+    pub root: u32,
+    /// Where in the root: bytes from a variable's start, or the frame's number on a stack; else zero.
+    pub place: u64,
+    /// The pointer itself, which may lie inside its object.
+    pub value: u64,
+}
+
+/// All roots of a program.
+#[derive(Debug)]
+pub struct RootSet {
+    /// The roots.
+    pub roots: Vec<Root>,
+    /// Their pointers into the heap.
+    pub pointers: Vec<RootPointer>,
+    /// The variables that `Global` roots name.
+    pub globals: Globals,
+    /// The goroutines that `Goroutine` roots name.
+    pub goroutines: Goroutines,
+    /// Objects that the memory profile sampled, and the bucket of each.
+    pub samples: Vec<(u32, u64)>,
+}
+
+/// How roots rank, see [`crate::roots`].
+impl Root {
+    /// The lower, the earlier it may claim an object.
+    pub fn rank(&self, goroutines: &Goroutines) -> u8 {
+        match self.kind {
+            RootKind::Global => 0,
+            // The main goroutine's variables are as good as globals in many programs.
+            RootKind::Goroutine => match goroutines.goroutines.get(self.at as usize) {
+                Some(goroutine) if goroutine.id == 1 => 1,
+                _ => 2,
+            },
+            RootKind::Timer => 3,
+            RootKind::Finalizer => 4,
+            RootKind::Runtime => 5,
+            RootKind::Referent => 6,
+        }
+    }
+}
+
+impl RootSet {
+    /// Collects the roots of `program`, whose heap was read just before. `options` say how goroutines are read:
+    /// with the registers of stopped threads nothing is missed.
+    ///
+    /// # Errors
+    /// When the program has ended, or a part of its layout is unknown.
+    pub fn read(
+        program: &Program,
+        heap: &Heap,
+        options: &goroutines::Options<'_>,
+    ) -> Result<Self, InspectError> {
+        let mut roots = Collector {
+            heap,
+            roots: Vec::new(),
+            pointers: Vec::new(),
+        };
+        let globals = globals::read(program, &mut roots)?;
+        let goroutines = roots.goroutines(program, options)?;
+        roots.timers(program)?;
+        let samples = roots.specials(program)?;
+        roots.queue(program)?;
+        Ok(Self {
+            roots: roots.roots,
+            pointers: roots.pointers,
+            globals,
+            goroutines,
+            samples,
+        })
+    }
+}
+
+/// Takes roots and those of their pointers that lead to an object.
+struct Collector<'a> {
+    heap: &'a Heap,
+    roots: Vec<Root>,
+    pointers: Vec<RootPointer>,
+}
+
+impl Collector<'_> {
+    fn add(&mut self, kind: RootKind, at: u64) -> u32 {
+        self.roots.push(Root { kind, at });
+        (self.roots.len() - 1) as u32
+    }
+
+    fn point(&mut self, root: u32, place: u64, value: u64) {
+        if self.heap.object_at(value).is_some() {
+            self.pointers.push(RootPointer { root, place, value });
+        }
+    }
+
+    /// Each goroutine is a root: its stack, and its `runtime.g`, which has its deferred calls and labels.
+    fn goroutines(
+        &mut self,
+        program: &Program,
+        options: &goroutines::Options<'_>,
+    ) -> Result<Goroutines, InspectError> {
+        let code = Code::of(program)?;
+        let rodata = program
+            .modules()
+            .iter()
+            .map(|module| module.rodata)
+            .collect();
+        let return_bytes = if program.machine().call_pushes { 8 } else { 0 };
+        let mut scanner = StackScanner::new(program.memory(), &code, rodata, return_bytes);
+        let mut found: Vec<(u64, StackPointer)> = Vec::new();
+        let mut pointers = Vec::new();
+        let heap = self.heap;
+        let mut visit = |seen: &SeenStack<'_>| {
+            pointers.clear();
+            if seen.frames.is_empty() {
+                scanner.scan_all(seen.bytes, &mut pointers);
+            } else {
+                scanner.scan(seen.frames, seen.bytes, seen.runs, &mut pointers);
+            }
+            let into_heap = pointers
+                .iter()
+                .filter(|pointer| heap.object_at(pointer.value).is_some());
+            found.extend(into_heap.map(|&pointer| (seen.addr, pointer)));
+        };
+        let options = goroutines::Options {
+            system: true,
+            ..*options
+        };
+        let dump = goroutines::with_stacks(program, &options, Some(&mut visit))?;
+        let mut by_addr = HashMap::new();
+        let context = program.layout().find("g.sched.ctxt");
+        for (at, goroutine) in dump.goroutines.iter().enumerate() {
+            let kind = match goroutine.system {
+                true => RootKind::Runtime,
+                false => RootKind::Goroutine,
+            };
+            let root = self.add(kind, at as u64);
+            by_addr.insert(goroutine.addr, root);
+            self.point(root, 0, goroutine.addr);
+            if let Some(field) = context
+                && let Ok(value) = program.memory().u64(goroutine.addr + field.offset)
+            {
+                self.point(root, 0, value);
+            }
+        }
+        for (addr, pointer) in found {
+            if let Some(&root) = by_addr.get(&addr) {
+                self.point(root, pointer.frame as u64, pointer.value);
+            }
+        }
+        Ok(dump)
+    }
+
+    /// The timers of every processor's heap.
+    fn timers(&mut self, program: &Program) -> Result<(), InspectError> {
+        let (memory, layout) = (program.memory(), program.layout());
+        let Some(function) = layout.find("timer.f") else {
+            return Ok(());
+        };
+        let argument = layout.field("timer.arg")?;
+        // An interface: its type, then its value.
+        let argument = Field {
+            offset: argument.offset + 8,
+            bytes: 8,
+        };
+        // Since Go 1.23 an entry is the timer and its time; before, the timer alone.
+        let (list, entry) = match layout.find("p.timers.heap") {
+            Some(list) => (list, layout.size("timerWhen")?),
+            None => (layout.field("p.timers")?, 8),
+        };
+        let at = layout
+            .find("timerWhen.timer")
+            .map_or(0, |field| field.offset as usize);
+        let (array, count) = memory.slice_header(program.symbol("runtime.allp")?)?;
+        let max = 8 * limits::PROCESSORS_MAX;
+        let processors = memory.bytes(
+            "the list of processors",
+            array,
+            count.saturating_mul(8),
+            max,
+        )?;
+        for processor in processors.chunks_exact(8).map(|word| le64(word, 0)) {
+            let (array, count) = memory.slice_header(processor.wrapping_add(list.offset))?;
+            let max = entry * limits::TIMERS_MAX;
+            // A list that is being replaced while we read is read at the next look.
+            let Ok(entries) = memory.bytes("timers", array, count.saturating_mul(entry), max)
+            else {
+                continue;
+            };
+            for timer in entries
+                .chunks_exact(entry as usize)
+                .map(|entry| le64(entry, at))
+            {
+                let word = |field: Field| memory.u64(timer.wrapping_add(field.offset));
+                let (Ok(function), Ok(argument)) = (word(function), word(argument)) else {
+                    continue;
+                };
+                let code = timer_code(memory, program, function, argument);
+                let root = self.add(RootKind::Timer, code);
+                self.point(root, 0, timer);
+                // A runtime-made timer (of a connection's deadline) lies outside the heap.
+                self.point(root, 0, argument);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finalizers and cleanups, weak handles, and what objects with finalizers refer to.
+    fn specials(&mut self, program: &Program) -> Result<Vec<(u32, u64)>, InspectError> {
+        let heap = self.heap;
+        let referent = self.add(RootKind::Referent, 0);
+        let weak = self.add(RootKind::Runtime, u64::MAX);
+        let mut samples = Vec::new();
+        let mut roots: HashMap<u64, u32> = HashMap::new();
+        each_special(program, heap, |object, special| match special {
+            Special::Sample(bucket) => samples.push((object, bucket)),
+            Special::WeakHandle(handle) => self.point(weak, 0, handle),
+            Special::Finalizer(function) => {
+                self.function(program, &mut roots, function, 0);
+                let span = heap.span_of(object);
+                heap.each_word(span, object - span.first, 0, |word, value| {
+                    self.point(referent, u64::from(word) * 8, value);
+                    true
+                });
+            }
+            Special::Cleanup(function, argument) => {
+                self.function(program, &mut roots, function, argument);
+            }
+        })?;
+        Ok(samples)
+    }
+
+    /// A finalizer or cleanup: those with the same code share a root.
+    fn function(
+        &mut self,
+        program: &Program,
+        roots: &mut HashMap<u64, u32>,
+        function: u64,
+        argument: u64,
+    ) {
+        let code = program.memory().u64(function).unwrap_or(0);
+        let root = *roots
+            .entry(code)
+            .or_insert_with(|| self.add(RootKind::Finalizer, code));
+        self.point(root, 0, function);
+        self.point(root, 8, argument);
+    }
+
+    /// Finalizers that wait to be run.
+    fn queue(&mut self, program: &Program) -> Result<(), InspectError> {
+        let (memory, layout) = (program.memory(), program.layout());
+        let either = |name: &str| {
+            let new = layout.find(&format!("finBlock.{name}"));
+            new.or_else(|| layout.find(&format!("finblock.{name}")))
+        };
+        let (Ok(first), Some(next), Some(count), Some(entries)) = (
+            program.symbol("runtime.allfin"),
+            either("alllink"),
+            either("cnt"),
+            either("fin"),
+        ) else {
+            return Ok(());
+        };
+        let entry = layout.size("finalizer")? as usize;
+        let fields =
+            ["fn", "arg", "fint", "ot"].map(|name| layout.find(&format!("finalizer.{name}")));
+        let mut at = memory.u64(first)?;
+        let mut root = None;
+        for _ in 0..limits::FINALIZER_BLOCKS_MAX {
+            if at == 0 {
+                break;
+            }
+            let len = entries.offset + entries.bytes;
+            let Ok(block) = memory.bytes("queued finalizers", at, len, limits::STRUCTURE_BYTES_MAX)
+            else {
+                break;
+            };
+            let queued = count.get(&block) as usize;
+            let queue = block.get(entries.offset as usize..).unwrap_or_default();
+            for finalizer in queue.chunks_exact(entry).take(queued) {
+                let root = *root.get_or_insert_with(|| self.add(RootKind::Finalizer, 0));
+                for field in fields.into_iter().flatten() {
+                    self.point(root, 0, field.get(finalizer));
+                }
+            }
+            at = next.get(&block);
+        }
+        Ok(())
+    }
+}
+
+/// The code that a timer runs: of `time.AfterFunc` the caller's own function, which is its argument.
+fn timer_code(memory: &dyn Memory, program: &Program, function: u64, argument: u64) -> u64 {
+    let code = memory.u64(function).unwrap_or(0);
+    let name = |code: u64| {
+        let functions = program.functions_of(code)?;
+        Some(functions.name(functions.find(code)?).to_owned())
+    };
+    let is_wrapper = name(code).is_some_and(|name| name == "time.goFunc");
+    if is_wrapper {
+        memory.u64(argument).unwrap_or(code)
+    } else {
+        code
+    }
+}

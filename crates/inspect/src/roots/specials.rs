@@ -1,0 +1,151 @@
+//! Records about single objects ("specials"): finalizers, cleanups, weak handles, and samples of the memory profile.
+//!
+//! They lie outside the heap, one list a span. Lists are followed side by side, so that a heap with a hundred
+//! thousand of them costs some hundred calls.
+
+use crate::heap::Heap;
+use crate::layout::{Field, Layout};
+use crate::memory::{Memory, Range};
+use crate::{InspectError, Program, limits};
+
+/// Bytes read of each record: all fields of every kind lie in them.
+const RECORD: usize = 64;
+
+/// What one record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Special {
+    /// The function that runs when the object is no longer reached.
+    Finalizer(u64),
+    /// The same, since Go 1.24; since 1.26 with its argument beside it.
+    Cleanup(u64, u64),
+    /// What weak pointers to the object point at.
+    WeakHandle(u64),
+    /// The bucket of the memory profile that the object was sampled into.
+    Sample(u64),
+}
+
+/// The fields of the records.
+struct Fields {
+    next: Field,
+    offset: Field,
+    kind: Field,
+    kinds: [(Option<u64>, Option<Field>, fn(u64) -> Special); 3],
+    cleanup: Cleanup,
+}
+
+/// Where a cleanup has its function and its argument.
+struct Cleanup {
+    kind: Option<u64>,
+    function: Option<Field>,
+    argument: Option<Field>,
+}
+
+impl Cleanup {
+    fn of(layout: &Layout) -> Self {
+        let word = |field: Field, at| Field {
+            offset: field.offset + at,
+            bytes: 8,
+        };
+        // Since Go 1.26 a structure: an adapter, the function, the argument.
+        let (function, argument) = match layout.find("specialCleanup.cleanup") {
+            Some(all) => (Some(word(all, 8)), Some(word(all, 16))),
+            None => (layout.find("specialCleanup.fn"), None),
+        };
+        Self {
+            kind: layout.constant("_KindSpecialCleanup"),
+            function,
+            argument,
+        }
+    }
+}
+
+impl Fields {
+    fn of(layout: &Layout) -> Result<Self, InspectError> {
+        let row =
+            |constant, field, make: fn(u64) -> Special| (layout.constant(constant), field, make);
+        Ok(Self {
+            cleanup: Cleanup::of(layout),
+            next: layout.field("special.next")?,
+            offset: layout.field("special.offset")?,
+            kind: layout.field("special.kind")?,
+            kinds: [
+                row(
+                    "_KindSpecialFinalizer",
+                    layout.find("specialfinalizer.fn"),
+                    Special::Finalizer,
+                ),
+                row(
+                    "_KindSpecialWeakHandle",
+                    layout.find("specialWeakHandle.handle"),
+                    Special::WeakHandle,
+                ),
+                row(
+                    "_KindSpecialProfile",
+                    layout.find("specialprofile.b"),
+                    Special::Sample,
+                ),
+            ],
+        })
+    }
+
+    fn special(&self, record: &[u8]) -> Option<Special> {
+        let kind = self.kind.get(record);
+        if self.cleanup.kind == Some(kind) {
+            let word = |field: Option<Field>| field.map_or(0, |field| field.get(record));
+            return Some(Special::Cleanup(
+                word(self.cleanup.function),
+                word(self.cleanup.argument),
+            ));
+        }
+        let (_, field, make) = self.kinds.iter().find(|row| row.0 == Some(kind))?;
+        Some(make(field.as_ref()?.get(record)))
+    }
+}
+
+/// Calls `visit` with every record about an object that was handed out.
+pub(super) fn each_special(
+    program: &Program,
+    heap: &Heap,
+    mut visit: impl FnMut(u32, Special),
+) -> Result<(), InspectError> {
+    let fields = Fields::of(program.layout())?;
+    // (span, address of its next record)
+    let heads = heap.spans().iter().enumerate();
+    let mut at: Vec<(usize, u64)> = heads
+        .map(|(span, head)| (span, head.specials))
+        .filter(|row| row.1 != 0)
+        .collect();
+    let mut left = limits::SPECIALS_MAX;
+    while !at.is_empty() && left > 0 {
+        at.truncate(left);
+        left -= at.len();
+        let mut next = Vec::new();
+        for batch in at.chunks(4096) {
+            let records = read(program.memory(), batch);
+            for (&(number, _), record) in batch.iter().zip(records.chunks_exact(RECORD)) {
+                let span = &heap.spans()[number];
+                let index = fields.offset.get(record) / span.elem;
+                if index < span.count.into()
+                    && heap.is_allocated(span.first + index as u32)
+                    && let Some(special) = fields.special(record)
+                {
+                    visit(span.first + index as u32, special);
+                }
+                let following = fields.next.get(record);
+                if following != 0 {
+                    next.push((number, following));
+                }
+            }
+        }
+        at = next;
+    }
+    Ok(())
+}
+
+fn read(memory: &dyn Memory, batch: &[(usize, u64)]) -> Vec<u8> {
+    let range = |&(_, addr): &(usize, u64)| Range { addr, len: RECORD };
+    let ranges: Vec<Range> = batch.iter().map(range).collect();
+    let mut records = vec![0; batch.len() * RECORD];
+    memory.read_many(&ranges, &mut records);
+    records
+}

@@ -1,0 +1,339 @@
+//! The pointers on one goroutine's stack, by the compiler's own maps: what is live at each call, not what the source
+//! suggests.
+//!
+//! For each frame the function's tables name a map of its locals and one of its arguments; variables whose address is
+//! taken ("stack objects") are scanned when something live points at them, as the collector does. A frame that was
+//! stopped between calls has no map: every word that looks like a pointer counts, as for the collector.
+
+use std::collections::HashMap;
+
+use crate::functions::FunctionId;
+use crate::goroutines::{Code, PhysicalFrame, StackBytes};
+use crate::limits;
+use crate::memory::{Memory, le32, le64};
+
+const ARGUMENTS: u32 = 0;
+const LOCALS: u32 = 1;
+const STACK_OBJECTS: u32 = 2;
+/// `pcdata` table that tells which map holds.
+const MAP_INDEX: u32 = 1;
+
+/// The maps of one function.
+#[derive(Debug, Default)]
+struct Maps {
+    arguments: Bitmaps,
+    locals: Bitmaps,
+    objects: Vec<StackObject>,
+}
+
+/// `runtime.stackmap`: some bitmaps of one length.
+#[derive(Debug, Default)]
+struct Bitmaps {
+    count: usize,
+    bits: usize,
+    bytes: Vec<u8>,
+}
+
+/// A variable on the stack whose address is taken.
+#[derive(Debug, Clone)]
+struct StackObject {
+    /// From the frame's locals' end when negative, else from its arguments.
+    offset: i32,
+    bytes: u64,
+    /// One bit a word.
+    mask: Vec<u8>,
+}
+
+/// Scans stacks; keeps the maps it has read, since goroutines wait in few functions.
+pub(super) struct StackScanner<'a> {
+    memory: &'a dyn Memory,
+    code: &'a Code<'a>,
+    /// For each module, where its read-only data begin: masks of stack objects count from there.
+    rodata: Vec<u64>,
+    /// What a call leaves on the stack before the callee's frame: 8 bytes where it pushes the return address.
+    return_bytes: u64,
+    async_preempt: Option<(usize, FunctionId)>,
+    maps: HashMap<(usize, FunctionId), Maps>,
+}
+
+/// One object on this stack, placed.
+struct Placed {
+    start: u64,
+    end: u64,
+    frame: usize,
+    at: usize,
+    seen: bool,
+}
+
+/// A pointer found: in which frame (0 is the innermost), at which address of the stack, its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StackPointer {
+    pub(super) frame: usize,
+    pub(super) addr: u64,
+    pub(super) value: u64,
+}
+
+impl<'a> StackScanner<'a> {
+    pub(super) fn new(
+        memory: &'a dyn Memory,
+        code: &'a Code<'a>,
+        rodata: Vec<u64>,
+        return_bytes: u64,
+    ) -> Self {
+        let async_preempt = (0..rodata.len()).find_map(|module| {
+            let id = code.module(module).by_name("runtime.asyncPreempt")?;
+            Some((module, id))
+        });
+        Self {
+            memory,
+            code,
+            rodata,
+            return_bytes,
+            async_preempt,
+            maps: HashMap::new(),
+        }
+    }
+
+    /// Appends the live pointers of a stack to `out`. `is_running`: the innermost frame stands between calls.
+    pub(super) fn scan(
+        &mut self,
+        frames: &[PhysicalFrame],
+        stack: StackBytes<'_>,
+        is_running: bool,
+        out: &mut Vec<StackPointer>,
+    ) {
+        let first = out.len();
+        let mut objects = Vec::new();
+        let mut conservative = is_running;
+        for (number, frame) in frames.iter().enumerate() {
+            let key = (frame.module, frame.function);
+            let is_preempted = self.async_preempt == Some(key);
+            self.load(key);
+            let maps = &self.maps[&key];
+            let varp = self.varp(frame);
+            let scan = Scan { stack, number };
+            if conservative || is_preempted {
+                scan.all(frame.sp, varp, out);
+                let arguments = self.code.module(frame.module).args(frame.function);
+                let arguments = u64::try_from(arguments).unwrap_or(0).min(1 << 16);
+                scan.all(frame.fp, frame.fp.saturating_add(arguments), out);
+            } else {
+                self.by_maps(frame, maps, varp, scan, out);
+            }
+            place(maps, number, frame, varp, &mut objects);
+            // The function that was interrupted lies under the one that interrupts.
+            conservative = is_preempted;
+        }
+        self.follow(frames, stack, &mut objects, first, out);
+    }
+
+    /// Appends every word of a stack whose frames nobody knows.
+    pub(super) fn scan_all(&self, stack: StackBytes<'_>, out: &mut Vec<StackPointer>) {
+        let end = stack.base.saturating_add(stack.bytes.len() as u64);
+        Scan { stack, number: 0 }.all(stack.base, end, out);
+    }
+
+    /// Where a frame's locals end.
+    fn varp(&self, frame: &PhysicalFrame) -> u64 {
+        let varp = frame.fp.saturating_sub(self.return_bytes);
+        // A frame with anything in it begins with its caller's frame pointer.
+        if varp > frame.sp { varp - 8 } else { varp }
+    }
+
+    fn by_maps(
+        &self,
+        frame: &PhysicalFrame,
+        maps: &Maps,
+        varp: u64,
+        scan: Scan<'_>,
+        out: &mut Vec<StackPointer>,
+    ) {
+        let functions = self.code.module(frame.module);
+        let index = match frame.pc == functions.entry(frame.function) {
+            true => 0,
+            false => functions
+                .pcdata(frame.function, MAP_INDEX, frame.call_pc)
+                .max(0),
+        };
+        let index = index as usize;
+        if let Some(bits) = maps.locals.get(index) {
+            let start = varp.saturating_sub(8 * maps.locals.bits as u64);
+            scan.by_bits(start, bits, maps.locals.bits, out);
+        }
+        if functions.args(frame.function) != 0
+            && let Some(bits) = maps.arguments.get(index)
+        {
+            // Where a call pushes nothing, arguments begin behind the saved link register.
+            let start = frame.fp + (8 - self.return_bytes);
+            scan.by_bits(start, bits, maps.arguments.bits, out);
+        }
+    }
+
+    /// Scans each stack object that something found so far points at, and what that finds in turn.
+    fn follow(
+        &self,
+        frames: &[PhysicalFrame],
+        stack: StackBytes<'_>,
+        objects: &mut [Placed],
+        first: usize,
+        out: &mut Vec<StackPointer>,
+    ) {
+        objects.sort_unstable_by_key(|object| object.start);
+        let mut next = first;
+        while next < out.len() {
+            let value = out[next].value;
+            next += 1;
+            let at = objects.partition_point(|object| object.start <= value);
+            let Some(object) = at.checked_sub(1).map(|at| &mut objects[at]) else {
+                continue;
+            };
+            if value >= object.end || object.seen {
+                continue;
+            }
+            object.seen = true;
+            let frame = &frames[object.frame];
+            let known = &self.maps[&(frame.module, frame.function)].objects[object.at];
+            let scan = Scan {
+                stack,
+                number: object.frame,
+            };
+            scan.by_bits(object.start, &known.mask, 8 * known.mask.len(), out);
+        }
+    }
+
+    fn load(&mut self, key: (usize, FunctionId)) {
+        if self.maps.contains_key(&key) {
+            return;
+        }
+        let functions = self.code.module(key.0);
+        let bitmaps = |index| {
+            let addr = functions.funcdata(key.1, index)?;
+            Bitmaps::read(self.memory, addr)
+        };
+        let objects = functions.funcdata(key.1, STACK_OBJECTS);
+        let rodata = self.rodata.get(key.0).copied().unwrap_or(0);
+        let maps = Maps {
+            arguments: bitmaps(ARGUMENTS).unwrap_or_default(),
+            locals: bitmaps(LOCALS).unwrap_or_default(),
+            objects: objects.map_or_else(Vec::new, |addr| self.read_objects(addr, rodata)),
+        };
+        self.maps.insert(key, maps);
+    }
+
+    /// `runtime.stackObjectRecord`s: offset, size, bytes up to the last pointer, and where the mask lies.
+    fn read_objects(&self, addr: u64, rodata: u64) -> Vec<StackObject> {
+        let read = || {
+            let count = self.memory.u64(addr).ok()?;
+            let max = 16 * limits::STACK_OBJECTS_MAX;
+            let records = self
+                .memory
+                .bytes("stack objects", addr + 8, count.checked_mul(16)?, max)
+                .ok()?;
+            let record = |record: &[u8]| {
+                let pointer_bytes = le32(record, 8);
+                // Negative: the mask is a program; such variables are too big for a stack since Go 1.13.
+                if pointer_bytes == 0 || pointer_bytes > 1 << 24 {
+                    return None;
+                }
+                let mask_at = rodata.wrapping_add(le32(record, 12).into());
+                let len = u64::from(pointer_bytes / 8).div_ceil(8);
+                let mut mask = self
+                    .memory
+                    .bytes("stack object", mask_at, len, 1 << 18)
+                    .ok()?;
+                let extra = pointer_bytes / 8 % 8;
+                if let (Some(last), 1..) = (mask.last_mut(), extra) {
+                    *last &= (1 << extra) - 1;
+                }
+                Some(StackObject {
+                    offset: le32(record, 0) as i32,
+                    bytes: le32(record, 4).into(),
+                    mask,
+                })
+            };
+            Some(records.chunks_exact(16).filter_map(record).collect())
+        };
+        read().unwrap_or_default()
+    }
+}
+
+/// Where this frame's stack objects lie.
+fn place(maps: &Maps, number: usize, frame: &PhysicalFrame, varp: u64, out: &mut Vec<Placed>) {
+    for (at, object) in maps.objects.iter().enumerate() {
+        let base = if object.offset < 0 { varp } else { frame.fp };
+        let start = base.wrapping_add_signed(object.offset.into());
+        out.push(Placed {
+            start,
+            end: start.saturating_add(object.bytes.max(1)),
+            frame: number,
+            at,
+            seen: false,
+        });
+    }
+}
+
+impl Bitmaps {
+    fn read(memory: &dyn Memory, addr: u64) -> Option<Self> {
+        let header = memory.bytes("stack map", addr, 8, 8).ok()?;
+        let (count, bits) = (le32(&header, 0), le32(&header, 4));
+        let len = u64::from(count) * u64::from(bits).div_ceil(8);
+        let bytes = memory
+            .bytes("stack map", addr + 8, len, limits::STACK_MAP_BYTES_MAX)
+            .ok()?;
+        Some(Self {
+            count: count as usize,
+            bits: bits as usize,
+            bytes,
+        })
+    }
+
+    fn get(&self, index: usize) -> Option<&[u8]> {
+        let len = self.bits.div_ceil(8);
+        (index < self.count && len > 0).then(|| &self.bytes[index * len..(index + 1) * len])
+    }
+}
+
+/// Takes words of one stack for one frame.
+#[derive(Clone, Copy)]
+struct Scan<'a> {
+    stack: StackBytes<'a>,
+    number: usize,
+}
+
+impl Scan<'_> {
+    fn word(&self, addr: u64, out: &mut Vec<StackPointer>) {
+        let at = addr.checked_sub(self.stack.base);
+        let bytes = at.and_then(|at| self.stack.bytes.get(usize::try_from(at).ok()?..));
+        // Below a page there is nothing to point at.
+        if let Some(value) = bytes
+            .filter(|rest| rest.len() >= 8)
+            .map(|rest| le64(rest, 0))
+            && value >= 4096
+        {
+            out.push(StackPointer {
+                frame: self.number,
+                addr,
+                value,
+            });
+        }
+    }
+
+    fn all(&self, start: u64, end: u64, out: &mut Vec<StackPointer>) {
+        let end = end.min(
+            self.stack
+                .base
+                .saturating_add(self.stack.bytes.len() as u64),
+        );
+        let mut addr = start & !7;
+        while addr < end {
+            self.word(addr, out);
+            addr += 8;
+        }
+    }
+
+    fn by_bits(&self, start: u64, bits: &[u8], count: usize, out: &mut Vec<StackPointer>) {
+        for word in (0..count).filter(|word| bits[word / 8] >> (word % 8) & 1 == 1) {
+            self.word(start.saturating_add(8 * word as u64), out);
+        }
+    }
+}
