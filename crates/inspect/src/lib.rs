@@ -32,6 +32,7 @@ mod program;
 mod read;
 mod statistics;
 mod symbols;
+pub mod types;
 
 pub use buildinfo::{BuildInfo, Dependency};
 pub use elf::Arch;
