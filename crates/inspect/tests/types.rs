@@ -188,12 +188,15 @@ const BOTH: &[(&str, &str)] = &[
     ("[*].list", "container/list.List"),
     ("[*].list", "container/list.Element"),
     ("[*].list[*]", "main.session"),
+    ("[*].ch", "chan *main.session"),
     ("[*].ch", "[]*main.session"),
     ("[*].ch[*]", "main.session"),
     ("[*].fn", "func main.main.func1"),
     ("[*].method", "func main.(*session).String-fm"),
     ("[*].pool", "sync.Pool"),
+    ("[*].pool[*]", "main.session"),
     ("[*].after", "time.Timer"),
+    ("[*].after.arg", "func main.main.func3"),
     ("[*].ctx", "context.valueCtx"),
     ("[*].ctx.val", "main.session"),
     ("[*].ctx.key", "main.session"),
@@ -211,11 +214,7 @@ const BOTH: &[(&str, &str)] = &[
 ];
 
 /// What only debug information tells.
-const NAMED: &[(&str, &str)] = &[
-    ("[*].method.receiver", "main.session"),
-    ("[*].pool[*]", "main.session"),
-    ("[*].after.arg", "func main.main.func3"),
-];
+const NAMED: &[(&str, &str)] = &[("[*].method.receiver", "main.session")];
 
 /// What only debug information tells since Go 1.23.
 const CAPTURED: &[(&str, &str)] = &[

@@ -91,6 +91,12 @@ pub(super) fn load(types: &mut Types<'_>, addr: u64) -> Option<Type> {
     })
 }
 
+/// The compiler's name of the type whose descriptor lies at `addr`.
+pub(super) fn raw_name(types: &Types<'_>, addr: u64) -> Option<String> {
+    let header = Header::read(types.from.memory, addr)?;
+    name(types, addr, &header)
+}
+
 fn shape(types: &mut Types<'_>, kind: Kind, tail: &[u8; TAIL_BYTES]) -> Shape {
     let word = |at: usize| le64(tail, at * 8);
     let mut id = |addr: u64| types.by_descriptor(addr).unwrap_or(types.unknown);

@@ -1,26 +1,11 @@
 //! Types from debug information.
 
 use super::special::Role;
-use super::{DEPTH_MAX, Field, Kind, Shape, Type, TypeId, Types, readable};
+use super::{Field, Kind, Shape, Type, TypeId, Types, readable};
 use crate::dwarf::{Dwarf, Member, TypeEntry, TypeRef, TypeTag};
 
 /// Bytes of an array's or structure's element that the debug information does not tell: a pointer's.
 const WORD: u64 = 8;
-
-/// Follows the typedefs that only name another type: every named type has one, around an entry with the kind.
-pub(super) fn canonical(dwarf: &Dwarf, die: TypeRef) -> TypeRef {
-    let mut at = die;
-    for _ in 0..DEPTH_MAX {
-        match dwarf.entry(at) {
-            Some(entry) if entry.tag == TypeTag::Typedef && entry.kind == 0 => match entry.ty {
-                Some(next) => at = next,
-                None => break,
-            },
-            _ => break,
-        }
-    }
-    at
-}
 
 pub(super) fn load(types: &mut Types<'_>, die: TypeRef) -> Option<Type> {
     let dwarf = types.from.dwarf?;

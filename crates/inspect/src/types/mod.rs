@@ -25,6 +25,7 @@ use std::sync::Arc;
 use crate::Program;
 use crate::dwarf::{Dwarf, TypeRef};
 use crate::memory::Memory;
+use crate::program::minor_version;
 
 pub use names::readable;
 use slot::Slots;
@@ -216,6 +217,8 @@ pub struct Sources<'a> {
     pub bias: u64,
     /// Of each module, the executable's first.
     pub modules: Vec<Descriptors>,
+    /// 27 of Go 1.27; zero where not known.
+    pub go_minor: u32,
     /// The name of the function that begins at this address, if one does.
     pub function: Box<dyn Fn(u64) -> Option<String> + 'a>,
 }
@@ -239,6 +242,7 @@ impl<'a> Sources<'a> {
                     end: module.etypes,
                 })
                 .collect(),
+            go_minor: minor_version(program.go_version()).unwrap_or(0),
             function: Box::new(function),
         }
     }
@@ -307,7 +311,7 @@ impl<'a> Types<'a> {
         let Some(dwarf) = self.from.dwarf else {
             return self.unknown;
         };
-        self.id(Source::Die(die::canonical(dwarf, die)))
+        self.id(Source::Die(dwarf.canonical(die)))
     }
 
     /// The type whose descriptor lies at `addr`; `None` when there is none.

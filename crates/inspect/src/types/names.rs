@@ -32,6 +32,8 @@ fn internal(name: &str) -> Option<String> {
         ("groupReference<", "map buckets"),
         ("waitq<", "runtime.waitq"),
         ("sudog<", "runtime.sudog"),
+        ("internal/sync.indirect[", "sync.Map node"),
+        ("internal/sync.node[", "sync.Map node"),
         ("[]key<", "map keys"),
         ("[]val<", "map elements"),
     ] {

@@ -494,8 +494,11 @@ impl Types<'_> {
             return None;
         }
         let target = match self.get(target).role {
-            // The debug information knows the structure that it really is, since Go 1.23.
-            Role::UserTimer => self.by_name("runtime.timeTimer").unwrap_or(target),
+            // Since Go 1.23 it is the beginning of another structure.
+            Role::UserTimer => {
+                let real = self.by_name("runtime.timeTimer");
+                real.or_else(|| special::timer(self)).unwrap_or(target)
+            }
             _ => target,
         };
         Some(Rule::To(target, many))
@@ -558,7 +561,8 @@ impl Types<'_> {
             }
             (Role::Bucket, "overflow") => Some(Rule::To(owner, false)),
             (Role::Pool, "local" | "victim") => {
-                let local = self.by_name("sync.poolLocal")?;
+                let local = self.by_name("sync.poolLocal");
+                let local = local.unwrap_or_else(|| special::pool_local(self));
                 Some(Rule::To(local, true))
             }
             (Role::RuntimeTimer, "c") => {

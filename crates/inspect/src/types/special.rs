@@ -6,7 +6,7 @@
 //! internal/sync/hashtriemap.go since 1.24, sync/pool.go, container/list, sync/atomic/type.go, runtime/time.go.
 
 use super::names::type_arguments;
-use super::{Field, Kind, Shape, Source, Type, TypeId, Types};
+use super::{Field, Kind, Shape, Source, Type, TypeId, Types, descriptor};
 
 /// What a structure is, beyond its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -165,7 +165,10 @@ pub(super) fn chan_header(types: &mut Types<'_>, known: TypeId, elem: TypeId) ->
             });
             (header.name.to_string(), header.size, typed.collect())
         }
-        _ => ("chan".to_owned(), 96, vec![field("buf", BUF, buf)]),
+        _ => {
+            let name = format!("chan {}", types.part_name(elem));
+            (name, 96, vec![field("buf", BUF, buf)])
+        }
     };
     structure(types, &name, size, Role::Chan, fields)
 }
@@ -290,6 +293,54 @@ pub(super) fn trie_entry(types: &mut Types<'_>, node: TypeId) -> TypeId {
     entry
 }
 
+/// `sync.poolLocal`, the same from Go 1.21 to 1.27, for programs without debug information.
+pub(super) fn pool_local(types: &mut Types<'_>) -> TypeId {
+    let any = types.any;
+    let values = Shape::Slice(any);
+    let values = types.make(Type::made("[]any", 24, Kind::Slice, values));
+    let chunk = types.make(Type::unknown());
+    let next = types.pointer_to(chunk);
+    let fields = [
+        field("vals", 8, values),
+        field("next", 32, next),
+        field("prev", 40, next),
+    ];
+    let ty = Type {
+        role: Role::Hidden,
+        ..Type::made(
+            "sync.poolChainElt",
+            48,
+            Kind::Struct,
+            Shape::Struct(fields.into()),
+        )
+    };
+    types.replace(chunk, ty);
+    let fields = vec![
+        field("private", 0, any),
+        field("head", 16, next),
+        field("tail", 24, next),
+    ];
+    structure(types, "sync.poolLocal", 128, Role::PoolLocal, fields)
+}
+
+/// `runtime.timeTimer`, for programs without debug information.
+pub(super) fn timer(types: &mut Types<'_>) -> Option<TypeId> {
+    let (f, size) = match types.from.go_minor {
+        23 | 24 => (48, 104),
+        25..=27 => (56, 112),
+        _ => return None,
+    };
+    let function = types.make(Type::made("func", 8, Kind::Func, Shape::Func));
+    let fields = vec![field("f", f, function), field("arg", f + 8, types.any)];
+    Some(structure(
+        types,
+        "time.Timer",
+        size,
+        Role::RuntimeTimer,
+        fields,
+    ))
+}
+
 /// Of a value in a structure: 1, 2, 4 or 8.
 fn alignment(types: &mut Types<'_>, ty: TypeId, depth: usize) -> u64 {
     let known = types.get(ty);
@@ -315,7 +366,8 @@ impl Types<'_> {
     fn raw_name(&mut self, ty: TypeId) -> Option<String> {
         match *self.sources.get(ty.0 as usize)? {
             Source::Die(die) => self.from.dwarf?.name_of(die),
-            _ => Some(self.name(ty).into()),
+            Source::Descriptor(addr) => descriptor::raw_name(self, addr),
+            Source::Made => None,
         }
     }
 }
