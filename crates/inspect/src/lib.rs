@@ -36,6 +36,7 @@ mod read;
 pub mod roots;
 mod statistics;
 mod symbols;
+pub mod types;
 
 pub use buildinfo::{BuildInfo, Dependency};
 pub use elf::Arch;

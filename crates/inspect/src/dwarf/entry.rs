@@ -191,6 +191,14 @@ pub(super) fn typedef(dwarf: &Dwarf, die: u32) -> Option<TypeRef> {
     at.ty(gimli::DW_AT_type)
 }
 
+/// What a typedef without a kind of its own names: another type of the same name.
+pub(super) fn unnamed(dwarf: &Dwarf, die: u32) -> Option<TypeRef> {
+    let at = At::read(dwarf, die)?;
+    let is_plain = at.entry.tag() == gimli::DW_TAG_typedef && at.number(GO_KIND).unwrap_or(0) == 0;
+    is_plain.then_some(())?;
+    at.ty(gimli::DW_AT_type)
+}
+
 pub(super) fn size(dwarf: &Dwarf, die: u32) -> Option<u64> {
     let at = At::read(dwarf, die)?;
     match TypeTag::of(at.entry.tag())? {

@@ -216,9 +216,19 @@ impl Dwarf {
 
     /// Follows typedefs. A cycle of them ends somewhere in it.
     pub fn resolve(&self, ty: TypeRef) -> TypeRef {
+        self.follow(ty, entry::typedef)
+    }
+
+    /// Follows typedefs up to the entry that has a Go kind: every named type has a typedef around it, and a map, a
+    /// channel or an interface is a typedef itself.
+    pub fn canonical(&self, ty: TypeRef) -> TypeRef {
+        self.follow(ty, entry::unnamed)
+    }
+
+    fn follow(&self, ty: TypeRef, next: impl Fn(&Self, u32) -> Option<TypeRef>) -> TypeRef {
         let mut at = ty;
         for _ in 0..DEPTH_MAX {
-            match entry::typedef(self, at.0) {
+            match next(self, at.0) {
                 Some(next) if next != at => at = next,
                 _ => break,
             }

@@ -1,0 +1,218 @@
+//! Debug information of real programs, by every toolchain at hand.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, too, fail by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use inspect::dwarf::Dwarf;
+
+/// Offsets and sizes as compiled for amd64; `None` for a field that this release does not have.
+/// Columns: 1.21, 1.22, 1.23, 1.24, 1.25, 1.26, 1.27.
+type Row = (&'static str, &'static str, [Option<u64>; 7]);
+
+const fn all(offset: u64) -> [Option<u64>; 7] {
+    [Some(offset); 7]
+}
+
+const fn each(offsets: [u64; 7]) -> [Option<u64>; 7] {
+    let mut row = [None; 7];
+    let mut at = 0;
+    while at < 7 {
+        row[at] = Some(offsets[at]);
+        at += 1;
+    }
+    row
+}
+
+const fn since_22(offset: u64) -> [Option<u64>; 7] {
+    let mut row = [Some(offset); 7];
+    row[0] = None;
+    row
+}
+
+const FIELDS: &[Row] = &[
+    ("g", "stack.lo", all(0)),
+    ("g", "stack.hi", all(8)),
+    ("g", "goid", each([152, 152, 160, 160, 152, 152, 152])),
+    ("g", "waitreason", each([176, 176, 184, 184, 176, 176, 176])),
+    ("g", "gopc", each([280, 280, 288, 288, 280, 288, 288])),
+    ("mspan", "freeindex", all(48)),
+    ("mspan", "nelems", each([56, 50, 50, 50, 50, 50, 50])),
+    ("mspan", "spanclass", each([106, 98, 98, 98, 98, 98, 98])),
+    (
+        "mspan",
+        "elemsize",
+        each([112, 104, 104, 104, 104, 104, 104]),
+    ),
+    ("mspan", "largeType", since_22(152)),
+    (
+        "moduledata",
+        "gcdatamask",
+        each([536, 536, 536, 536, 536, 544, 520]),
+    ),
+    (
+        "moduledata",
+        "rodata",
+        each([312, 312, 312, 312, 312, 312, 336]),
+    ),
+    ("mheap", "allspans", each([65864; 7])),
+    ("mheap", "no such field", [None; 7]),
+    ("no such type", "at all", [None; 7]),
+];
+const SIZES: &[(&str, [u64; 7])] = &[
+    ("mspan", [168, 160, 160, 160, 160, 160, 160]),
+    ("g", [408, 424, 432, 440, 440, 456, 456]),
+    ("moduledata", [592, 592, 584, 584, 584, 592, 568]),
+];
+const SPECIAL_PROFILE: [u64; 7] = [2, 2, 3, 3, 4, 4, 4];
+
+const PROGRAM: &str = r#"package main
+
+import "os"
+
+type session struct {
+	id   string
+	next *session
+}
+
+var sessions = map[string]*session{}
+var hook func()
+
+//go:noinline
+func keep(s *session) {
+	n := len(s.id)
+	hook = func() { n++; sessions[s.id] = s; os.Stdout.WriteString(s.id) }
+	hook()
+	println(n)
+}
+
+func main() { keep(&session{id: "x"}) }
+"#;
+
+/// The toolchains that lie in the target folder, by their column in the tables above.
+fn toolchains() -> Vec<(usize, PathBuf)> {
+    let tools = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .unwrap()
+        .join("tools");
+    let entries = fs::read_dir(&tools).into_iter().flatten().flatten();
+    let mut found: Vec<(usize, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let minor: usize = name
+                .strip_prefix("go-1.")?
+                .split('.')
+                .next()?
+                .parse()
+                .ok()?;
+            let go = entry.path().join("go/bin/go");
+            Some((minor.checked_sub(21).filter(|&at| at < 7)?, go)).filter(|(_, go)| go.exists())
+        })
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        eprintln!("skipped: no Go toolchain at {}", tools.display());
+    }
+    found
+}
+
+fn build(go: &Path, folder: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let out = folder.join(name);
+    let output = Command::new(go)
+        .args(["build", "-buildvcs=false", "-o", out.to_str().unwrap()])
+        .args(flags)
+        .arg(".")
+        .current_dir(folder)
+        .envs([
+            ("GOTOOLCHAIN", "local"),
+            ("GOPROXY", "off"),
+            ("GOFLAGS", ""),
+            ("CGO_ENABLED", "0"),
+        ])
+        .env_remove("GOROOT")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    out
+}
+
+#[test]
+fn every_release_is_read_alike() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inspect/dwarf");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(
+        folder.join("go.mod"),
+        "module example.com/dwarf\n\ngo 1.21\n",
+    )
+    .unwrap();
+    fs::write(folder.join("main.go"), PROGRAM).unwrap();
+    for (column, go) in toolchains() {
+        for (form, flags) in [("normal", &[][..]), ("pie", &["-buildmode=pie"][..])] {
+            let name = format!("go1.{} {form}", column + 21);
+            let path = build(&go, &folder, &name.replace(' ', "-"), flags);
+            let dwarf = Dwarf::read(&fs::File::open(&path).unwrap())
+                .unwrap()
+                .expect(&name);
+            check(&dwarf, column, &name);
+        }
+        let path = build(&go, &folder, "stripped", &["-ldflags=-s -w"]);
+        assert!(
+            Dwarf::read(&fs::File::open(&path).unwrap())
+                .unwrap()
+                .is_none()
+        );
+    }
+}
+
+fn check(dwarf: &Dwarf, column: usize, name: &str) {
+    for (ty, field, offsets) in FIELDS {
+        let found = dwarf.field(&format!("runtime.{ty}"), field);
+        assert_eq!(
+            found.map(|found| found.0),
+            offsets[column],
+            "{name}: {ty}.{field}"
+        );
+    }
+    for (ty, sizes) in SIZES {
+        let found = dwarf.size(&format!("runtime.{ty}"));
+        assert_eq!(found, Some(sizes[column]), "{name}: {ty}");
+    }
+    let kind = dwarf.constant("runtime._KindSpecialProfile");
+    assert_eq!(kind, Some(SPECIAL_PROFILE[column]), "{name}");
+    assert_eq!(
+        dwarf.constant("runtime._KindSpecialNothing"),
+        None,
+        "{name}"
+    );
+
+    let sessions = dwarf.variable("main.sessions").expect(name);
+    let ty = dwarf.entry(sessions.ty.unwrap()).unwrap();
+    assert_eq!(
+        (&ty.name[..], ty.kind),
+        ("map[string]*main.session", 21),
+        "{name}"
+    );
+    let elem = dwarf.entry(ty.elem.unwrap()).unwrap();
+    assert_eq!(elem.name, "*main.session", "{name}");
+    assert!(ty.descriptor > 0, "{name}: a type in use has a descriptor");
+    let same = dwarf.type_of_descriptor(ty.descriptor).unwrap();
+    assert_eq!(dwarf.name_of(same).unwrap(), ty.name, "{name}");
+
+    let variables: Vec<_> = dwarf.variables().collect();
+    assert!(
+        variables.is_sorted_by_key(|variable| variable.addr),
+        "{name}"
+    );
+    assert!(variables.contains(&sessions), "{name}");
+    assert!(dwarf.variable("runtime.allgs").is_some(), "{name}");
+    assert_eq!(dwarf.variable("main.nothing"), None, "{name}");
+    assert_eq!(dwarf.counts().1, variables.len(), "{name}");
+}
