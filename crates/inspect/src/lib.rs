@@ -17,6 +17,7 @@ mod buildinfo;
 mod elf;
 mod error;
 mod executable;
+pub mod graph;
 mod handlers;
 pub mod layout;
 pub mod limits;

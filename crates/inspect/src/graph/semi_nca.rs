@@ -1,0 +1,150 @@
+//! Immediate dominators, by the Semi-NCA algorithm.
+//!
+//! Source: L. Georgiadis (2005), Linear-Time Algorithms for Dominators and Related Problems, section 2.4.
+
+use super::preorder::TOP;
+use super::spill::{Buckets, Sorted};
+
+/// How many sources' forest entries are asked for ahead of their use.
+const BATCH: usize = 64;
+/// Steps per node that looking for dominators may take before long chains get shortcuts.
+const STEPS_PER_NODE: u64 = 8;
+
+/// Semidominators in the making. All arrays are by number; sources and targets are numbers.
+pub(crate) struct Semi {
+    /// Smallest source seen so far; the semidominator once a node is linked.
+    pub(crate) semi: Vec<u32>,
+    /// Of linked nodes: an ancestor, and the smallest semidominator on the way to it, without it.
+    forest: Vec<(u32, u32)>,
+    touched: u32,
+}
+
+impl Semi {
+    /// Begins with each node's parent, and the smallest sources already known.
+    pub(crate) fn new(semi: Vec<u32>) -> Self {
+        Self {
+            forest: vec![(0, 0); semi.len()],
+            semi,
+            touched: 0,
+        }
+    }
+
+    /// Considers the pointers in `buckets` and links their range, which ends where the last one began.
+    pub(crate) fn link_all(&mut self, mut buckets: Buckets, parent: &[u32]) {
+        while let Some(Sorted {
+            first,
+            starts,
+            sources,
+        }) = buckets.pop()
+        {
+            let mut ahead = sources.len();
+            for at in (0..starts.len() - 1).rev() {
+                let (start, end) = (starts[at] as usize, starts[at + 1] as usize);
+                if start < ahead {
+                    // Independent reads, many at once: the evaluation below would wait for each in turn.
+                    let next = start.saturating_sub(BATCH);
+                    for &source in &sources[next..ahead] {
+                        self.touched ^= self.forest[source as usize].0;
+                    }
+                    ahead = next;
+                }
+                let number = first + at as u32;
+                for &source in &sources[start..end] {
+                    self.consider(number, source);
+                }
+                self.link(number, parent);
+            }
+        }
+    }
+
+    /// Takes a pointer from `source`, which is linked, to `number`, which is next to be linked.
+    #[inline]
+    pub(crate) fn consider(&mut self, number: u32, source: u32) {
+        let smallest = self.eval(source, number);
+        let semi = &mut self.semi[number as usize];
+        *semi = smallest.min(*semi);
+    }
+
+    /// All pointers at `number` were considered.
+    #[inline]
+    pub(crate) fn link(&mut self, number: u32, parent: &[u32]) {
+        let at = number as usize;
+        self.forest[at] = (parent[at], self.semi[at]);
+    }
+
+    /// The smallest semidominator from `node` up to the root of its tree in the forest, without that root. Nodes
+    /// above `last` are linked. Halves the path on the way (Tarjan and van Leeuwen 1984), so it needs no stack.
+    #[inline]
+    fn eval(&mut self, mut node: u32, last: u32) -> u32 {
+        let mut smallest = u32::MAX;
+        loop {
+            let (above, label) = self.forest[node as usize];
+            if above <= last {
+                return smallest.min(label);
+            }
+            let (over, over_label) = self.forest[above as usize];
+            let label = label.min(over_label);
+            self.forest[node as usize] = (over, label);
+            smallest = smallest.min(label);
+            if over <= last {
+                return smallest;
+            }
+            node = over;
+        }
+    }
+
+    /// The semidominators; the forest is given back.
+    pub(crate) fn finish(self) -> Vec<u32> {
+        std::hint::black_box(self.touched);
+        self.semi
+    }
+}
+
+/// Turns parents into immediate dominators: the nearest ancestor that is not above the semidominator.
+/// Also returns how many bytes were needed beside it.
+pub(crate) fn dominate(mut idom: Vec<u32>, semi: &[u32]) -> (Vec<u32>, u64) {
+    let mut budget = idom.len() as u64 * STEPS_PER_NODE;
+    for number in 1..idom.len() {
+        let mut dominator = idom[number];
+        while dominator > semi[number] {
+            dominator = idom[dominator as usize];
+            budget = budget.saturating_sub(1);
+        }
+        idom[number] = dominator;
+        if budget == 0 {
+            dominate_deep(&mut idom, semi, number + 1);
+            let shortcuts = idom.len() as u64 * 8;
+            return (idom, shortcuts);
+        }
+    }
+    (idom, 0)
+}
+
+/// As [`dominate`] from `from` on, with a shortcut per node: no chain, however long, takes more than a logarithm of
+/// its length. A list of ten million entries, each of which shares something with a map, needs it.
+///
+/// Source: E. W. Myers (1983), An applicative random-access stack, Information Processing Letters 17:241-248.
+fn dominate_deep(idom: &mut [u32], semi: &[u32], from: usize) {
+    // (depth, shortcut)
+    let mut jumps = vec![(0u32, TOP); idom.len()];
+    for number in 1..idom.len() {
+        let mut dominator = idom[number];
+        if number >= from {
+            let limit = semi[number];
+            while dominator > limit {
+                let (_, jump) = jumps[dominator as usize];
+                dominator = if jump >= limit {
+                    jump
+                } else {
+                    idom[dominator as usize]
+                };
+            }
+            idom[number] = dominator;
+        }
+        let (depth, jump) = jumps[dominator as usize];
+        let (jump_depth, jump_jump) = jumps[jump as usize];
+        let (far_depth, _) = jumps[jump_jump as usize];
+        let equal = depth - jump_depth == jump_depth - far_depth;
+        jumps[number] = (depth + 1, if equal { jump_jump } else { dominator });
+    }
+}
