@@ -132,7 +132,7 @@ fn dump(memory: &dyn Memory, options: &Options<'_>) -> Result<Goroutines, Inspec
         wait_reasons: Some(0x400),
         finalizer_status: None,
     };
-    look(&target, options)
+    look(&target, options, None)
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn the_runtimes_own_are_left_out_unless_asked_for() {
             system,
             ..Options::default()
         };
-        let dump = look(&target, &options).unwrap();
+        let dump = look(&target, &options, None).unwrap();
         (dump.goroutines.len(), dump.system_left_out)
     };
     assert_eq!((count(false), count(true)), ((0, 1), (1, 0)));

@@ -33,6 +33,16 @@ impl Bits {
         was_clear
     }
 
+    /// Clears bit `at` and tells whether it was set.
+    #[inline]
+    pub(crate) fn clear(&mut self, at: u32) -> bool {
+        let was_set = self.get(at);
+        if let Some(word) = self.words.get_mut(at as usize / 64) {
+            *word &= !(1 << (at % 64));
+        }
+        was_set
+    }
+
     /// The bits, 64 at a time.
     pub(crate) fn words_mut(&mut self) -> &mut [u64] {
         &mut self.words
@@ -61,5 +71,6 @@ mod tests {
         assert!(bits.get(64) && !bits.get(63));
         assert!(!bits.set(1000) && !bits.get(1000), "beyond the end");
         assert_eq!(bits.words(), [0, 1]);
+        assert!(bits.clear(64) && !bits.clear(64) && !bits.clear(1000));
     }
 }

@@ -13,6 +13,9 @@ use super::stored::{Popularity, Stored};
 /// With little memory, kept pointers may take this many bytes per ten nodes.
 const KEPT_BYTES_PER_TEN_NODES: u64 = 25;
 
+/// Pointers whose targets' numbers are looked up together.
+const BATCH: usize = 256;
+
 /// How much memory the dominators may take. The result is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effort {
@@ -250,21 +253,32 @@ impl<'a, E: Edges> Build<'a, E> {
     fn each_pointer(&mut self, mut visit: impl FnMut(u32, u32)) {
         let Self { pre, slim, .. } = self;
         let (number, class_starts) = (&mut pre.number, &pre.class_starts);
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut flush = |batch: &mut Vec<(u32, u32)>, number: &[u32]| {
+            for (_, target) in batch.iter_mut() {
+                *target = number[*target as usize];
+            }
+            for (from, to) in batch.drain(..) {
+                // What a class has claimed, no later class shares.
+                if from < to || from > to && to >= class_start(class_starts, from) {
+                    visit(from, to);
+                }
+            }
+        };
         self.whole.each(|source, target| {
             let from = number[source as usize];
             if from == UNREACHED {
-                return;
-            }
-            if slim.get(target) {
+            } else if slim.get(target) {
                 number[target as usize] = from;
-                return;
-            }
-            let to = number[target as usize];
-            // What a class has claimed, no later class shares.
-            if from < to || from > to && to >= class_start(class_starts, from) {
-                visit(from, to);
+            } else {
+                // Many numbers are asked for at once, before anything depends on one.
+                batch.push((from, target));
+                if batch.len() == BATCH {
+                    flush(&mut batch, number);
+                }
             }
         });
+        flush(&mut batch, number);
     }
 
     /// Notes what is held while linking: numbers, parents, semidominators, the forest and `kept` bytes.
@@ -327,9 +341,8 @@ impl<'a, E: Edges> Build<'a, E> {
 /// `smallest` becomes `number` if that is lower.
 #[inline]
 fn lower(smallest: &mut u32, number: u32) {
-    if number < *smallest {
-        *smallest = number;
-    }
+    // Always stored: a branch would wait for the value.
+    *smallest = number.min(*smallest);
 }
 
 /// The first number of the class that `number` is in.

@@ -1,16 +1,33 @@
-//! The graph of a heap: what is reached, and who holds what.
+//! The graph of a heap: what is reached, who holds what, and which goroutines can never run again.
+//!
+//! Pure: a heap is whatever answers [`Edges`], objects numbered from 0, and [`Roots`] say where the collector begins.
+//! - [`Reach`] marks: how much is alive, in three bits per object.
+//! - [`exclusive`] tells what each root holds alone, in two bytes per object.
+//! - [`Dominators`] give the whole tree: what would go if this object or root let go, and under what it hangs.
+//! - [`leaked`] proves goroutines leaked; [`way_to`] names what keeps alive the channel of one that isn't.
+//!
+//! Nothing here is recursive, and nothing takes quadratic time: lists ten million long are ordinary, and a heap may be
+//! made to hurt. What it deliberately does not know: addresses, spans, types and names.
+
 mod bits;
 mod dominators;
 mod edges;
+mod leaked;
 mod preorder;
+mod reach;
 mod roots;
 mod semi_nca;
 mod spill;
 mod stored;
+mod tree;
+mod waiting;
 
 pub use dominators::{Dominators, Effort, Held};
 pub use edges::{Edges, NODES_MAX};
+pub use leaked::{Blocked, Way, leaked, way_to};
+pub use reach::{Exclusive, Reach, exclusive};
 pub use roots::Roots;
+pub use tree::{Children, Counts, Tops};
 
 #[cfg(test)]
 mod tests;

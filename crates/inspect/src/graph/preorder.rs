@@ -129,17 +129,17 @@ struct Walk<'a, E> {
 impl<E: Edges> Walk<'_, E> {
     fn run(&mut self) {
         while let Some((parent, child)) = self.stack.pop() {
-            if let Some(ahead) = self.stack.len().checked_sub(AHEAD) {
-                let (_, node) = self.stack[ahead];
-                if !self.seen.get(node) {
-                    self.touched ^= self.whole.edges.touch(node);
-                }
-            }
             if parent & MORE != 0 {
                 let number = parent & !MORE;
                 self.push_children(self.node[number as usize], number, child);
             } else if self.seen.set(child) {
                 self.enter(child, parent);
+            } else if let Some(ahead) = self.stack.len().checked_sub(AHEAD) {
+                // On the way back what comes next is known.
+                let (_, node) = self.stack[ahead];
+                if !self.seen.get(node) {
+                    self.touched ^= self.whole.edges.touch(node);
+                }
             }
         }
     }

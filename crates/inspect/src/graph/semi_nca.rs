@@ -43,9 +43,7 @@ impl Semi {
                 if start < ahead {
                     // Independent reads, many at once: the evaluation below would wait for each in turn.
                     let next = start.saturating_sub(BATCH);
-                    for &source in &sources[next..ahead] {
-                        self.touched ^= self.forest[source as usize].0;
-                    }
+                    self.touch(&sources[next..ahead]);
                     ahead = next;
                 }
                 let number = first + at as u32;
@@ -53,6 +51,20 @@ impl Semi {
                     self.consider(number, source);
                 }
                 self.link(number, parent);
+            }
+        }
+    }
+
+    /// Reads what evaluating `sources` will read, two steps deep.
+    #[inline]
+    fn touch(&mut self, sources: &[u32]) {
+        for sources in sources.chunks(2 * BATCH) {
+            let mut above = [0; 2 * BATCH];
+            for (above, &source) in above.iter_mut().zip(sources) {
+                *above = self.forest[source as usize].0;
+            }
+            for above in above {
+                self.touched ^= self.forest[above as usize].0;
             }
         }
     }

@@ -10,22 +10,76 @@ use super::edges::Edges;
 
 /// No target: beyond every object.
 const NONE: u32 = u32::MAX >> 1;
-/// In the second half of a row: the targets lie in the segment, and this many of them.
+/// Targets in a row.
+const ROW: usize = 4;
+/// In the last place of a row: the targets lie in `many`, from the first place on, and this many of them.
 const ELSEWHERE: u32 = 1 << 31;
 /// The number of objects in a segment is a power of two, so that finding it is a shift.
 const SEGMENT_SHIFT_MIN: u32 = 16;
 /// About this many segments, for threads to share.
 const SEGMENTS: u32 = 16;
 
-/// The pointers of a heap: 8 bytes per object, which hold up to two targets, and 4 per target where there are more.
+/// The pointers of a heap, in one row of 16 bytes per object that has any.
 ///
-/// Most objects have two pointers or fewer, so most visits cost one miss of the cache instead of two.
+/// Most objects have four pointers or fewer, so a visit mostly costs one miss of the cache; whether an object has
+/// pointers at all, and where its row is, takes a quarter of a byte per object, which stays in the cache.
 #[derive(Debug)]
 pub(crate) struct Stored<'a, E> {
     from: &'a E,
-    rows: Vec<[u32; 2]>,
-    segments: Vec<Vec<u32>>,
+    objects: u32,
+    segments: Vec<Segment>,
     shift: u32,
+}
+
+/// The pointers of successive objects.
+#[derive(Debug, Default)]
+struct Segment {
+    /// For 64 objects at a time: which have pointers, and how many rows there are before theirs.
+    places: Vec<(u64, u32)>,
+    rows: Vec<[u32; ROW]>,
+    many: Vec<u32>,
+}
+
+impl Segment {
+    #[inline]
+    fn row(&self, at: u32) -> Option<&[u32; ROW]> {
+        let &(pointing, before) = self.places.get(at as usize / 64)?;
+        let bit = 1u64 << (at % 64);
+        if pointing & bit == 0 {
+            return None;
+        }
+        let before = before + (pointing & (bit - 1)).count_ones();
+        self.rows.get(before as usize)
+    }
+
+    /// Adds a pointer of the object `at`, which is the last one that has any so far.
+    #[inline]
+    fn add(&mut self, at: u32, target: u32) {
+        let place = at as usize / 64;
+        let bit = 1u64 << (at % 64);
+        if self.places[place].0 & bit == 0 {
+            if self.places[place].0 == 0 {
+                self.places[place].1 = self.rows.len() as u32;
+            }
+            self.places[place].0 |= bit;
+            self.rows.push([target, NONE, NONE, NONE]);
+            return;
+        }
+        let Some(row) = self.rows.last_mut() else {
+            return;
+        };
+        if row[ROW - 1] & ELSEWHERE != 0 {
+            row[ROW - 1] += 1;
+            self.many.push(target);
+        } else if let Some(free) = row.iter_mut().find(|place| **place == NONE) {
+            *free = target;
+        } else {
+            let start = self.many.len() as u32;
+            self.many.extend_from_slice(row);
+            self.many.push(target);
+            *row = [start, NONE, NONE, ELSEWHERE | (ROW as u32 + 1)];
+        }
+    }
 }
 
 /// Which objects are pointed at how often: not at all, once, or more.
@@ -68,11 +122,6 @@ impl Popularity {
         }
         self.once
     }
-
-    /// Bytes held.
-    pub(crate) fn held(&self) -> u64 {
-        self.once.held() + self.more.held()
-    }
 }
 
 impl<'a, E: Edges> Stored<'a, E> {
@@ -84,28 +133,25 @@ impl<'a, E: Edges> Stored<'a, E> {
             .checked_ilog2()
             .map_or(0, |log| log + 1)
             .max(SEGMENT_SHIFT_MIN);
-        let mut rows = vec![[NONE; 2]; objects as usize];
-        let parts: Vec<_> = rows.chunks_mut(1 << shift).map(Mutex::new).collect();
-        let segments: Vec<_> = parts.iter().map(|_| Mutex::new(Vec::new())).collect();
+        let count = objects.div_ceil(1 << shift);
+        let segments: Vec<Mutex<Segment>> = (0..count).map(|_| Mutex::default()).collect();
         let next = AtomicU32::new(0);
         let work = || {
             let mut popularity = Popularity::new(objects);
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(part) = parts.get(at as usize) else {
+                let Some(segment) = segments.get(at as usize) else {
                     return popularity;
                 };
-                let (Ok(mut part), Ok(mut segment)) = (part.lock(), segments[at as usize].lock())
-                else {
-                    continue;
-                };
                 let first = at << shift;
-                let range = first..first + part.len() as u32;
-                *segment = fill(from, range, &mut part, &mut popularity);
+                let range = first..objects.min(first + (1 << shift));
+                if let Ok(mut segment) = segment.lock() {
+                    *segment = fill(from, range, &mut popularity);
+                }
             }
         };
         let popularity = thread::scope(|scope| {
-            let helpers: Vec<_> = (1..threads.clamp(1, parts.len().max(1)))
+            let helpers: Vec<_> = (1..threads.clamp(1, segments.len().max(1)))
                 .map(|_| scope.spawn(work))
                 .collect();
             let mut all = work();
@@ -117,14 +163,13 @@ impl<'a, E: Edges> Stored<'a, E> {
             }
             all
         });
-        drop(parts);
         let segments = segments
             .into_iter()
             .map(|segment| segment.into_inner().unwrap_or_default())
             .collect();
         let stored = Self {
             from,
-            rows,
+            objects,
             segments,
             shift,
         };
@@ -133,72 +178,52 @@ impl<'a, E: Edges> Stored<'a, E> {
 
     /// The objects that have pointers.
     pub(crate) fn pointing(&self) -> Bits {
-        let mut pointing = Bits::new(self.rows.len());
-        for (word, rows) in pointing.words_mut().iter_mut().zip(self.rows.chunks(64)) {
-            for (at, row) in rows.iter().enumerate() {
-                *word |= u64::from(row[0] != NONE) << at;
-            }
+        let mut pointing = Bits::new(self.objects as usize);
+        let places = self.segments.iter().flat_map(|segment| &segment.places);
+        for (word, place) in pointing.words_mut().iter_mut().zip(places) {
+            *word = place.0;
         }
         pointing
     }
 
     /// Bytes held.
     pub(crate) fn held(&self) -> u64 {
-        let targets: usize = self.segments.iter().map(Vec::capacity).sum();
-        (self.rows.capacity() * 8 + targets * 4) as u64
+        let held = self.segments.iter().map(|segment| {
+            let rows = segment.places.capacity() + segment.rows.capacity();
+            rows * 16 + segment.many.capacity() * 4
+        });
+        held.sum::<usize>() as u64
     }
 
     #[inline]
-    fn targets(&self, object: u32) -> (&[u32], [u32; 2]) {
-        let Some(&row) = self.rows.get(object as usize) else {
-            return (&[], [NONE; 2]);
-        };
-        if row[1] & ELSEWHERE == 0 {
-            return (&[], row);
-        }
-        let (start, len) = (row[0] as usize, (row[1] & !ELSEWHERE) as usize);
-        let segment = &self.segments[(object >> self.shift) as usize];
-        (&segment[start..start + len], [NONE; 2])
+    fn row(&self, object: u32) -> Option<(&Segment, &[u32; ROW])> {
+        let segment = self.segments.get((object >> self.shift) as usize)?;
+        let row = segment.row(object & ((1 << self.shift) - 1))?;
+        Some((segment, row))
     }
 }
 
-/// Fills the rows of `range`; returns the targets of those that have more than two.
-fn fill<E: Edges>(
-    from: &E,
-    range: Range<u32>,
-    rows: &mut [[u32; 2]],
-    popularity: &mut Popularity,
-) -> Vec<u32> {
+/// The pointers of the objects in `range`.
+fn fill<E: Edges>(from: &E, range: Range<u32>, popularity: &mut Popularity) -> Segment {
     let (objects, first) = (from.objects(), range.start);
-    let mut segment: Vec<u32> = Vec::new();
+    let mut segment = Segment {
+        places: vec![(0, 0); range.len().div_ceil(64)],
+        ..Segment::default()
+    };
     from.each_in(range, |source, target| {
-        if target >= objects || target == source {
-            return;
-        }
-        let Some(row) = rows.get_mut((source - first) as usize) else {
-            return;
-        };
-        popularity.count(target);
-        match *row {
-            [NONE, _] => row[0] = target,
-            [_, NONE] => row[1] = target,
-            [one, two] if two & ELSEWHERE == 0 => {
-                *row = [segment.len() as u32, ELSEWHERE | 3];
-                segment.extend([one, two, target]);
-            }
-            _ => {
-                segment.push(target);
-                row[1] += 1;
-            }
+        if target < objects && target != source {
+            popularity.count(target);
+            segment.add(source - first, target);
         }
     });
-    segment.shrink_to_fit();
+    segment.rows.shrink_to_fit();
+    segment.many.shrink_to_fit();
     segment
 }
 
 impl<E: Edges> Edges for Stored<'_, E> {
     fn objects(&self) -> u32 {
-        self.rows.len() as u32
+        self.objects
     }
 
     fn bytes(&self, object: u32) -> u64 {
@@ -211,8 +236,13 @@ impl<E: Edges> Edges for Stored<'_, E> {
 
     #[inline]
     fn each_from(&self, object: u32, from: u32, mut visit: impl FnMut(u32) -> bool) -> Option<u32> {
-        let (many, few) = self.targets(object);
-        let targets = if many.is_empty() { &few[..] } else { many };
+        let (segment, row) = self.row(object)?;
+        let targets = if row[ROW - 1] & ELSEWHERE == 0 {
+            &row[..]
+        } else {
+            let (start, len) = (row[0] as usize, (row[ROW - 1] & !ELSEWHERE) as usize);
+            segment.many.get(start..start + len)?
+        };
         for (at, &target) in targets.iter().enumerate().skip(from as usize) {
             if target == NONE {
                 return None;
@@ -226,6 +256,6 @@ impl<E: Edges> Edges for Stored<'_, E> {
 
     #[inline]
     fn touch(&self, object: u32) -> u32 {
-        self.rows.get(object as usize).map_or(0, |row| row[0])
+        self.row(object).map_or(0, |(_, row)| row[0])
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Dominators, Edges, Effort, Roots};
+use super::{Blocked, Dominators, Edges, Effort, Reach, Roots, exclusive, leaked, way_to};
 
 /// A graph as a list of lists; object `i` has `1 + i % 7 * 8` bytes.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ const FAST: Effort = Effort::Fast { threads: 1 };
 const THREADS: Effort = Effort::Fast { threads: 3 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn dominators_are_what_the_definition_says((lists, roots) in heaps()) {
@@ -122,5 +122,170 @@ proptest! {
                 prop_assert_eq!(found.idom(node), nearest, "{:?} of {}", effort, node);
             }
         }
+    }
+
+    #[test]
+    fn the_tree_turned_around_agrees_with_itself((lists, roots) in heaps()) {
+        let (_, dominated) = naive(&lists, &roots);
+        let nodes = lists.objects() + roots.count();
+        for effort in [FAST, LOW] {
+            let found = Dominators::new(&lists, &roots, effort).unwrap();
+            let (children, tops, counts) = (found.children(&lists), found.tops(), found.counts());
+            let mut listed = 0;
+            for node in (0..nodes).filter(|&node| found.is_reached(node)) {
+                let below = found.children_of(&children, node);
+                listed += below.len();
+                prop_assert!(below.iter().all(|&child| found.idom(child) == Some(node)));
+                let falling = below
+                    .iter()
+                    .is_sorted_by_key(|&child| std::cmp::Reverse(found.retained(&lists, child)));
+                prop_assert!(falling);
+                let count = dominated[node as usize].iter().filter(|lost| **lost).count();
+                prop_assert_eq!(counts.of(node) as usize, count);
+                let mut top = node;
+                while let Some(above) = found.idom(top) {
+                    top = above;
+                }
+                prop_assert_eq!(tops.of(node), Some(top));
+                prop_assert!(children.top().contains(&top));
+            }
+            let all = (0..nodes).filter(|&node| found.is_reached(node)).count();
+            prop_assert_eq!(listed + children.top().len(), all);
+            prop_assert_eq!(counts.total() as usize, all - roots.count() as usize);
+            prop_assert!(found.shared().all(|object| found.idom(object).is_none()));
+            let shared = children.top().iter().filter(|node| **node < lists.objects());
+            prop_assert_eq!(found.shared().count(), shared.count());
+        }
+    }
+
+    #[test]
+    fn marking_and_owning_agree_with_the_dominators((lists, roots) in heaps()) {
+        let seen = reached(&lists, &roots, None, |_| true);
+        let marks = Reach::from_roots(&lists, &roots);
+        for (at, seen) in (0..).zip(&seen) {
+            prop_assert_eq!(marks.is_marked(at), *seen);
+        }
+        let found = Dominators::new(&lists, &roots, FAST).unwrap();
+        let counts = found.counts();
+        prop_assert_eq!(marks.total(&lists), (counts.total(), found.total_bytes()));
+        let alone = exclusive(&lists, &roots).unwrap();
+        let mut rest = found.total_bytes();
+        for (root, &(bytes, count)) in (0..).zip(&alone.by_root) {
+            let node = lists.objects() + root;
+            prop_assert_eq!((bytes, count), (found.retained(&lists, node), counts.of(node)));
+            rest -= bytes;
+        }
+        prop_assert_eq!(alone.shared.0, rest);
+    }
+
+    #[test]
+    fn a_way_leads_from_an_allowed_root_past_what_is_barred(
+        (lists, roots) in heaps(),
+        object in 0u32..24,
+        without in 0u32..4,
+        barred in 0u32..24,
+    ) {
+        let past = Some(barred).filter(|&barred| barred < lists.objects());
+        let way = way_to(&lists, &roots, object, &[barred], |root| root != without);
+        let seen = reached(&lists, &roots, past, |root| root != without);
+        prop_assert_eq!(way.is_some(), seen.get(object as usize).copied().unwrap_or(false));
+        if let Some(way) = way {
+            prop_assert!(way.root != without && !way.objects.contains(&barred));
+            prop_assert!(roots.targets(way.root).contains(&way.objects[0]));
+            prop_assert_eq!(way.objects.last(), Some(&object));
+            for step in way.objects.windows(2) {
+                prop_assert!(lists.0[step[0] as usize].contains(&step[1]));
+            }
+            let mut unique = way.objects.clone();
+            unique.sort_unstable();
+            unique.dedup();
+            prop_assert_eq!(unique.len(), way.objects.len(), "no object twice");
+        }
+    }
+
+    #[test]
+    fn what_leaked_is_the_largest_set_that_nothing_else_reaches(
+        (lists, roots) in heaps(),
+        waits_on in prop::collection::vec(prop::collection::vec(0u32..24, 0..3), 0..4),
+    ) {
+        let blocked: Vec<Blocked> = (0..)
+            .zip(waits_on)
+            .map(|(root, waits_on)| Blocked { root, waits_on })
+            .collect();
+        let found = leaked(&lists, &roots, &blocked, &[]);
+        // Slowly: begin with all asleep, and wake until nothing changes.
+        let mut asleep: Vec<usize> = (0..blocked.len()).collect();
+        loop {
+            let awake = |root| !asleep.iter().any(|&at| blocked[at].root == root);
+            let seen = reached(&lists, &roots, None, awake);
+            let wakes = |object: &u32| seen.get(*object as usize).copied().unwrap_or(false);
+            let left: Vec<usize> = asleep
+                .iter()
+                .copied()
+                .filter(|&at| !blocked[at].waits_on.iter().any(wakes))
+                .collect();
+            if left == asleep {
+                break;
+            }
+            asleep = left;
+        }
+        prop_assert_eq!(found, asleep);
+    }
+}
+
+/// Everything hangs under everything before it; then a star; then a list whose entries each share something with
+/// the root, which takes shortcuts to do in time.
+#[test]
+fn extreme_shapes_take_neither_stack_nor_quadratic_time() {
+    const LONG: u32 = 1_000_000;
+    let root = Roots::new(&[0], &[(0, 0)]);
+    let list = Lists((0..LONG).map(|at| vec![at + 1]).collect());
+    let ring = Lists((0..LONG).map(|at| vec![(at + 1) % LONG, at]).collect());
+    let back = Lists((0..LONG).map(|at| vec![at + 1, at / 2, 0]).collect());
+    let mut star = vec![Vec::new(); LONG as usize];
+    star[0] = (0..LONG).collect();
+    // Entry i of the list is object i + 1; what it shares with object 0's table is i + 1 + HALF.
+    const HALF: u32 = LONG / 2;
+    let mut table: Vec<Vec<u32>> = (0..HALF).map(|at| vec![at + HALF, at + 1]).collect();
+    table.extend(vec![vec![0]; HALF as usize]);
+    table[0].extend(HALF..LONG);
+    // Object 0 is met first and its list last, so that entries are numbered along the list.
+    table[0].push(1);
+    table[HALF as usize - 1].pop();
+    for (name, lists, direct) in [
+        ("list", list, 1),
+        ("ring", ring, 1),
+        ("list with pointers back", back, 1),
+        ("star", Lists(star), LONG as usize - 1),
+        (
+            "list that shares with a table",
+            Lists(table),
+            HALF as usize + 1,
+        ),
+    ] {
+        let all: u64 = (0..LONG).map(|at| lists.bytes(at)).sum();
+        for effort in [FAST, LOW] {
+            let found = Dominators::new(&lists, &root, effort).unwrap();
+            assert_eq!(found.retained(&lists, 0), all, "{name}, {effort:?}");
+            let children = found.children(&lists);
+            assert_eq!(
+                found.children_of(&children, 0).len(),
+                direct,
+                "{name}, {effort:?}"
+            );
+            assert_eq!(found.tops().of(LONG - 1), Some(LONG), "{name}");
+            let per_object = found.held().peak() as f64 / f64::from(LONG);
+            assert!(
+                effort == FAST || per_object < 24.0,
+                "{name}: {per_object} bytes per object"
+            );
+        }
+        assert_eq!(
+            Reach::from_roots(&lists, &root).total(&lists),
+            (LONG, all),
+            "{name}"
+        );
+        let way = way_to(&lists, &root, LONG - 1, &[], |_| true);
+        assert!(way.is_some(), "{name}");
     }
 }
