@@ -34,6 +34,7 @@ mod program;
 mod read;
 mod statistics;
 mod symbols;
+pub mod stop;
 
 pub use buildinfo::{BuildInfo, Dependency};
 pub use elf::Arch;
