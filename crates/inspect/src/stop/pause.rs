@@ -247,10 +247,10 @@ fn hold(
     })
 }
 
-/// Detaching takes its time too; it begins so much before the limit.
+/// Leaving begins so much before the limit: on a loaded machine the tracer wakes up late, and detaching takes its time.
 fn leave_reserve(threads: usize, max_pause: Duration) -> Duration {
     let each = Duration::from_micros(10) * u32::try_from(threads).unwrap_or(u32::MAX);
-    (Duration::from_millis(1) + each).min(max_pause / 4)
+    (max_pause / 20 + each).min(max_pause / 4)
 }
 
 /// Waits until the tracer thread is gone for the kernel too: only then has it let go of what was left to its end,

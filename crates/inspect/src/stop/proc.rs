@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn a_stat_counts_from_behind_the_name() {
-        let tail =
-            "S 7 9 9 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 15 1 2 3 4 5 6 7 8 9 10 11 12 13 14 0 0";
+        // State, parent, and 33 more before the exit signal.
+        let tail = format!("S 7 {}", ["0"; 33].join(" "));
         let rows = [
             ("plain", format!("5 (a) {tail} 17 1 0"), Some(17)),
             (
