@@ -33,8 +33,8 @@ mod pclntab;
 mod program;
 mod read;
 mod statistics;
-mod symbols;
 pub mod stop;
+mod symbols;
 
 pub use buildinfo::{BuildInfo, Dependency};
 pub use elf::Arch;

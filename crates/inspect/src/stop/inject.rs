@@ -204,15 +204,7 @@ pub(super) fn clone(pid: u32, tracees: &mut Tracees, site: Site) -> Result<Clone
         let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE;
         ptrace::setoptions(thread.tid, options)
             .map_err(|errno| trace_error("set the options of", thread.tid, errno))?;
-        let call = Call {
-            at: site.syscall,
-            nr: libc::SYS_clone,
-            // No flags: nothing shared, and no signal to the parent when it ends. The child's stack begins where
-            // the thread's does, in its own copy.
-            args: [0, saved.rsp, 0, 0],
-            r12: site.leave,
-        };
-        match call.make(thread, saved)? {
+        match Call::clone(site, saved).make(thread, saved)? {
             Done::Interrupted => continue,
             Done::Returned(ret, Some(child)) if ret > 0 => return hold(pid, child, ret),
             Done::Returned(ret, _) => {
@@ -260,20 +252,8 @@ pub(super) fn reap(pid: u32, inner: u32) -> Result<bool, StopError> {
         if ptrace::interrupt(tid).is_ok() {
             thread.seen = tracees::wait(tid, Instant::now() + Duration::from_millis(20));
         }
-        let done = parked_registers(&memory, &thread).map(|saved| {
-            let call = Call {
-                at: saved.rip - SYSCALL_LEN,
-                nr: libc::SYS_wait4,
-                args: [
-                    u64::from(inner),
-                    0,
-                    (libc::__WALL | libc::WNOHANG) as u64,
-                    0,
-                ],
-                r12: saved.r12,
-            };
-            call.make(&mut thread, saved)
-        });
+        let done = parked_registers(&memory, &thread)
+            .map(|saved| Call::wait4(inner, saved).make(&mut thread, saved));
         tracees::detach(&thread);
         match done.transpose()? {
             Some(Done::Returned(ret, _)) if ret == i64::from(inner) => return Ok(true),
@@ -294,6 +274,17 @@ struct Call {
     r12: u64,
 }
 
+/// A parked thread that is about to make its futex call, rather than in it.
+fn wait_again(saved: libc::user_regs_struct) -> libc::user_regs_struct {
+    libc::user_regs_struct {
+        rip: saved.rip - SYSCALL_LEN,
+        rax: libc::SYS_futex as u64,
+        // "Not in a system call": the kernel must not restart anything on top.
+        orig_rax: u64::MAX,
+        ..saved
+    }
+}
+
 enum Done {
     /// What it returned, and the child it made.
     Returned(i64, Option<Pid>),
@@ -302,19 +293,43 @@ enum Done {
 }
 
 impl Call {
+    fn clone(site: Site, saved: libc::user_regs_struct) -> Self {
+        Self {
+            at: site.syscall,
+            nr: libc::SYS_clone,
+            // No flags: nothing shared, and no signal to the parent when it ends. The child's stack begins where
+            // the thread's does, in its own copy.
+            args: [0, saved.rsp, 0, 0],
+            r12: site.leave,
+        }
+    }
+
+    fn wait4(child: u32, saved: libc::user_regs_struct) -> Self {
+        let flags = libc::__WALL | libc::WNOHANG;
+        Self {
+            at: saved.rip - SYSCALL_LEN,
+            nr: libc::SYS_wait4,
+            args: [child.into(), 0, flags as u64, 0],
+            r12: saved.r12,
+        }
+    }
+
     /// Makes the call and puts the thread back where it was: about to wait on its futex, as the kernel itself would
     /// after an interruption.
     fn make(self, thread: &mut Tracee, saved: libc::user_regs_struct) -> Result<Done, StopError> {
         let tid = thread.tid;
-        let again = libc::user_regs_struct {
-            rip: saved.rip - SYSCALL_LEN,
-            rax: libc::SYS_futex as u64,
-            // "Not in a system call": the kernel must not restart anything on top.
-            orig_rax: u64::MAX,
-            ..saved
-        };
+        let again = wait_again(saved);
+        ptrace::setregs(tid, self.registers(again))
+            .map_err(|errno| trace_error("set the registers of", tid, errno))?;
+        let done = self.run(thread);
+        ptrace::setregs(tid, again)
+            .map_err(|errno| trace_error("restore the registers of", tid, errno))?;
+        done
+    }
+
+    fn registers(&self, parked: libc::user_regs_struct) -> libc::user_regs_struct {
         let [rdi, rsi, rdx, r10] = self.args;
-        let regs = libc::user_regs_struct {
+        libc::user_regs_struct {
             rip: self.at,
             rax: self.nr as u64,
             rdi,
@@ -324,15 +339,10 @@ impl Call {
             r8: 0,
             r9: 0,
             r12: self.r12,
+            // "No m": the child's way goes straight to r12.
             r13: 0,
-            ..again
-        };
-        ptrace::setregs(tid, regs)
-            .map_err(|errno| trace_error("set the registers of", tid, errno))?;
-        let done = self.run(thread);
-        ptrace::setregs(tid, again)
-            .map_err(|errno| trace_error("restore the registers of", tid, errno))?;
-        done
+            ..parked
+        }
     }
 
     fn run(&self, thread: &mut Tracee) -> Result<Done, StopError> {
@@ -366,9 +376,66 @@ impl Call {
 }
 
 #[cfg(test)]
+#[path = "../../tests/stop/target.rs"]
+#[allow(dead_code, reason = "shared with the integration tests")]
+mod target;
+
+#[cfg(test)]
 mod tests {
+    use super::target::{Target, children, eventually};
     use super::*;
     use crate::memory::Pieces;
+    use crate::stop::reap_leftovers;
+
+    /// Begins a call as `clone` and `reap` do, and after so many of its steps ends the tracer as SIGKILL would: the
+    /// kernel does the same for the last thread of a process and for this one.
+    fn abandon_after(steps: u32, pid: u32, call: fn(Site, libc::user_regs_struct) -> Call) -> bool {
+        let site = find_site(pid).unwrap();
+        let tracer = std::thread::spawn(move || {
+            let memory = LiveMemory::new(pid);
+            let mut tracees = Tracees::stop(pid, Instant::now() + CALL_MAX).unwrap();
+            let mut parked = tracees.threads().iter().filter_map(|thread| {
+                parked_registers(&memory, thread).map(|saved| (thread.tid, saved))
+            });
+            let Some((tid, saved)) = parked.next() else {
+                return false;
+            };
+            let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE;
+            ptrace::setoptions(tid, options).unwrap();
+            let regs = call(site, saved).registers(wait_again(saved));
+            ptrace::setregs(tid, regs).unwrap();
+            for _ in 0..steps {
+                ptrace::syscall(tid, None).unwrap();
+                assert_ne!(tracees::wait(tid, Instant::now() + CALL_MAX), Seen::Running);
+            }
+            true
+        });
+        tracer.join().unwrap()
+    }
+
+    #[test]
+    fn a_tracer_that_dies_after_any_step_leaves_the_target_well() {
+        let Some(mut target) = Target::start(4, 4, 0) else {
+            return;
+        };
+        let pid = target.pid();
+        // A clone's steps: registers set; at its beginning; the child made; at its end. A wait's: without the child.
+        let clones = (0..=3).map(|steps| (steps, Call::clone as fn(_, _) -> _, 1));
+        let wait: fn(_, _) -> _ = |_, saved| Call::wait4(1, saved);
+        let waits = (0..=2).map(|steps| (steps, wait, 0));
+        for (steps, call, made) in clones.chain(waits) {
+            for round in 0..5 {
+                let name = format!("after step {steps}, round {round}, {made} child");
+                eventually("a thread is parked", || abandon_after(steps, pid, call));
+                eventually(&name, || children(pid).len() == made);
+                // The child has ended by itself; what is left of it is a zombie.
+                eventually(&name, || {
+                    reap_leftovers(pid).is_ok_and(|reaped| reaped == made)
+                });
+                target.must_be_well();
+            }
+        }
+    }
 
     fn code(distance: u8, leave: &[u8]) -> Vec<u8> {
         let mut code = vec![0x90; 5000];

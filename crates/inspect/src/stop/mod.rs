@@ -20,9 +20,10 @@
 //! Source: `ptrace(2)`, `wait(2)`, `proc(5)`.
 
 mod arch;
+mod cloner;
 mod error;
 mod guard;
-#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(target_arch = "x86_64"), path = "inject_none.rs")]
 mod inject;
 mod pause;
 mod permission;

@@ -147,6 +147,8 @@ struct Facts {
     dumpable: bool,
     /// Unknown when the link may not be read.
     same_user_namespace: Option<bool>,
+    /// Ours is the first user namespace: a capability there holds in all.
+    initial: bool,
     yama: Option<u8>,
     descendant: bool,
 }
@@ -162,6 +164,7 @@ impl Facts {
             same_user_namespace: namespace("self")
                 .zip(namespace(&pid.to_string()))
                 .map(|(ours, theirs)| ours == theirs),
+            initial: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_initial(&map)),
             yama: fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope")
                 .ok()
                 .and_then(|text| parse_scope(&text)),
@@ -174,7 +177,7 @@ impl Facts {
     fn judge(&self) -> Refusal {
         let (us, target) = (&self.us, &self.target);
         let powerful = us.cap_effective & CAP_SYS_PTRACE != 0;
-        if self.same_user_namespace == Some(false) {
+        if self.same_user_namespace == Some(false) && !(powerful && self.initial) {
             return Refusal::OtherUserNamespace;
         }
         if !powerful {
@@ -203,10 +206,17 @@ impl Facts {
             Some(2) if !powerful => Refusal::Yama { scope: 2 },
             Some(1) if !powerful && !self.descendant => Refusal::Yama { scope: 1 },
             // With the capability, and yet refused: it holds in another namespace than ours.
-            _ if powerful && self.same_user_namespace.is_none() => Refusal::OtherUserNamespace,
+            _ if powerful && !self.initial && self.same_user_namespace.is_none() => {
+                Refusal::OtherUserNamespace
+            }
             _ => Refusal::Unexplained,
         }
     }
+}
+
+/// The map of the first namespace: all users are themselves.
+fn is_initial(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// The value of `kernel.yama.ptrace_scope`.
@@ -249,6 +259,7 @@ mod tests {
             target,
             dumpable: true,
             same_user_namespace: Some(true),
+            initial: false,
             yama: None,
             descendant: false,
         }
@@ -329,6 +340,13 @@ mod tests {
                 Refusal::OtherUserNamespace,
             ),
             (
+                "capable everywhere, and refused all the same",
+                with(|f| {
+                    (f.same_user_namespace, f.us.cap_effective, f.initial) = (None, !0, true);
+                }),
+                Refusal::Unexplained,
+            ),
+            (
                 "capable only in the permitted set",
                 facts(
                     Status {
@@ -343,6 +361,14 @@ mod tests {
         for (name, facts, want) in rows {
             assert_eq!(&facts.judge(), want, "{name}");
             assert!(!want.remedy().is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_user_namespace_maps_everybody() {
+        assert!(is_initial("         0          0 4294967295\n"));
+        for map in ["         0       1000          1\n", "0 0 65536\n", ""] {
+            assert!(!is_initial(map), "{map:?}");
         }
     }
 

@@ -210,7 +210,10 @@ impl Tracees {
         self.threads.len()
     }
 
-    #[cfg(target_arch = "x86_64")]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "for snapshots")
+    )]
     pub(super) fn threads(&mut self) -> &mut [Tracee] {
         &mut self.threads
     }

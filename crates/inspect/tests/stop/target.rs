@@ -292,7 +292,12 @@ pub(crate) fn program() -> Option<&'static Path> {
     BUILT
         .get_or_init(|| {
             Command::new("go").arg("version").output().ok()?;
-            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inspect-stop");
+            let test = std::env::current_exe().unwrap();
+            let folder = test
+                .parent()
+                .and_then(Path::parent)
+                .unwrap()
+                .join("inspect-stop");
             fs::create_dir_all(&folder).unwrap();
             fs::write(
                 folder.join("go.mod"),
@@ -300,8 +305,10 @@ pub(crate) fn program() -> Option<&'static Path> {
             )
             .unwrap();
             fs::write(folder.join("main.go"), include_str!("target.go")).unwrap();
+            // Another test may be running, or building, the same.
+            let made = format!("target-{}", std::process::id());
             let built = Command::new("go")
-                .args(["build", "-buildvcs=false", "-o", "target", "."])
+                .args(["build", "-buildvcs=false", "-o", &made, "."])
                 .current_dir(&folder)
                 .envs([
                     ("GOTOOLCHAIN", "local"),
@@ -316,6 +323,7 @@ pub(crate) fn program() -> Option<&'static Path> {
                 "{}",
                 String::from_utf8_lossy(&built.stderr)
             );
+            fs::rename(folder.join(&made), folder.join("target")).unwrap();
             Some(folder.join("target"))
         })
         .as_deref()
