@@ -35,6 +35,7 @@ mod program;
 mod read;
 pub mod roots;
 mod statistics;
+pub mod stop;
 mod symbols;
 pub mod types;
 
