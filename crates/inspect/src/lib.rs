@@ -22,6 +22,7 @@ mod error;
 mod executable;
 mod find_module;
 pub mod functions;
+pub mod goroutines;
 pub mod graph;
 mod handlers;
 pub mod heap;

@@ -56,3 +56,29 @@ pub const SPECIALS_MAX: usize = 1 << 25;
 pub const STACK_OBJECTS_MAX: u64 = 1 << 14;
 /// Bytes of one function's stack maps.
 pub const STACK_MAP_BYTES_MAX: u64 = 16 << 20;
+/// Program counters whose tables' answers are kept while stacks are unwound; real programs have some thousands.
+pub const PCS_KEPT_MAX: usize = 1 << 18;
+/// Goroutines read; each costs the runtime 2 KiB of stack at least, so this is 8 GiB.
+pub const GOROUTINES_MAX: u64 = 1 << 22;
+/// Frames of one stack; the runtime's own limit for stacks is reached at some millions.
+pub const FRAMES_MAX: usize = 1 << 16;
+/// Frames of all distinct stacks together.
+pub const FRAMES_KEPT_MAX: usize = 1 << 22;
+/// Bytes read of one goroutine's stack, from its innermost frame on.
+pub const STACK_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of one goroutine's stack as allocated; the runtime ends a program at 1,000,000,000.
+pub const STACK_ALLOCATED_BYTES_MAX: u64 = 2 << 30;
+/// Bytes of stacks read for one dump; goroutines beyond it have none.
+pub const STACKS_READ_BYTES_MAX: u64 = 8 << 30;
+/// Bytes of stacks that are held at a time.
+pub const STACKS_HELD_BYTES_MAX: u64 = 64 << 20;
+/// Things that goroutines wait for, of all goroutines together; a `select` has one for each case.
+pub const WAITS_MAX: usize = 1 << 22;
+/// Labels of one goroutine.
+pub const LABELS_MAX: usize = 256;
+/// Bytes of all distinct sets of labels together.
+pub const LABELS_KEPT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a label's key or value, or of a wait reason.
+pub const LABEL_BYTES_MAX: u64 = 4 << 10;
+/// Reasons to wait that a runtime has; 47 in Go 1.27.
+pub const WAIT_REASONS_MAX: usize = 128;

@@ -152,6 +152,11 @@ impl Functions {
         self.tables.text
     }
 
+    /// The length of the machine's shortest instruction in bytes.
+    pub fn quantum(&self) -> u8 {
+        self.tables.quantum
+    }
+
     /// All functions, by ascending entry.
     pub fn ids(&self) -> impl ExactSizeIterator<Item = FunctionId> + use<> {
         (0..self.len() as u32).map(FunctionId)
@@ -307,4 +312,4 @@ fn text(table: &[u8], offset: u32) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

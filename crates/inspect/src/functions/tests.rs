@@ -4,7 +4,7 @@ use super::*;
 use crate::memory::{Memory, Pieces};
 
 /// Three functions at 0x1000, 0x1010 and 0x1030 to 0x1040; the second has `main.inner` inlined into it.
-fn tables() -> Tables {
+pub(crate) fn tables() -> Tables {
     let names = b"\0main.a\0main.b\0main.inner\0main.c\0".to_vec();
     let name = |name: &str| find_text(&names, name);
     let files = b"\0/a.go\0/b.go\0".to_vec();

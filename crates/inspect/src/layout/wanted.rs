@@ -140,7 +140,9 @@ const GOROUTINES: &[&str] = &[
     "g.m",
     "g.param",
     "g.parentGoid",
+    "g.runningCleanups.u.value",
     "g.sched.bp",
+    "g.sched.lr",
     "g.sched.pc",
     "g.sched.sp",
     "g.stack.hi",
@@ -158,10 +160,16 @@ const GOROUTINES: &[&str] = &[
     "m.g0",
     "m.lockedg",
     "m.procid",
+    "m.vdsoPC",
+    "m.vdsoSP",
     "sudog.c",
+    "sudog.c.maybeTraceablePtr.vu",
     "sudog.elem",
+    "sudog.elem.vu",
     "sudog.g",
     "sudog.waitlink",
+    "synctestBubble.id",
+    "synctestGroup.root",
 ];
 
 const BUCKETS: &[&str] = &[
