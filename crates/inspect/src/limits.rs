@@ -58,6 +58,8 @@ pub const STACK_OBJECTS_MAX: u64 = 1 << 14;
 pub const STACK_MAP_BYTES_MAX: u64 = 16 << 20;
 /// Program counters whose tables' answers are kept while stacks are unwound; real programs have some thousands.
 pub const PCS_KEPT_MAX: usize = 1 << 18;
+/// Pairs walked in functions' tables for one dump of goroutines: some seconds; real dumps need a thousandth.
+pub const PC_TABLE_PAIRS_WALKED_MAX: u64 = 1 << 31;
 /// Goroutines read; each costs the runtime 2 KiB of stack at least, so this is 8 GiB.
 pub const GOROUTINES_MAX: u64 = 1 << 22;
 /// Frames of one stack; the runtime's own limit for stacks is reached at some millions.

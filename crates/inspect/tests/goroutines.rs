@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,6 +16,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use inspect::Program;
+use inspect::functions::printed_name;
 use inspect::goroutines::{End, Goroutines, Options, Status, goroutines, stopped_thread};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -140,7 +142,11 @@ impl Parked {
 
     /// What `/debug/pprof/goroutine?debug=2` would say.
     fn own_dump(&mut self) -> String {
-        writeln!(self.input, "dump").unwrap();
+        self.ask("dump")
+    }
+
+    fn ask(&mut self, line: &str) -> String {
+        writeln!(self.input, "{line}").unwrap();
         let mut length = String::new();
         self.output.read_line(&mut length).unwrap();
         let mut text = vec![0; length.trim().parse().unwrap()];
@@ -233,6 +239,58 @@ fn shown<'a>(dump: &'a Goroutines, stack: Option<usize>) -> Vec<&'a str> {
         .filter(|frame| !frame.hidden)
         .map(|frame| &*frame.function)
         .collect()
+}
+
+#[test]
+fn functions_are_what_the_runtime_says_of_their_code() {
+    for release in releases() {
+        for form in [&FORMS[0], &FORMS[3]] {
+            let case = format!("go{} {}", release.0, form.0);
+            let mut parked = Parked::start(&build(&release, form), &["0"]);
+            let program = Program::attach(parked.child.id()).unwrap();
+            let memory = program.memory();
+            let functions = program.modules()[0].functions(memory).unwrap();
+            // Some places of every function: 5,000 and more.
+            let mut ours = String::new();
+            let mut pcs = String::new();
+            for id in functions.ids() {
+                let (entry, end) = (functions.entry(id), functions.end(id));
+                for pc in [
+                    entry + 1,
+                    entry + (end - entry) / 3,
+                    entry + (end - entry) / 2,
+                ] {
+                    let place = functions.sources(memory, id, pc).next().unwrap();
+                    // Between functions is padding, of which nothing is said.
+                    if place.line == 0 || functions.find(pc) != Some(id) {
+                        continue;
+                    }
+                    let name = printed_name(place.function);
+                    writeln!(
+                        ours,
+                        "{pc:x} {entry:x} {name} {}:{}",
+                        place.file, place.line
+                    )
+                    .unwrap();
+                    write!(pcs, "{pc:x} ").unwrap();
+                }
+            }
+            let own = parked.ask(&pcs);
+            // The runtime takes the very first name of its table for none.
+            let is_same = |own: &str, ours: &str| own == ours || own.contains("  /");
+            let differ = own
+                .lines()
+                .zip(ours.lines())
+                .find(|(own, ours)| !is_same(own, ours));
+            assert_eq!(differ, None, "{case}");
+            assert_eq!(own.lines().count(), ours.lines().count(), "{case}");
+            assert!(
+                ours.lines().count() > 5_000,
+                "{case}: {}",
+                ours.lines().count()
+            );
+        }
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! functions that leave their stack are those of `runtime/traceback.go`.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::functions::{FunctionId, Functions, flag};
 use crate::limits;
@@ -19,6 +20,8 @@ pub struct Code<'a> {
     modules: Vec<&'a Functions>,
     pub(super) ids: Ids,
     link_register: bool,
+    /// Pairs of the functions' tables that may still be walked.
+    pairs_left: AtomicU64,
 }
 
 impl<'a> Code<'a> {
@@ -46,7 +49,17 @@ impl<'a> Code<'a> {
                 .map_or_else(Ids::default, |first| Ids::learn(first)),
             link_register,
             modules,
+            pairs_left: AtomicU64::new(limits::PC_TABLE_PAIRS_WALKED_MAX),
         }
+    }
+
+    /// Whether one more look-up in a table of `function` may be made. Broken tables could ask for hours of them.
+    pub(super) fn may_look_up(&self, module: usize, function: FunctionId) -> bool {
+        let pairs = self.module(module).pairs_max(function) as u64;
+        let less = |left: u64| left.checked_sub(pairs);
+        self.pairs_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
     }
 
     /// The module and the function that `pc` lies in.
@@ -291,6 +304,9 @@ impl<'a> Unwinder<'a> {
         *self.known.entry(pc).or_insert_with(|| {
             let (module, function) = self.code.find(pc)?;
             let functions = self.code.module(module);
+            if !self.code.may_look_up(module, function) {
+                return None;
+            }
             Some(Known {
                 module,
                 function,

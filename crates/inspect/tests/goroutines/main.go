@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -220,6 +221,17 @@ func grow(n int) int {
 	return grow(n-1) + int(block[n%256])
 }
 
+// places tells what the runtime knows of each program counter.
+func places(pcs string, text *bytes.Buffer) {
+	for _, word := range strings.Fields(pcs) {
+		pc, err := strconv.ParseUint(word, 16, 64)
+		must(err)
+		frame, _ := runtime.CallersFrames([]uintptr{uintptr(pc) + 1}).Next()
+		entry := runtime.FuncForPC(uintptr(pc)).Entry()
+		fmt.Fprintf(text, "%x %x %s %s:%d\n", pc, entry, frame.Function, frame.File, frame.Line)
+	}
+}
+
 func main() {
 	copies, err := strconv.Atoi(os.Args[1])
 	must(err)
@@ -243,11 +255,16 @@ func main() {
 	fmt.Println("READY")
 	input := bufio.NewReader(os.Stdin)
 	for {
-		if _, err := input.ReadString('\n'); err != nil {
+		command, err := input.ReadString('\n')
+		if err != nil {
 			return
 		}
 		var text bytes.Buffer
-		must(pprof.Lookup("goroutine").WriteTo(&text, 2))
+		if command == "dump\n" {
+			must(pprof.Lookup("goroutine").WriteTo(&text, 2))
+		} else {
+			places(command, &text)
+		}
 		fmt.Println(text.Len())
 		_, _ = os.Stdout.Write(text.Bytes())
 	}
