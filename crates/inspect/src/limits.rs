@@ -58,6 +58,8 @@ pub const STACK_OBJECTS_MAX: u64 = 1 << 14;
 pub const STACK_MAP_BYTES_MAX: u64 = 16 << 20;
 /// Program counters whose tables' answers are kept while stacks are unwound; real programs have some thousands.
 pub const PCS_KEPT_MAX: usize = 1 << 18;
+/// Pairs walked in functions' tables for one dump of goroutines: some seconds; real dumps need a thousandth.
+pub const PC_TABLE_PAIRS_WALKED_MAX: u64 = 1 << 31;
 /// Goroutines read; each costs the runtime 2 KiB of stack at least, so this is 8 GiB.
 pub const GOROUTINES_MAX: u64 = 1 << 22;
 /// Frames of one stack; the runtime's own limit for stacks is reached at some millions.
@@ -66,6 +68,10 @@ pub const FRAMES_MAX: usize = 1 << 16;
 pub const FRAMES_KEPT_MAX: usize = 1 << 22;
 /// Bytes read of one goroutine's stack, from its innermost frame on.
 pub const STACK_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of one goroutine's stack as allocated; the runtime ends a program at 1,000,000,000.
+pub const STACK_ALLOCATED_BYTES_MAX: u64 = 2 << 30;
+/// Bytes of stacks read for one dump; goroutines beyond it have none.
+pub const STACKS_READ_BYTES_MAX: u64 = 8 << 30;
 /// Bytes of stacks that are held at a time.
 pub const STACKS_HELD_BYTES_MAX: u64 = 64 << 20;
 /// Things that goroutines wait for, of all goroutines together; a `select` has one for each case.

@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
 use crate::InspectError;
+use crate::limits::PC_TABLE_PAIRS_MAX;
 use crate::memory::le32;
 
 pub use inline::{InlineWalk, Source};
@@ -271,7 +272,22 @@ impl Functions {
         let Some(from_entry) = pc.checked_sub(self.entry(id)) else {
             return -1;
         };
-        pc_value(&self.tables.pctab, table, self.tables.quantum, from_entry)
+        let pairs_max = self.pairs_max(id);
+        pc_value(
+            &self.tables.pctab,
+            table,
+            self.tables.quantum,
+            from_entry,
+            pairs_max,
+        )
+    }
+
+    /// How many pairs each of the function's tables may have, which is what one look-up costs at most: every pair
+    /// is of some code.
+    pub(crate) fn pairs_max(&self, id: FunctionId) -> usize {
+        let bytes = self.end(id).saturating_sub(self.entry(id));
+        let pairs = bytes / u64::from(self.tables.quantum) + 1;
+        usize::try_from(pairs).map_or(PC_TABLE_PAIRS_MAX, |pairs| pairs.min(PC_TABLE_PAIRS_MAX))
     }
 
     fn file(&self, id: FunctionId, number: u32) -> Option<&str> {

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 /// The name as tracebacks print it: type arguments become `[...]`.
 ///
 /// Go 1.27 has methods with type parameters of their own, so there may be two pairs of brackets side by side:
-/// `Map[...].To[...]`. Older versions fold from the first bracket to the last; the names differ in no other case.
+/// `Map[...].To[...]`. Older versions fold from the first bracket to the last; the names differ in
+/// nothing else but comparisons that the compiler made (`type:.eq.[2]T[int]`).
 pub fn printed_name(name: &str) -> Cow<'_, str> {
     let (Some(first), Some(last)) = (name.find('['), name.rfind(']')) else {
         return Cow::Borrowed(name);

@@ -4,17 +4,21 @@
 //! for, in quanta. The value before the first pair is -1; a value step of zero ends the table, except in the
 //! first pair. The comment above `funcpctab` in `cmd/internal/obj/pcln.go` has it.
 
-use crate::limits::PC_TABLE_PAIRS_MAX;
-
 /// The value of the table at `offset` of `pctab` for the instruction `from_entry` bytes into the function.
-/// `-1` without a table (offset zero), outside it and where it is cut.
-pub(super) fn pc_value(pctab: &[u8], offset: u32, quantum: u8, from_entry: u64) -> i32 {
+/// `-1` without a table (offset zero), outside it, where it is cut, and where it has more than `pairs_max` pairs.
+pub(super) fn pc_value(
+    pctab: &[u8],
+    offset: u32,
+    quantum: u8,
+    from_entry: u64,
+    pairs_max: usize,
+) -> i32 {
     if offset == 0 {
         return -1;
     }
     let mut rest = pctab.get(offset as usize..).unwrap_or(&[]);
     let (mut value, mut end) = (-1_i32, 0_u64);
-    for pair in 0..PC_TABLE_PAIRS_MAX {
+    for pair in 0..pairs_max {
         let Some(step) = number(&mut rest).filter(|&step| step != 0 || pair == 0) else {
             break;
         };
@@ -73,13 +77,13 @@ mod tests {
         ];
         for (name, offset, quantum, from_entry, want) in rows {
             assert_eq!(
-                pc_value(&table, offset, quantum, from_entry),
+                pc_value(&table, offset, quantum, from_entry, 9),
                 want,
                 "{name}"
             );
         }
         // A first step of zero is a value of -1 for a while, not the end.
-        assert_eq!(pc_value(&[0, 0, 2, 4, 5], 1, 1, 3), 1);
+        assert_eq!(pc_value(&[0, 0, 2, 4, 5], 1, 1, 3, 9), 1);
         assert_eq!(number(&mut &[0xff; 8][..]), None, "longer than any number");
         assert_eq!(
             number(&mut &[0xff, 0xff, 0xff, 0xff, 0x0f][..]),
@@ -89,8 +93,8 @@ mod tests {
 
     #[test]
     fn a_table_that_never_advances_ends() {
-        let table: Vec<u8> = [2, 0].repeat(PC_TABLE_PAIRS_MAX + 10);
-        let table = [&[0], table.as_slice(), &[2, 9]].concat();
-        assert_eq!(pc_value(&table, 1, 1, 0), -1);
+        let table = [&[0], [2, 0].repeat(50).as_slice(), &[2, 9]].concat();
+        assert_eq!(pc_value(&table, 1, 1, 0, 50), -1);
+        assert_eq!(pc_value(&table, 1, 1, 0, 51), 50);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, Goroutines};
+use super::{Frame, Goroutines, Labels};
 
 /// Goroutines in a group whose numbers are kept.
 const SAMPLE: usize = 10;
@@ -42,7 +42,43 @@ pub struct WaitTimes {
     pub longest_ns: u64,
 }
 
+/// Goroutines with the same stack and labels: a sample of a goroutine profile.
+///
+/// A profile of Go's own has neither frames that are [`Frame::wrapper`]s nor the last one, `runtime.goexit`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The place in [`Goroutines::stacks`].
+    pub stack: usize,
+    /// Their labels.
+    pub labels: Labels,
+    /// How many there are.
+    pub count: u64,
+}
+
 impl Goroutines {
+    /// The samples of a profile, in the order of their first goroutines. Goroutines without a stack are in none.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut numbers = HashMap::new();
+        let mut samples: Vec<Sample> = Vec::new();
+        for goroutine in &self.goroutines {
+            let Some(stack) = goroutine.stack else {
+                continue;
+            };
+            let labels = &goroutine.labels;
+            let number = *numbers.entry((stack, labels)).or_insert_with(|| {
+                let labels = labels.clone();
+                samples.push(Sample {
+                    stack,
+                    labels,
+                    count: 0,
+                });
+                samples.len() - 1
+            });
+            samples[number].count += 1;
+        }
+        samples
+    }
+
     /// The groups, the largest first, then by state and first goroutine.
     pub fn groups(&self) -> Vec<Group> {
         let mut stacks = Same::default();

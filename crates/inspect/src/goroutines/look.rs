@@ -10,7 +10,7 @@ use super::labels::{Form, LabelReader};
 use super::names::is_system;
 use super::raw::{Fields, RawGoroutine, Status};
 use super::stacks::Stacks;
-use super::unwind::{Code, PhysicalFrame, StackBytes, Start, Unwinder};
+use super::unwind::{Code, End, PhysicalFrame, StackBytes, Start, Unwinder};
 use super::waits::waits;
 use super::{Bubble, Goroutine, Goroutines, StackSize};
 use crate::InspectError;
@@ -124,6 +124,8 @@ struct Look<'a, 'v> {
     stacks: Stacks<'a>,
     labels: LabelReader<'a>,
     creators: HashMap<u64, Option<usize>>,
+    /// Bytes of stacks that may still be read.
+    stack_bytes_left: u64,
     dump: Goroutines,
     visit: Option<Visit<'v>>,
 }
@@ -160,6 +162,7 @@ impl<'a, 'v> Look<'a, 'v> {
             stacks: Stacks::new(&target.code, target.memory),
             labels: LabelReader::new(target.memory, form),
             creators: HashMap::new(),
+            stack_bytes_left: limits::STACKS_READ_BYTES_MAX,
             dump: Goroutines::default(),
             visit,
         })
@@ -196,13 +199,24 @@ impl<'a, 'v> Look<'a, 'v> {
                 let (stack, tail) = rest.split_at(len);
                 rest = tail;
                 let waits = waits.next().unwrap_or_default();
+                let (frames, end) = self.unwind(place.as_ref(), stack);
+                // A goroutine that moved and came back to the same place is seen by the stack it left.
+                let is_whole = end.is_none_or(|end| end == End::Top);
                 let has_moved = raw.has_moved(later);
-                if has_moved && !is_last {
+                if (has_moved || !is_whole) && !is_last {
                     moved.push(raw.addr);
                     continue;
                 }
-                let mut goroutine = self.explain(raw, place.as_ref(), stack);
-                goroutine.approximate |= has_moved;
+                let number = end.and_then(|end| self.stacks.number(&frames, end));
+                match &place {
+                    Some(place) => {
+                        let base = place.range.addr;
+                        self.show(raw, &frames, StackBytes { base, bytes: stack });
+                    }
+                    None => self.show_unknown(raw),
+                }
+                let mut goroutine = self.explain(raw, place.as_ref(), number);
+                goroutine.approximate |= has_moved || end == Some(End::Broken);
                 goroutine.waits = waits;
                 self.dump.goroutines.push(goroutine);
             }
@@ -260,7 +274,7 @@ impl<'a, 'v> Look<'a, 'v> {
 
     /// Where to unwind from: nothing when the goroutine runs and nobody tells its registers, or when what the
     /// record says is no stack.
-    fn place(&self, raw: &RawGoroutine) -> Option<Place> {
+    fn place(&mut self, raw: &RawGoroutine) -> Option<Place> {
         let mut start = Start {
             pc: raw.pc,
             sp: raw.sp,
@@ -273,10 +287,14 @@ impl<'a, 'v> Look<'a, 'v> {
             (start, approximate) = self.running(raw)?;
         }
         let (low, high) = raw.stack;
-        if start.sp < low || start.sp >= high {
+        let is_stack =
+            (low..high).contains(&start.sp) && high - low <= limits::STACK_ALLOCATED_BYTES_MAX;
+        if !is_stack {
             return None;
         }
-        let len = (high - start.sp).min(limits::STACK_BYTES_MAX) as usize;
+        let len = (high - start.sp).min(limits::STACK_BYTES_MAX);
+        self.stack_bytes_left = self.stack_bytes_left.checked_sub(len)?;
+        let len = len as usize;
         let range = Range {
             addr: start.sp,
             len,
@@ -334,21 +352,23 @@ impl<'a, 'v> Look<'a, 'v> {
         }
     }
 
-    fn explain(&mut self, raw: &RawGoroutine, place: Option<&Place>, bytes: &[u8]) -> Goroutine {
-        let stack = place.and_then(|place| {
-            let mut frames: Vec<PhysicalFrame> = Vec::new();
-            let bytes = StackBytes {
-                base: place.range.addr,
-                bytes,
-            };
-            let max = limits::FRAMES_MAX;
-            let end = self.unwinder.unwind(place.start, bytes, max, &mut frames);
-            self.show(raw, &frames, bytes);
-            self.stacks.number(&frames, end)
+    /// The frames below `place`, and how they end; nothing without a place.
+    fn unwind(&mut self, place: Option<&Place>, bytes: &[u8]) -> (Vec<PhysicalFrame>, Option<End>) {
+        let mut frames = Vec::new();
+        let end = place.map(|place| {
+            let base = place.range.addr;
+            let (bytes, max) = (StackBytes { base, bytes }, limits::FRAMES_MAX);
+            self.unwinder.unwind(place.start, bytes, max, &mut frames)
         });
-        if place.is_none() {
-            self.show_unknown(raw);
-        }
+        (frames, end)
+    }
+
+    fn explain(
+        &mut self,
+        raw: &RawGoroutine,
+        place: Option<&Place>,
+        stack: Option<usize>,
+    ) -> Goroutine {
         let waits = matches!(raw.status, Status::Waiting | Status::Leaked);
         let reason = self.reasons.get(raw.wait_reason).filter(|_| waits);
         let (low, high) = raw.stack;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use groups::{Group, WaitTimes};
+pub use groups::{Group, Sample, WaitTimes};
 pub use labels::Labels;
 pub use look::{Options, Registers};
 pub use raw::Status;

@@ -90,6 +90,9 @@ impl<'a> Stacks<'a> {
     pub(super) fn creator(&mut self, pc: u64) -> Option<Frame> {
         let (module, function) = self.code.find(pc)?;
         let functions = self.code.module(module);
+        if !self.code.may_look_up(module, function) {
+            return None;
+        }
         let entry = functions.entry(function);
         let call_pc = if pc > entry {
             pc - u64::from(functions.quantum())
@@ -141,6 +144,8 @@ impl<'a> Stacks<'a> {
         let offset = at.pc.saturating_sub(functions.entry(at.function));
         let mut places = Vec::with_capacity(1);
         for source in functions.sources(self.memory, at.function, at.call_pc) {
+            // A file, a line, and whether more is inlined.
+            let may_go_on = (0..3).all(|_| self.code.may_look_up(at.module, at.function));
             places.push(Place {
                 func_id: source.func_id,
                 frame: Frame {
@@ -155,6 +160,9 @@ impl<'a> Stacks<'a> {
                     wrapper: false,
                 },
             });
+            if !may_go_on {
+                break;
+            }
         }
         let places: Arc<[Place]> = places.into();
         if self.places.len() < limits::PCS_KEPT_MAX {

@@ -126,7 +126,7 @@ fn dump(memory: &dyn Memory, options: &Options<'_>) -> Result<Goroutines, Inspec
     let target = Target {
         memory,
         layout: &layout,
-        code: Code::new(vec![&functions]),
+        code: Code::new(vec![&functions], false),
         minor: 27,
         allgs: 0x100,
         wait_reasons: Some(0x400),
@@ -345,7 +345,7 @@ fn the_runtimes_own_are_left_out_unless_asked_for() {
     let target = Target {
         memory: &memory,
         layout: &layout,
-        code: Code::new(vec![&functions]),
+        code: Code::new(vec![&functions], false),
         minor: 27,
         allgs: 0x100,
         wait_reasons: None,
@@ -435,6 +435,12 @@ fn groups_are_of_the_same_place_in_the_source() {
     assert_eq!(groups[0].waited, Some(times));
     assert_eq!(groups[1].waited, None);
     assert_eq!(groups[0].sample, [0, 1, 2, 3, 4, 5]);
+    let samples: Vec<(usize, u64)> = dump
+        .samples()
+        .iter()
+        .map(|sample| (sample.stack, sample.count))
+        .collect();
+    assert_eq!(samples, [(0, 6), (1, 1)], "one for each stack");
     let text = dump.groups_text(&groups, false).to_string();
     let head = "6 goroutines [chan receive] waiting at least 0s, 0s, 0s (shortest, median, longest):\nmain.inner(...)\n";
     assert!(text.starts_with(head), "{text}");

@@ -5,6 +5,7 @@
 //! functions that leave their stack are those of `runtime/traceback.go`.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::functions::{FunctionId, Functions, flag};
 use crate::limits;
@@ -18,8 +19,9 @@ use super::names::Ids;
 pub struct Code<'a> {
     modules: Vec<&'a Functions>,
     pub(super) ids: Ids,
-    /// The machine keeps the newest return address in a register: arm64.
     link_register: bool,
+    /// Pairs of the functions' tables that may still be walked.
+    pairs_left: AtomicU64,
 }
 
 impl<'a> Code<'a> {
@@ -34,20 +36,30 @@ impl<'a> Code<'a> {
             .iter()
             .map(|module| module.functions(memory));
         let first = modules.next().transpose()?;
-        Ok(Self::new(
-            first.into_iter().chain(modules.flatten()).collect(),
-        ))
+        let modules = first.into_iter().chain(modules.flatten()).collect();
+        Ok(Self::new(modules, !program.machine().call_pushes))
     }
 
-    /// All modules of one program, the one with the runtime first.
-    pub fn new(modules: Vec<&'a Functions>) -> Self {
+    /// All modules of one program, the one with the runtime first. `link_register`: the machine keeps the newest
+    /// return address in a register (arm64), instead of pushing it.
+    pub fn new(modules: Vec<&'a Functions>, link_register: bool) -> Self {
         Self {
             ids: modules
                 .first()
                 .map_or_else(Ids::default, |first| Ids::learn(first)),
-            link_register: modules.first().is_some_and(|first| first.quantum() == 4),
+            link_register,
             modules,
+            pairs_left: AtomicU64::new(limits::PC_TABLE_PAIRS_WALKED_MAX),
         }
+    }
+
+    /// Whether one more look-up in a table of `function` may be made. Broken tables could ask for hours of them.
+    pub(super) fn may_look_up(&self, module: usize, function: FunctionId) -> bool {
+        let pairs = self.module(module).pairs_max(function) as u64;
+        let less = |left: u64| left.checked_sub(pairs);
+        self.pairs_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
     }
 
     /// The module and the function that `pc` lies in.
@@ -292,6 +304,9 @@ impl<'a> Unwinder<'a> {
         *self.known.entry(pc).or_insert_with(|| {
             let (module, function) = self.code.find(pc)?;
             let functions = self.code.module(module);
+            if !self.code.may_look_up(module, function) {
+                return None;
+            }
             Some(Known {
                 module,
                 function,

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -178,6 +179,59 @@ func parkOnce() {
 	runtime.SetFinalizer(&[64]int{}, func(*[64]int) { <-never })
 }
 
+//go:noinline
+func spin() {
+	for i := 0; ; i++ {
+		sink = i
+	}
+}
+
+// churn has goroutines come and go, and others that pass a value to and fro.
+func churn() {
+	there, back := make(chan int), make(chan int)
+	for i := 0; i < 4; i++ {
+		go func() {
+			for v := range there {
+				back <- v
+			}
+		}()
+		go func() {
+			for {
+				there <- 1
+				<-back
+			}
+		}()
+		go func() {
+			for {
+				done := make(chan bool)
+				go func() { sink = grow(100); done <- true }()
+				<-done
+			}
+		}()
+	}
+}
+
+//go:noinline
+func grow(n int) int {
+	var block [256]byte
+	block[n%256] = byte(n)
+	if n == 0 {
+		return int(block[0])
+	}
+	return grow(n-1) + int(block[n%256])
+}
+
+// places tells what the runtime knows of each program counter.
+func places(pcs string, text *bytes.Buffer) {
+	for _, word := range strings.Fields(pcs) {
+		pc, err := strconv.ParseUint(word, 16, 64)
+		must(err)
+		frame, _ := runtime.CallersFrames([]uintptr{uintptr(pc) + 1}).Next()
+		entry := runtime.FuncForPC(uintptr(pc)).Entry()
+		fmt.Fprintf(text, "%x %x %s %s:%d\n", pc, entry, frame.Function, frame.File, frame.Line)
+	}
+}
+
 func main() {
 	copies, err := strconv.Atoi(os.Args[1])
 	must(err)
@@ -190,14 +244,27 @@ func main() {
 	runtime.GC()
 	runtime.GC()
 	time.Sleep(300 * time.Millisecond)
+	if len(os.Args) > 2 {
+		switch os.Args[2] {
+		case "spin":
+			go spin()
+		case "churn":
+			churn()
+		}
+	}
 	fmt.Println("READY")
 	input := bufio.NewReader(os.Stdin)
 	for {
-		if _, err := input.ReadString('\n'); err != nil {
+		command, err := input.ReadString('\n')
+		if err != nil {
 			return
 		}
 		var text bytes.Buffer
-		must(pprof.Lookup("goroutine").WriteTo(&text, 2))
+		if command == "dump\n" {
+			must(pprof.Lookup("goroutine").WriteTo(&text, 2))
+		} else {
+			places(command, &text)
+		}
 		fmt.Println(text.Len())
 		_, _ = os.Stdout.Write(text.Bytes())
 	}

@@ -25,7 +25,7 @@ fn functions(quantum: u8, switches: bool) -> Functions {
 }
 
 fn unwind(functions: &Functions, start: Start, words: &[u64]) -> (Vec<(u64, u64, u64)>, End) {
-    let code = Code::new(vec![functions]);
+    let code = Code::new(vec![functions], functions.quantum() == 4);
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let stack = StackBytes {
         base: 0x8000,
@@ -107,7 +107,8 @@ fn broken_stacks_end() {
     let plain = functions(1, false);
     let b = (0x1018, 0x1017, 0x8020);
     let recursion: Vec<u64> = [1, 2, 3, 0x1018].repeat(10);
-    let rows: [(&str, &[u64], Vec<(u64, u64, u64)>, End); 5] = [
+    type Row<'a> = (&'a str, &'a [u64], Vec<(u64, u64, u64)>, End);
+    let rows: [Row<'_>; 5] = [
         (
             "cut before the return address",
             &[1, 2, 3],
