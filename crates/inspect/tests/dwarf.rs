@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use inspect::dwarf::Dwarf;
+use inspect::memory::Pieces;
+use inspect::types::{Label, Sources, Types};
 
 /// Offsets and sizes as compiled for amd64; `None` for a field that this release does not have.
 /// Columns: 1.21, 1.22, 1.23, 1.24, 1.25, 1.26, 1.27.
@@ -120,6 +122,21 @@ fn toolchains() -> Vec<(usize, PathBuf)> {
     found
 }
 
+/// A folder of this test's own with the program's source.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("inspect")
+        .join(name);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(
+        folder.join("go.mod"),
+        "module example.com/dwarf\n\ngo 1.21\n",
+    )
+    .unwrap();
+    fs::write(folder.join("main.go"), PROGRAM).unwrap();
+    folder
+}
+
 fn build(go: &Path, folder: &Path, name: &str, flags: &[&str]) -> PathBuf {
     let out = folder.join(name);
     let output = Command::new(go)
@@ -146,14 +163,7 @@ fn build(go: &Path, folder: &Path, name: &str, flags: &[&str]) -> PathBuf {
 
 #[test]
 fn every_release_is_read_alike() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inspect/dwarf");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(
-        folder.join("go.mod"),
-        "module example.com/dwarf\n\ngo 1.21\n",
-    )
-    .unwrap();
-    fs::write(folder.join("main.go"), PROGRAM).unwrap();
+    let folder = folder("dwarf");
     for (column, go) in toolchains() {
         for (form, flags) in [("normal", &[][..]), ("pie", &["-buildmode=pie"][..])] {
             let name = format!("go1.{} {form}", column + 21);
@@ -215,4 +225,63 @@ fn check(dwarf: &Dwarf, column: usize, name: &str) {
     assert!(dwarf.variable("runtime.allgs").is_some(), "{name}");
     assert_eq!(dwarf.variable("main.nothing"), None, "{name}");
     assert_eq!(dwarf.counts().1, variables.len(), "{name}");
+}
+
+/// Debug information with bytes changed at random: every look-up ends, and nothing panics.
+#[test]
+fn damaged_debug_information_is_survived() {
+    let Some((_, go)) = toolchains().pop() else {
+        return;
+    };
+    let folder = folder("damaged");
+    let flags = ["-ldflags=-compressdwarf=false"];
+    let path = build(&go, &folder, "program", &flags);
+    let good = fs::read(&path).unwrap();
+    for seed in 1..=60u64 {
+        println!("seed {seed}");
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut next = |below: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % below as u64) as usize
+        };
+        let mut bytes = good.clone();
+        // The debug sections lie in the second half of the file.
+        for _ in 0..1 << (seed % 12) {
+            let at = bytes.len() / 2 + next(bytes.len() / 2);
+            bytes[at] = next(256) as u8;
+        }
+        if let Ok(Some(dwarf)) = Dwarf::read(&bytes[..]) {
+            ask_everything(&dwarf);
+        }
+    }
+}
+
+fn ask_everything(dwarf: &Dwarf) {
+    for (ty, field, _) in FIELDS {
+        dwarf.field(&format!("runtime.{ty}"), field);
+    }
+    dwarf.constant("runtime._KindSpecialProfile");
+    let memory = Pieces::new();
+    let mut types = Types::new(Sources {
+        memory: &memory,
+        dwarf: Some(dwarf),
+        bias: 0,
+        modules: Vec::new(),
+        go_minor: 27,
+        function: Box::new(|_| Some("f".to_owned())),
+    });
+    for variable in dwarf.variables() {
+        types.closure(variable.addr);
+        let Some(ty) = variable.ty.map(|ty| types.by_die(ty)) else {
+            continue;
+        };
+        for offset in (0..types.size(ty).min(256)).step_by(8) {
+            let slot = types.slot(Label::one(ty), offset, 0, 0, &|at| Some(at & 7));
+            if let Some(next) = slot.label(0) {
+                types.slot(next, offset, 0, 0, &|_| None);
+            }
+        }
+    }
 }

@@ -1,8 +1,7 @@
 //! Single entries: a type with its members, a variable, a constant, what a closure captured.
 
-use gimli::{AttributeValue, DebuggingInformationEntry, DwAt, DwTag};
+use gimli::{Attribute, AttributeValue, DwAt, DwTag, EntriesRaw};
 
-use super::sections::Sections;
 use super::{Dwarf, NAME_BYTES_MAX, Slice, TypeRef, Unit, Variable};
 
 const GO_KIND: DwAt = DwAt(0x2900);
@@ -12,6 +11,8 @@ const GO_EMBEDDED: DwAt = DwAt(0x2903);
 pub(super) const GO_RUNTIME_TYPE: DwAt = DwAt(0x2904);
 pub(super) const GO_CLOSURE_OFFSET: DwAt = DwAt(0x2907);
 
+/// Attributes of one entry; Go's have at most a dozen.
+pub(super) const ATTRIBUTES_MAX: usize = 32;
 /// Fields of one structure; generated ones have thousands.
 const MEMBERS_MAX: usize = 1 << 16;
 /// Variables that one closure captured.
@@ -102,22 +103,12 @@ pub struct Capture {
     pub ty: Option<TypeRef>,
 }
 
-type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
-
 /// The text of an attribute, cut to what is read of a name.
-pub(super) fn string<'a>(
-    sections: &'a Sections,
-    value: AttributeValue<Slice<'a>>,
-) -> Option<&'a [u8]> {
-    let bytes = match value {
-        AttributeValue::String(bytes) => bytes.slice(),
-        AttributeValue::DebugStrRef(offset) => {
-            let rest = sections.str.get(offset.0..)?;
-            let rest = &rest[..rest.len().min(NAME_BYTES_MAX)];
-            rest.split(|&byte| byte == 0).next()?
-        }
-        _ => return None,
+pub(super) fn string<'a>(value: AttributeValue<Slice<'a>>) -> Option<&'a [u8]> {
+    let AttributeValue::String(bytes) = value else {
+        return None;
     };
+    let bytes = bytes.slice();
     Some(&bytes[..bytes.len().min(NAME_BYTES_MAX)])
 }
 
@@ -141,7 +132,44 @@ fn type_ref(unit: &Unit, value: AttributeValue<Slice<'_>>) -> Option<TypeRef> {
     Some(TypeRef(at))
 }
 
-/// An entry with the means to read its attributes.
+/// One entry's attributes.
+#[derive(Default)]
+pub(super) struct Entry<'a> {
+    tag: Option<DwTag>,
+    has_children: bool,
+    attributes: Vec<Attribute<Slice<'a>>>,
+}
+
+impl<'a> Entry<'a> {
+    /// Reads the next entry. False at the end of a list of children, and where there is none that can be read.
+    pub(super) fn next(&mut self, entries: &mut EntriesRaw<'_, Slice<'a>>) -> bool {
+        self.tag = None;
+        self.attributes.clear();
+        let Ok(Some(abbreviation)) = entries.read_abbreviation() else {
+            return false;
+        };
+        // Attributes may take no bytes: an entry of one byte must not cost thousands of them.
+        let attributes = abbreviation.attributes();
+        if attributes.len() > ATTRIBUTES_MAX
+            || entries
+                .read_attributes(attributes, &mut self.attributes)
+                .is_err()
+        {
+            return false;
+        }
+        self.tag = Some(abbreviation.tag());
+        self.has_children = abbreviation.has_children();
+        true
+    }
+
+    pub(super) fn value(&self, name: DwAt) -> Option<AttributeValue<Slice<'a>>> {
+        let mut attributes = self.attributes.iter();
+        let found = attributes.find(|attribute| attribute.name() == name)?;
+        Some(found.value())
+    }
+}
+
+/// An entry with the means to understand its attributes.
 struct At<'a> {
     dwarf: &'a Dwarf,
     unit: &'a Unit,
@@ -150,24 +178,37 @@ struct At<'a> {
 
 impl<'a> At<'a> {
     fn read(dwarf: &'a Dwarf, die: u32) -> Option<Self> {
+        let (at, _) = Self::start(dwarf, die)?;
+        Some(at)
+    }
+
+    /// The entry at `die`, and those behind it.
+    fn start(dwarf: &'a Dwarf, die: u32) -> Option<(Self, EntriesRaw<'a, Slice<'a>>)> {
         let unit = dwarf.unit_at(die)?;
-        let mut entry = Entry::null();
         let mut entries = dwarf.entries(unit, Some(die))?;
-        entries.read_entry(&mut entry).ok()?.then_some(())?;
-        Some(Self { dwarf, unit, entry })
+        let mut entry = Entry::default();
+        entry.next(&mut entries).then_some(())?;
+        Some((Self { dwarf, unit, entry }, entries))
+    }
+
+    fn is(&self, tag: DwTag) -> bool {
+        self.entry.tag == Some(tag)
+    }
+
+    fn kind(&self) -> Option<TypeTag> {
+        TypeTag::of(self.entry.tag?)
     }
 
     fn number(&self, name: DwAt) -> Option<u64> {
-        number(self.dwarf, self.unit, self.entry.attr_value(name)?)
+        number(self.dwarf, self.unit, self.entry.value(name)?)
     }
 
     fn ty(&self, name: DwAt) -> Option<TypeRef> {
-        type_ref(self.unit, self.entry.attr_value(name)?)
+        type_ref(self.unit, self.entry.value(name)?)
     }
 
     fn bytes(&self) -> Option<&'a [u8]> {
-        let name = self.entry.attr_value(gimli::DW_AT_name)?;
-        string(&self.dwarf.sections, name)
+        string(self.entry.value(gimli::DW_AT_name)?)
     }
 
     fn name(&self) -> String {
@@ -187,21 +228,21 @@ pub(super) fn name_is(dwarf: &Dwarf, die: u32, name: &str) -> bool {
 /// What a typedef names; `None` for every other entry.
 pub(super) fn typedef(dwarf: &Dwarf, die: u32) -> Option<TypeRef> {
     let at = At::read(dwarf, die)?;
-    (at.entry.tag() == gimli::DW_TAG_typedef).then_some(())?;
+    at.is(gimli::DW_TAG_typedef).then_some(())?;
     at.ty(gimli::DW_AT_type)
 }
 
 /// What a typedef without a kind of its own names: another type of the same name.
 pub(super) fn unnamed(dwarf: &Dwarf, die: u32) -> Option<TypeRef> {
     let at = At::read(dwarf, die)?;
-    let is_plain = at.entry.tag() == gimli::DW_TAG_typedef && at.number(GO_KIND).unwrap_or(0) == 0;
+    let is_plain = at.is(gimli::DW_TAG_typedef) && at.number(GO_KIND).unwrap_or(0) == 0;
     is_plain.then_some(())?;
     at.ty(gimli::DW_AT_type)
 }
 
 pub(super) fn size(dwarf: &Dwarf, die: u32) -> Option<u64> {
     let at = At::read(dwarf, die)?;
-    match TypeTag::of(at.entry.tag())? {
+    match at.kind()? {
         // Go tells no size for pointers, and for functions that of their code pointer.
         TypeTag::Pointer | TypeTag::Function => Some(8),
         TypeTag::Typedef => None,
@@ -219,7 +260,7 @@ pub(super) fn variable(dwarf: &Dwarf, die: u32) -> Option<Variable> {
     let at = At::read(dwarf, die)?;
     Some(Variable {
         name: at.name(),
-        addr: location(dwarf, at.unit, at.entry.attr_value(gimli::DW_AT_location)?)?,
+        addr: location(dwarf, at.unit, at.entry.value(gimli::DW_AT_location)?)?,
         ty: at.ty(gimli::DW_AT_type),
     })
 }
@@ -256,16 +297,9 @@ pub(super) fn entry_pc(dwarf: &Dwarf, die: u32) -> Option<u64> {
 
 /// The type at that place with its members.
 pub(super) fn read(dwarf: &Dwarf, die: u32) -> Option<TypeEntry> {
-    let unit = dwarf.unit_at(die)?;
-    let mut entries = dwarf.entries(unit, Some(die))?;
-    let mut at = At {
-        dwarf,
-        unit,
-        entry: Entry::null(),
-    };
-    entries.read_entry(&mut at.entry).ok()?.then_some(())?;
+    let (mut at, mut entries) = At::start(dwarf, die)?;
     let mut ty = TypeEntry {
-        tag: TypeTag::of(at.entry.tag())?,
+        tag: at.kind()?,
         name: at.name(),
         size: at.number(gimli::DW_AT_byte_size).unwrap_or(0),
         kind: at.number(GO_KIND).unwrap_or(0) as u8 & 31,
@@ -276,25 +310,21 @@ pub(super) fn read(dwarf: &Dwarf, die: u32) -> Option<TypeEntry> {
         members: Vec::new(),
         descriptor: at.number(GO_RUNTIME_TYPE).unwrap_or(0),
     };
-    if !at.entry.has_children() {
+    // A function's children are its parameters, of no use here. Those of other types have none of their own.
+    if !at.entry.has_children || ty.tag == TypeTag::Function {
         return Some(ty);
     }
-    // The children of a type have none of their own.
-    while ty.members.len() < MEMBERS_MAX && entries.read_entry(&mut at.entry).unwrap_or(false) {
-        match at.entry.tag() {
-            gimli::DW_TAG_member => ty.members.push(Member {
+    while ty.members.len() < MEMBERS_MAX && at.entry.next(&mut entries) {
+        if at.is(gimli::DW_TAG_member) {
+            ty.members.push(Member {
                 name: at.name(),
                 offset: at.number(gimli::DW_AT_data_member_location).unwrap_or(0),
                 ty: at.ty(gimli::DW_AT_type),
                 embedded: at.number(GO_EMBEDDED).unwrap_or(0) != 0,
-            }),
-            gimli::DW_TAG_subrange_type => {
-                let upper = || Some(at.number(gimli::DW_AT_upper_bound)?.saturating_add(1));
-                ty.count = at.number(gimli::DW_AT_count).or_else(upper).unwrap_or(0);
-            }
-            // The parameters of a function's type are of no use here.
-            _ if ty.tag == TypeTag::Function => break,
-            _ => {}
+            });
+        } else if at.is(gimli::DW_TAG_subrange_type) {
+            let upper = || Some(at.number(gimli::DW_AT_upper_bound)?.saturating_add(1));
+            ty.count = at.number(gimli::DW_AT_count).or_else(upper).unwrap_or(0);
         }
     }
     Some(ty)
@@ -303,30 +333,20 @@ pub(super) fn read(dwarf: &Dwarf, die: u32) -> Option<TypeEntry> {
 /// The captured variables of the function at that place, by their offsets.
 pub(super) fn captures(dwarf: &Dwarf, die: u32) -> Vec<Capture> {
     let mut captures = Vec::new();
-    let Some(unit) = dwarf.unit_at(die) else {
+    let Some((mut at, mut entries)) = At::start(dwarf, die) else {
         return captures;
-    };
-    let Some(mut entries) = dwarf.entries(unit, Some(die)) else {
-        return captures;
-    };
-    let mut at = At {
-        dwarf,
-        unit,
-        entry: Entry::null(),
     };
     for _ in 0..ENTRIES_MAX {
-        let Ok(is_entry) = entries.read_entry(&mut at.entry) else {
+        if entries.next_depth() <= 0 || entries.is_empty() || captures.len() >= CAPTURES_MAX {
             break;
-        };
-        if let Some(offset) = at.number(GO_CLOSURE_OFFSET).filter(|_| is_entry) {
+        }
+        at.entry.next(&mut entries);
+        if let Some(offset) = at.number(GO_CLOSURE_OFFSET) {
             captures.push(Capture {
                 name: at.name(),
                 offset,
                 ty: at.ty(gimli::DW_AT_type),
             });
-        }
-        if entries.next_depth() <= 0 || captures.len() >= CAPTURES_MAX {
-            break;
         }
     }
     captures.sort_by_key(|capture| capture.offset);

@@ -2,11 +2,16 @@
 
 use gimli::{Abbreviation, AttributeValue};
 
-use super::entry::{GO_CLOSURE_OFFSET, GO_RUNTIME_TYPE, TypeTag, entry_pc, location, string};
+use super::entry::{
+    ATTRIBUTES_MAX, GO_CLOSURE_OFFSET, GO_RUNTIME_TYPE, TypeTag, entry_pc, location, string,
+};
 use super::{Dwarf, NAME_BYTES_MAX, Unit};
 
 /// Entries of equal hash that are looked at: a program made to have more of them gets no answer.
 const SAME_HASH_MAX: usize = 64;
+
+/// Types, variables or constants that are indexed; the largest known programs have a tenth of it.
+const PLACES_MAX: usize = 1 << 22;
 
 /// Places sorted by the hash of their names, by address and by descriptor.
 #[derive(Debug, Default)]
@@ -90,6 +95,7 @@ impl Index {
     /// Notes what a unit holds; up to its first malformed entry.
     fn scan(&mut self, dwarf: &Dwarf, unit: &Unit, with_types: bool) {
         let mut function = None;
+        let (mut work, work_max) = (0, 1024 + 4 * (unit.end - unit.start) as usize);
         let Some(mut entries) = dwarf.entries(unit, None) else {
             return;
         };
@@ -101,6 +107,11 @@ impl Index {
                 Ok(None) => continue,
                 Err(_) => return,
             };
+            // Attributes may take no bytes: the cost must stay within that of the unit's length.
+            work += 1 + abbreviation.attributes().len();
+            if abbreviation.attributes().len() > ATTRIBUTES_MAX || work > work_max {
+                return;
+            }
             let tag = abbreviation.tag();
             if depth == 1 {
                 function = (tag == gimli::DW_TAG_subprogram).then_some(at);
@@ -142,7 +153,7 @@ impl Index {
             let attribute = entries.read_attribute(attribute).ok()?;
             match (attribute.name(), attribute.value()) {
                 (gimli::DW_AT_name, value) => {
-                    hash = string(&dwarf.sections, value).map(hash_of);
+                    hash = string(value).map(hash_of);
                 }
                 (gimli::DW_AT_location, value) => addr = location(dwarf, unit, value),
                 (GO_RUNTIME_TYPE, AttributeValue::Addr(offset)) => {
@@ -152,6 +163,15 @@ impl Index {
             }
         }
         let Some(hash) = hash else { return Some(()) };
+        if self
+            .types
+            .len()
+            .max(self.by_addr.len())
+            .max(self.constants.len())
+            >= PLACES_MAX
+        {
+            return None;
+        }
         match abbreviation.tag() {
             gimli::DW_TAG_constant => self.constants.push((hash, at)),
             gimli::DW_TAG_variable => {

@@ -22,6 +22,7 @@ use crate::InspectError;
 use crate::elf::Elf;
 use crate::read::ReadAt;
 
+use entry::Entry;
 pub use entry::{Capture, Member, TypeEntry, TypeTag};
 use index::Index;
 use sections::Sections;
@@ -301,7 +302,7 @@ fn read_units(sections: &Sections) -> (Vec<Unit>, Vec<Arc<Abbreviations>>) {
             None => None,
         };
         let Some(table) = table else { continue };
-        if let Some(unit) = read_unit(sections, &header, table, &tables[usize::from(table)]) {
+        if let Some(unit) = read_unit(&header, table, &tables[usize::from(table)]) {
             units.push(unit);
         }
     }
@@ -317,7 +318,6 @@ fn read_table(abbrev: &[u8], at: usize) -> Option<Abbreviations> {
 
 /// What the first entry of a unit says, if it is one of Go and of 64-bit addresses.
 fn read_unit(
-    sections: &Sections,
     header: &gimli::UnitHeader<Slice<'_>>,
     table: u16,
     abbreviations: &Abbreviations,
@@ -328,11 +328,9 @@ fn read_unit(
     let start = header.debug_info_offset()?.0;
     let end = start.checked_add(header.length_including_self())?;
     let mut entries = header.entries_raw(abbreviations, None).ok()?;
-    let mut root = gimli::DebuggingInformationEntry::null();
-    if !entries.read_entry(&mut root).ok()? {
-        return None;
-    }
-    let language = root.attr_value(gimli::DW_AT_language)?;
+    let mut root = Entry::default();
+    root.next(&mut entries).then_some(())?;
+    let language = root.value(gimli::DW_AT_language)?;
     let is_go = match language {
         gimli::AttributeValue::Language(language) => u64::from(language.0) == LANGUAGE_GO,
         _ => false,
@@ -340,9 +338,9 @@ fn read_unit(
     if !is_go {
         return None;
     }
-    let name = root.attr_value(gimli::DW_AT_name);
-    let name = name.and_then(|name| entry::string(sections, name));
-    let addr_base = match root.attr_value(gimli::DW_AT_addr_base) {
+    let name = root.value(gimli::DW_AT_name);
+    let name = name.and_then(entry::string);
+    let addr_base = match root.value(gimli::DW_AT_addr_base) {
         Some(gimli::AttributeValue::DebugAddrBase(base)) => base.0 as u64,
         _ => 8, // Behind the header of the section, where there is one.
     };

@@ -14,13 +14,13 @@ const SECTION_BYTES_MAX: u64 = 1 << 30;
 /// How far a section may grow when uncompressed, so that a small file cannot cost much memory. Go's grow 2 to 5 times.
 const GROWTH_MAX: u64 = 64;
 
-/// What is read of the debug information: neither line tables nor location lists.
+/// What is read of the debug information: neither line tables nor location lists, nor strings, since Go writes
+/// each name where it is used.
 #[derive(Debug, Default)]
 pub(super) struct Sections {
     pub(super) info: Vec<u8>,
     pub(super) abbrev: Vec<u8>,
     pub(super) addr: Vec<u8>,
-    pub(super) str: Vec<u8>,
 }
 
 impl Sections {
@@ -38,7 +38,6 @@ impl Sections {
             info,
             abbrev,
             addr: section(reader, elf, "addr", ".debug_addr")?,
-            str: section(reader, elf, "str", ".debug_str")?,
         }))
     }
 }

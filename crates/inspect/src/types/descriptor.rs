@@ -264,7 +264,7 @@ fn with_path(path: &str, name: &str) -> String {
 
 /// The name of an unnamed type from its parts.
 fn made_name(types: &mut Types<'_>, shape: &Shape) -> String {
-    let mut part = |id: TypeId| types.part_name(id);
+    let mut part = |id: TypeId| types.name(id);
     let mut name = match shape {
         Shape::Pointer(target) => format!("*{}", part(*target)),
         Shape::Slice(elem) => format!("[]{}", part(*elem)),
@@ -286,10 +286,7 @@ fn made_name(types: &mut Types<'_>, shape: &Shape) -> String {
         _ => "?".to_owned(),
     };
     if name.len() > MADE_NAME_BYTES_MAX {
-        let cut = (0..=MADE_NAME_BYTES_MAX)
-            .rev()
-            .find(|&at| name.is_char_boundary(at));
-        name.truncate(cut.unwrap_or(0));
+        name.truncate(name.floor_char_boundary(MADE_NAME_BYTES_MAX));
         name.push('…');
     }
     name

@@ -34,8 +34,8 @@ use special::Role;
 
 /// Types of one program; the largest known have a tenth of it.
 const TYPES_MAX: usize = 1 << 20;
-/// Bytes of all fields of all types: many types may be made to share the same million fields.
-const FIELDS_BYTES_MAX: usize = 256 << 20;
+/// Bytes of all names and fields: many types may be made to share the same million fields.
+const BYTES_MAX: usize = 256 << 20;
 /// Arrays in arrays, structures in structures and names in names that are followed.
 const DEPTH_MAX: usize = 32;
 
@@ -259,9 +259,9 @@ pub struct Types<'a> {
     closures: HashMap<u64, Option<TypeId>>,
     tries: HashMap<TypeId, TypeId>,
     slots: Slots,
-    /// Bytes that fields may still take.
+    /// Bytes that names and fields may still take.
     budget: usize,
-    /// Names that are being put together from the names of their parts.
+    /// Types that are being loaded, each for the one before.
     depth: usize,
     unknown: TypeId,
     bytes: TypeId,
@@ -291,7 +291,7 @@ impl<'a> Types<'a> {
             closures: HashMap::new(),
             tries: HashMap::new(),
             slots: Slots::default(),
-            budget: FIELDS_BYTES_MAX,
+            budget: BYTES_MAX,
             depth: 0,
             unknown,
             bytes: unknown,
@@ -364,13 +364,19 @@ impl<'a> Types<'a> {
             None => return Arc::new(Type::unknown()),
             Some(None) => {}
         }
+        if self.depth >= DEPTH_MAX || self.budget == 0 {
+            return Arc::new(Type::unknown());
+        }
         // Whoever asks for it while it is being loaded gets the unknown type: a type may contain its own name.
         self.loaded[at] = Some(Arc::new(Type::unknown()));
+        self.depth += 1;
         let ty = match self.sources[at] {
             Source::Die(die) => die::load(self, die),
             Source::Descriptor(addr) => descriptor::load(self, addr),
             Source::Made => None,
         };
+        self.depth -= 1;
+        let ty = ty.filter(|ty| self.spend(size_of::<Type>() + ty.name.len()));
         let ty = Arc::new(ty.unwrap_or_else(Type::unknown));
         self.loaded[at] = Some(Arc::clone(&ty));
         ty
@@ -378,7 +384,10 @@ impl<'a> Types<'a> {
 
     /// The size of one value in bytes; zero when it is not known.
     pub fn size(&mut self, id: TypeId) -> u64 {
-        self.get(id).size
+        match self.loaded.get(id.0 as usize) {
+            Some(Some(ty)) => ty.size,
+            _ => self.get(id).size,
+        }
     }
 
     /// The name as people write it.
@@ -386,21 +395,10 @@ impl<'a> Types<'a> {
         self.get(id).name.clone()
     }
 
-    /// The name of a type inside another's name.
-    fn part_name(&mut self, id: TypeId) -> Box<str> {
-        if self.depth >= DEPTH_MAX {
-            return "…".into();
-        }
-        self.depth += 1;
-        let name = self.name(id);
-        self.depth -= 1;
-        name
-    }
-
-    /// Takes from the bytes that fields may have; false when they are used up.
+    /// Takes from the bytes that names and fields may have; false when they are used up, for good.
     fn spend(&mut self, bytes: usize) -> bool {
         let left = self.budget.checked_sub(bytes);
-        self.budget = left.unwrap_or(self.budget);
+        self.budget = left.unwrap_or(0);
         left.is_some()
     }
 

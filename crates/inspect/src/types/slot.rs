@@ -7,15 +7,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::special::{self, Role, Show};
+use super::special::{self, Role, SMALL, Show};
 use super::{DEPTH_MAX, Field, Shape, TypeId, Types};
 
 /// Values up to this size have a table of their words.
 const TABLE_BYTES_MAX: u64 = 4 << 10;
 /// Words of all tables, and words of larger values that are remembered.
-const WORDS_MAX: usize = 1 << 24;
+const WORDS_MAX: usize = 1 << 22;
 /// Different pieces of paths.
-const PIECES_MAX: usize = 1 << 20;
+const PIECES_MAX: usize = 1 << 18;
+/// Bytes of one piece; a longer one is cut.
+const PIECE_BYTES_MAX: usize = 512;
 /// Dynamic types whose table of methods is remembered.
 const ITABS_MAX: usize = 1 << 20;
 
@@ -156,6 +158,7 @@ impl Slots {
         if text.is_empty() {
             return Piece::default();
         }
+        let text = &text[..text.floor_char_boundary(PIECE_BYTES_MAX)];
         if let Some(&piece) = self.pieces.get(text) {
             return piece;
         }
@@ -433,7 +436,11 @@ impl Types<'_> {
                 Shape::Struct(fields) => {
                     // The pairs inside a bucket have no name of their own.
                     let in_bucket = holder == Role::Bucket && known.role == Role::Plain;
-                    let is_pair = in_bucket && fields.iter().any(|field| &*field.name == "elem");
+                    let is_pair = in_bucket
+                        && fields
+                            .iter()
+                            .take(SMALL)
+                            .any(|field| &*field.name == "elem");
                     holder = if is_pair { Role::Entry } else { known.role };
                     if holder == Role::TrieInner {
                         inner = Some(ty);
@@ -552,7 +559,8 @@ impl Types<'_> {
         match (role, &*field.name) {
             (Role::SwissMap, "dirPtr") => {
                 let (directory, group) = special::directory(self, field.ty)?;
-                let len = fields.iter().find(|field| &*field.name == "dirLen")?;
+                let mut small = fields.iter().take(SMALL);
+                let len = small.find(|field| &*field.name == "dirLen")?;
                 Some(Rule::Directory {
                     directory,
                     group,

@@ -8,6 +8,9 @@
 use super::names::type_arguments;
 use super::{Field, Kind, Shape, Source, Type, TypeId, Types, descriptor};
 
+/// Fields looked at of a structure that is known to have few.
+pub(super) const SMALL: usize = 16;
+
 /// What a structure is, beyond its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Role {
@@ -166,7 +169,7 @@ pub(super) fn chan_header(types: &mut Types<'_>, known: TypeId, elem: TypeId) ->
             (header.name.to_string(), header.size, typed.collect())
         }
         _ => {
-            let name = format!("chan {}", types.part_name(elem));
+            let name = format!("chan {}", types.name(elem));
             (name, 96, vec![field("buf", BUF, buf)])
         }
     };
@@ -184,7 +187,7 @@ pub(super) fn map_header(
         Shape::Struct(fields) => fields.iter().any(|field| &*field.name == "ctrl"),
         _ => return types.unknown,
     };
-    let name = format!("map[{}]{}", types.part_name(key), types.part_name(elem));
+    let name = format!("map[{}]{}", types.name(key), types.name(elem));
     let buckets = types.pointer_to(bucket);
     if !is_swiss {
         let fields = vec![
@@ -210,19 +213,11 @@ pub(super) fn directory(types: &mut Types<'_>, dir_ptr: TypeId) -> Option<(TypeI
     let groups = pointee(types, table)?;
     let mut at = groups;
     // table.groups.data, or the data right in the table.
-    let group = loop {
-        let Shape::Struct(fields) = types.get(at).shape.clone() else {
-            return None;
-        };
-        let next = fields.iter().find(|field| &*field.name == "groups");
-        match next {
-            Some(next) if next.ty != at => at = next.ty,
-            _ => {
-                let data = fields.iter().find(|field| &*field.name == "data")?;
-                break pointee(types, data.ty)?;
-            }
-        }
-    };
+    if let Some(inside) = member(types, at, "groups") {
+        at = inside;
+    }
+    let data = member(types, at, "data")?;
+    let group = pointee(types, data)?;
     let directory = types.make(Type {
         name: "map directory".into(),
         size: 8,
@@ -231,6 +226,17 @@ pub(super) fn directory(types: &mut Types<'_>, dir_ptr: TypeId) -> Option<(TypeI
         role: Role::Directory,
     });
     Some((directory, group))
+}
+
+/// The type of a field of a small structure.
+fn member(types: &mut Types<'_>, ty: TypeId, name: &str) -> Option<TypeId> {
+    match &types.get(ty).shape {
+        Shape::Struct(fields) => {
+            let mut fields = fields.iter().take(SMALL);
+            Some(fields.find(|field| &*field.name == name)?.ty)
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn pointee(types: &mut Types<'_>, pointer: TypeId) -> Option<TypeId> {
@@ -242,7 +248,11 @@ pub(super) fn pointee(types: &mut Types<'_>, pointer: TypeId) -> Option<TypeId> 
 
 /// The target of an `atomic.Pointer[T]`.
 pub(super) fn atomic_target(types: &mut Types<'_>, fields: &[Field]) -> Option<TypeId> {
-    for field in fields.iter().filter(|field| &*field.name == "_") {
+    for field in fields
+        .iter()
+        .take(SMALL)
+        .filter(|field| &*field.name == "_")
+    {
         if let Shape::Array { elem, len: 0 } = types.get(field.ty).shape
             && let Some(target) = pointee(types, elem)
         {
