@@ -121,6 +121,9 @@ fn main() {
     };
     let (objects, pointers) = (number(1, 24_000_000), number(2, 64_000_000));
     let runs = number(3, 3);
+    println!(
+        "asked for 24000000 objects and 64000000 pointers: cpu under 8 s; low memory under 24 bytes per object"
+    );
     for (shape, make) in [
         ("random", random as fn(u64, u64) -> Heap),
         ("heaplike", heaplike),
