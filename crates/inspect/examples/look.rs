@@ -1,9 +1,21 @@
-use inspect::graph::*;
-use inspect::heap::*;
-use inspect::roots::*;
+use inspect::holders::*;
 use inspect::*;
+fn show(p: &[Path], d: usize) {
+    for x in p.iter().take(4) {
+        println!(
+            "{}{:>11} {} ({}) x{}",
+            "    ".repeat(d),
+            x.bytes,
+            x.path,
+            x.ty,
+            x.count
+        );
+        show(&x.children, d + 1);
+    }
+}
 fn main() {
     let pid = std::env::args().nth(1).unwrap().parse().unwrap();
+    let full = std::env::args().nth(2).is_some();
     let t = std::time::Instant::now();
     let p = match Program::attach(pid) {
         Ok(p) => p,
@@ -15,75 +27,64 @@ fn main() {
     println!("{p:?} {:?} {:?}", t.elapsed(), p.memory().cost());
     let s = MemStatsReader::new(&p).unwrap().read().unwrap();
     let t = std::time::Instant::now();
-    let h = Heap::read(&p, 1 << 36).unwrap();
-    println!(
-        "heap {:?} {:?} blurred {}",
-        t.elapsed(),
-        h.size(),
-        h.blurred()
-    );
-    let t = std::time::Instant::now();
-    let r = RootSet::read(&p, &h, &Default::default()).unwrap();
-    println!(
-        "roots {:?}: {} roots {} pointers {} samples",
-        t.elapsed(),
-        r.roots.len(),
-        r.pointers.len(),
-        r.samples.len()
-    );
-    let classes: Vec<u8> = r.roots.iter().map(|x| x.rank(&r.goroutines)).collect();
-    let ptrs: Vec<(u32, u32)> = r
-        .pointers
+    let o = Options::default();
+    let k = Taken::read(&p, &o, Vec::new(), None).unwrap();
+    println!("taken {:?}", t.elapsed());
+    for r in k
+        .roots()
+        .roots
         .iter()
-        .map(|x| (x.root, h.object_at(x.value).unwrap()))
-        .collect();
-    let roots = Roots::new(&classes, &ptrs);
-    let t = std::time::Instant::now();
-    let d = Dominators::new(&h, &roots, Effort::Fast { threads: 2 }).unwrap();
-    println!("dominators {:?}", t.elapsed());
-    let (mut n, mut b) = (0u64, 0u64);
-    for o in 0..h.slots() {
-        if d.is_reached(o) {
-            n += 1;
-            b += h.bytes(o);
-        }
+        .enumerate()
+        .filter(|r| r.1.kind == inspect::roots::RootKind::Timer)
+        .take(3)
+    {
+        println!(
+            "{r:?} {:?}",
+            k.roots()
+                .pointers
+                .iter()
+                .filter(|p| p.root == r.0 as u32)
+                .collect::<Vec<_>>()
+        );
     }
+    let t = std::time::Instant::now();
+    let r = k.report(&p, &o).unwrap();
+    println!("report {:?}", t.elapsed());
     println!(
-        "reached {n} objects {b} bytes; HeapAlloc {} HeapObjects {} diff {:.3}%",
+        "reached {} objects {} bytes; HeapAlloc {} HeapObjects {} diff {:.3}%",
+        r.reached_objects,
+        r.reached_bytes,
         s.heap_alloc,
         s.heap_objects,
-        100.0 * (b as f64 / s.heap_alloc as f64 - 1.0)
+        100.0 * (r.reached_bytes as f64 / s.heap_alloc as f64 - 1.0)
     );
-    let mut hist = std::collections::BTreeMap::new();
-    for o in 0..h.slots() {
-        if h.object_at(h.address(o)) == Some(o) && !d.is_reached(o) {
-            *hist.entry(h.bytes(o)).or_insert(0) += 1;
-        }
+    if full {
+        println!("{:?} {:?} {:?}", r.heap, r.left_out, r.cost);
     }
-    println!("unreached by size {hist:?}");
-    let mut v: Vec<(u64, u32)> = (0..r.roots.len() as u32)
-        .map(|i| (d.retained(&h, h.slots() + i), i))
-        .collect();
-    v.sort();
-    v.reverse();
-    for (b, i) in v.iter().take(26) {
-        let x = &r.roots[*i as usize];
-        let n = match x.kind {
-            RootKind::Global => r.globals.all[x.at as usize].name.to_string(),
-            RootKind::Goroutine => {
-                let g = &r.goroutines.goroutines[x.at as usize];
-                format!(
-                    "g{} {:?}",
-                    g.id,
-                    g.stack.map(|s| r.goroutines.stacks[s]
-                        .frames
-                        .iter()
-                        .map(|f| f.function.to_string())
-                        .find(|n| !n.starts_with("runtime.")))
-                )
-            }
-            _ => String::new(),
-        };
-        println!("{b:>12} {:?} {n}", x.kind);
+    for h in &r.holders {
+        println!(
+            "{:>11} {:?} {} ({}) x{} objs {} {:?} @ {}",
+            h.retained_bytes,
+            h.kind,
+            h.name,
+            h.ty,
+            h.count,
+            h.retained_objects,
+            h.used_by,
+            h.allocated_at
+                .iter()
+                .map(|s| format!(
+                    "{} {}:{} ~{}",
+                    s.function,
+                    s.file.rsplit('/').next().unwrap(),
+                    s.line,
+                    s.bytes
+                ))
+                .collect::<Vec<_>>()
+                .join("; ")
+        );
+        if full {
+            show(&h.paths, 1);
+        }
     }
 }

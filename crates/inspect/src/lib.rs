@@ -26,6 +26,7 @@ pub mod goroutines;
 pub mod graph;
 mod handlers;
 pub mod heap;
+pub mod holders;
 pub mod layout;
 pub mod limits;
 pub mod memory;

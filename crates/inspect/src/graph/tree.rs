@@ -87,6 +87,20 @@ impl Dominators {
             .map(|(_, node)| *node)
     }
 
+    /// Calls `visit` with each reached node and what it hangs under (`None` for roots and what several of them share):
+    /// no node before the one that it hangs under.
+    pub fn each_down(&self, mut visit: impl FnMut(u32, Option<u32>)) {
+        let above = |number: u32| (number != TOP).then(|| self.node[number as usize]);
+        for number in 1..self.idom.len() {
+            visit(self.node[number], above(self.idom[number]));
+        }
+        for (node, &number) in (0..).zip(&self.number) {
+            if number != UNREACHED && self.slim.get(node) {
+                visit(node, above(number));
+            }
+        }
+    }
+
     /// All that is reached: bytes.
     pub fn total_bytes(&self) -> u64 {
         self.retained.first().copied().unwrap_or(0)

@@ -42,6 +42,8 @@ pub struct Heap {
     arena_bits: Option<ArenaBits>,
     types: TypeMasks,
     inline_mark_bytes: u64,
+    /// One bit for each object: its pointers are not followed. Empty when there are none.
+    cut: Vec<u64>,
     /// Ranges of the copy that could not be read: freed while we read.
     missing: usize,
 }
@@ -122,6 +124,7 @@ impl Heap {
             arena_bits,
             types: TypeMasks::default(),
             inline_mark_bytes: inline_mark_bytes(layout),
+            cut: Vec::new(),
             missing,
         };
         heap.load_types(program.memory());
@@ -211,6 +214,21 @@ impl Heap {
         self.allocated[object as usize / 64] >> (object % 64) & 1 == 1
     }
 
+    /// The pointers of these objects are not followed from now on.
+    pub(crate) fn cut(&mut self, objects: &[u32]) {
+        self.cut = vec![0; (self.objects as usize).div_ceil(64)];
+        for &object in objects {
+            self.cut[object as usize / 64] |= 1 << (object % 64);
+        }
+    }
+
+    /// Whether [`Self::cut`] was asked for this object.
+    #[inline]
+    pub(crate) fn is_cut(&self, object: u32) -> bool {
+        let word = self.cut.get(object as usize / 64);
+        word.is_some_and(|word| word >> (object % 64) & 1 == 1)
+    }
+
     pub(crate) fn spans(&self) -> &[Span] {
         &self.spans
     }
@@ -230,6 +248,13 @@ impl Heap {
         let span = self.span_of(object);
         let at = (u64::from(object - span.first) * span.elem) as usize;
         self.copy_of(span)?.get(at..at + span.elem as usize)
+    }
+
+    /// The word at an address that was copied.
+    pub(crate) fn word_at(&self, addr: u64) -> Option<u64> {
+        let span = &self.spans[self.pages.find(addr)?];
+        let bytes = self.copy_of(span)?.get((addr - span.base) as usize..)?;
+        (bytes.len() >= 8).then(|| le64(bytes, 0))
     }
 
     /// The copy of a span.
@@ -372,7 +397,7 @@ impl Edges for Heap {
     #[inline]
     fn each_from(&self, object: u32, from: u32, mut visit: impl FnMut(u32) -> bool) -> Option<u32> {
         let span = self.span_of(object);
-        if span.is_pointer_free() {
+        if span.is_pointer_free() || self.is_cut(object) {
             return None;
         }
         self.each_word(span, object - span.first, from, |_, value| {
@@ -386,7 +411,9 @@ impl Edges for Heap {
             let span = self.span_of(object);
             let end = (span.first + span.count).min(range.end);
             if !span.is_pointer_free() {
-                for object in (object..end).filter(|&object| self.is_allocated(object)) {
+                for object in (object..end)
+                    .filter(|&object| self.is_allocated(object) && !self.is_cut(object))
+                {
                     self.each_word(span, object - span.first, 0, |_, value| {
                         if let Some(target) = self.object_at(value) {
                             visit(object, target);

@@ -99,6 +99,7 @@ impl Section<'_> {
                     let root = roots.add(RootKind::Global, globals.all.len() as u64);
                     if is_runtime(&global.name) {
                         roots.roots[root as usize].kind = RootKind::Runtime;
+                        roots.roots[root as usize].is_variable = true;
                     }
                     current = Some((global.addr, global.addr + global.bytes, root));
                     globals.all.push(global);

@@ -34,6 +34,8 @@ pub enum RootKind {
     Timer,
     /// A function that runs when some object is no longer reached, with what it holds.
     Finalizer,
+    /// The same for `runtime.AddCleanup`.
+    Cleanup,
     /// What an object with a finalizer refers to: kept until the finalizer has run.
     Referent,
     /// The runtime's own variables and goroutines.
@@ -48,6 +50,8 @@ pub struct Root {
     /// For a global its place in [`Globals`], for a goroutine its place in the dump, for a timer the address of its
     /// function's code; else zero.
     pub at: u64,
+    /// Of a `Runtime` root: a variable, and no goroutine.
+    pub is_variable: bool,
 }
 
 /// A pointer that a root holds.
@@ -55,7 +59,7 @@ pub struct Root {
 pub struct RootPointer {
     /// Which root, by its place in [`RootSet::roots`].
     pub root: u32,
-    /// Where in the root: bytes from a variable's start, or the frame's number on a stack; else zero.
+    /// Where in the root: bytes from a variable's start; of a stack, the code address at which its frame stands.
     pub place: u64,
     /// The pointer itself, which may lie inside its object.
     pub value: u64,
@@ -72,6 +76,9 @@ pub struct RootSet {
     pub globals: Globals,
     /// The goroutines that `Goroutine` roots name.
     pub goroutines: Goroutines,
+    /// The runtime's structures of goroutines and processors, by their object. They lead from each to all others, so
+    /// their pointers count for the runtime, and nobody's way leads through them: see [`Heap::cut`].
+    pub structures: Vec<u32>,
     /// Objects that the memory profile sampled, and the bucket of each.
     pub samples: Vec<(u32, u64)>,
 }
@@ -88,7 +95,7 @@ impl Root {
                 _ => 2,
             },
             RootKind::Timer => 3,
-            RootKind::Finalizer => 4,
+            RootKind::Finalizer | RootKind::Cleanup => 4,
             RootKind::Runtime => 5,
             RootKind::Referent => 6,
         }
@@ -96,6 +103,15 @@ impl Root {
 }
 
 impl RootSet {
+    /// Whether a root is a variable, the runtime's own ones among them.
+    pub fn is_global(&self, root: &Root) -> bool {
+        match root.kind {
+            RootKind::Global => true,
+            RootKind::Runtime => root.is_variable,
+            _ => false,
+        }
+    }
+
     /// Collects the roots of `program`, whose heap was read just before. `options` say how goroutines are read:
     /// with the registers of stopped threads nothing is missed.
     ///
@@ -110,13 +126,16 @@ impl RootSet {
             heap,
             roots: Vec::new(),
             pointers: Vec::new(),
+            structures: Vec::new(),
         };
         let globals = globals::read(program, &mut roots)?;
         let goroutines = roots.goroutines(program, options)?;
         roots.timers(program)?;
         let samples = roots.specials(program)?;
         roots.queue(program)?;
+        roots.structures();
         Ok(Self {
+            structures: roots.structures,
             roots: roots.roots,
             pointers: roots.pointers,
             globals,
@@ -131,11 +150,16 @@ struct Collector<'a> {
     heap: &'a Heap,
     roots: Vec<Root>,
     pointers: Vec<RootPointer>,
+    structures: Vec<u32>,
 }
 
 impl Collector<'_> {
     fn add(&mut self, kind: RootKind, at: u64) -> u32 {
-        self.roots.push(Root { kind, at });
+        self.roots.push(Root {
+            kind,
+            at,
+            is_variable: false,
+        });
         (self.roots.len() - 1) as u32
     }
 
@@ -145,7 +169,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Each goroutine is a root: its stack, and its `runtime.g`, which has its deferred calls and labels.
+    /// Each goroutine is a root: its stack, its deferred calls, its labels.
     fn goroutines(
         &mut self,
         program: &Program,
@@ -180,7 +204,9 @@ impl Collector<'_> {
         };
         let dump = goroutines::with_stacks(program, &options, Some(&mut visit))?;
         let mut by_addr = HashMap::new();
-        let context = program.layout().find("g.sched.ctxt");
+        // The `runtime.g` itself leads to its thread and from there to everything: it counts for the runtime.
+        let parts =
+            ["g._defer", "g.labels", "g.sched.ctxt"].map(|name| program.layout().find(name));
         for (at, goroutine) in dump.goroutines.iter().enumerate() {
             let kind = match goroutine.system {
                 true => RootKind::Runtime,
@@ -188,16 +214,16 @@ impl Collector<'_> {
             };
             let root = self.add(kind, at as u64);
             by_addr.insert(goroutine.addr, root);
-            self.point(root, 0, goroutine.addr);
-            if let Some(field) = context
-                && let Ok(value) = program.memory().u64(goroutine.addr + field.offset)
-            {
-                self.point(root, 0, value);
+            self.structures.extend(self.heap.object_at(goroutine.addr));
+            for field in parts.iter().flatten() {
+                if let Ok(value) = program.memory().u64(goroutine.addr + field.offset) {
+                    self.point(root, 0, value);
+                }
             }
         }
         for (addr, pointer) in found {
             if let Some(&root) = by_addr.get(&addr) {
-                self.point(root, pointer.frame as u64, pointer.value);
+                self.point(root, pointer.pc, pointer.value);
             }
         }
         Ok(dump)
@@ -232,6 +258,7 @@ impl Collector<'_> {
             max,
         )?;
         for processor in processors.chunks_exact(8).map(|word| le64(word, 0)) {
+            self.structures.extend(self.heap.object_at(processor));
             let (array, count) = memory.slice_header(processor.wrapping_add(list.offset))?;
             let max = entry * limits::TIMERS_MAX;
             // A list that is being replaced while we read is read at the next look.
@@ -268,7 +295,7 @@ impl Collector<'_> {
             Special::Sample(bucket) => samples.push((object, bucket)),
             Special::WeakHandle(handle) => self.point(weak, 0, handle),
             Special::Finalizer(function) => {
-                self.function(program, &mut roots, function, 0);
+                self.function(program, RootKind::Finalizer, &mut roots, function, 0);
                 let span = heap.span_of(object);
                 heap.each_word(span, object - span.first, 0, |word, value| {
                     self.point(referent, u64::from(word) * 8, value);
@@ -276,7 +303,7 @@ impl Collector<'_> {
                 });
             }
             Special::Cleanup(function, argument) => {
-                self.function(program, &mut roots, function, argument);
+                self.function(program, RootKind::Cleanup, &mut roots, function, argument);
             }
         })?;
         Ok(samples)
@@ -286,16 +313,30 @@ impl Collector<'_> {
     fn function(
         &mut self,
         program: &Program,
+        kind: RootKind,
         roots: &mut HashMap<u64, u32>,
         function: u64,
         argument: u64,
     ) {
         let code = program.memory().u64(function).unwrap_or(0);
-        let root = *roots
-            .entry(code)
-            .or_insert_with(|| self.add(RootKind::Finalizer, code));
+        let root = *roots.entry(code).or_insert_with(|| self.add(kind, code));
         self.point(root, 0, function);
         self.point(root, 8, argument);
+    }
+
+    /// What the structures point at, for the runtime.
+    fn structures(&mut self) {
+        let heap = self.heap;
+        self.structures.sort_unstable();
+        self.structures.dedup();
+        let root = self.add(RootKind::Runtime, u64::MAX);
+        for object in self.structures.clone() {
+            let span = heap.span_of(object);
+            heap.each_word(span, object - span.first, 0, |word, value| {
+                self.point(root, u64::from(word) * 8, value);
+                true
+            });
+        }
     }
 
     /// Finalizers that wait to be run.

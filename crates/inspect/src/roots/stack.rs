@@ -65,11 +65,12 @@ struct Placed {
     seen: bool,
 }
 
-/// A pointer found: in which frame (0 is the innermost), at which address of the stack, its value.
+/// A pointer found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StackPointer {
-    pub(super) frame: usize,
-    pub(super) addr: u64,
+    /// Where its frame stands.
+    pub(super) pc: u64,
+    /// What it points at.
     pub(super) value: u64,
 }
 
@@ -111,7 +112,10 @@ impl<'a> StackScanner<'a> {
             self.load(key);
             let maps = &self.maps[&key];
             let varp = self.varp(frame);
-            let scan = Scan { stack, number };
+            let scan = Scan {
+                stack,
+                pc: frame.pc,
+            };
             if conservative || is_preempted {
                 scan.all(frame.sp, varp, out);
                 let arguments = self.code.module(frame.module).args(frame.function);
@@ -130,7 +134,7 @@ impl<'a> StackScanner<'a> {
     /// Appends every word of a stack whose frames nobody knows.
     pub(super) fn scan_all(&self, stack: StackBytes<'_>, out: &mut Vec<StackPointer>) {
         let end = stack.base.saturating_add(stack.bytes.len() as u64);
-        Scan { stack, number: 0 }.all(stack.base, end, out);
+        Scan { stack, pc: 0 }.all(stack.base, end, out);
     }
 
     /// Where a frame's locals end.
@@ -195,7 +199,7 @@ impl<'a> StackScanner<'a> {
             let known = &self.maps[&(frame.module, frame.function)].objects[object.at];
             let scan = Scan {
                 stack,
-                number: object.frame,
+                pc: frame.pc,
             };
             scan.by_bits(object.start, &known.mask, 8 * known.mask.len(), out);
         }
@@ -297,7 +301,7 @@ impl Bitmaps {
 #[derive(Clone, Copy)]
 struct Scan<'a> {
     stack: StackBytes<'a>,
-    number: usize,
+    pc: u64,
 }
 
 impl Scan<'_> {
@@ -310,11 +314,7 @@ impl Scan<'_> {
             .map(|rest| le64(rest, 0))
             && value >= 4096
         {
-            out.push(StackPointer {
-                frame: self.number,
-                addr,
-                value,
-            });
+            out.push(StackPointer { pc: self.pc, value });
         }
     }
 

@@ -80,6 +80,13 @@ impl Label {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Piece(u32);
 
+impl Piece {
+    /// A number below 2^20: equal for equal texts.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// What a pointer word is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Slot {
@@ -201,6 +208,11 @@ impl Types<'_> {
         let whole = !label.many || label.ty == self.bytes || ty.role.is_quiet();
         let prefix = if whole { "" } else { "[]" };
         format!("{prefix}{}", ty.name)
+    }
+
+    /// Whether an object is the inside of a map, a channel and the like, which people see through.
+    pub fn is_quiet(&mut self, label: Label) -> bool {
+        self.get(label.ty).role.is_quiet()
     }
 
     /// What the pointer word at `offset` of an object points at.

@@ -1,0 +1,153 @@
+//! Two looks at one program: what grew between them, and along which way. This is a leak's name.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Holder, HolderKind, Path, Report, Site};
+
+/// A way is followed while one step of it has so much of the growth, in percent.
+const MOST_PERCENT: i64 = 60;
+
+/// What changed from one look to the next, by how much each holder grew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Diff {
+    /// Time between the looks, in seconds.
+    pub seconds: f64,
+    /// Growth of everything that is reached, in bytes.
+    pub growth_bytes: i64,
+    /// Holders that grew or shrank, the most grown first.
+    pub changes: Vec<Change>,
+}
+
+/// One holder's change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// As [`Holder::name`].
+    pub name: String,
+    /// As [`Holder::kind`].
+    pub kind: HolderKind,
+    /// As [`Holder::ty`].
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Bytes at the first look.
+    pub before_bytes: u64,
+    /// Bytes at the second.
+    pub after_bytes: u64,
+    /// The difference.
+    pub growth_bytes: i64,
+    /// The difference in objects.
+    pub growth_objects: i64,
+    /// The difference in roots of that name: goroutines, timers.
+    pub growth_count: i64,
+    /// The way along which most of the growth lies, from the holder on; empty when it is spread.
+    pub path: String,
+    /// The type of what grew at the end of that way.
+    pub path_type: String,
+    /// Two looks of the same moment disagreed.
+    pub approximate: bool,
+    /// As [`Holder::allocated_at`], of the second look.
+    pub allocated_at: Vec<Site>,
+    /// As [`Holder::used_by`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
+}
+
+impl Diff {
+    /// What changed from `before` to `after`, `seconds` later. Holders that one report leaves out count as nothing
+    /// there: take reports with enough holders.
+    pub fn new(before: &Report, after: &Report, seconds: f64) -> Self {
+        let key = |holder: &Holder| (holder.kind, holder.name.clone());
+        let mut earlier: HashMap<_, &Holder> = before
+            .holders
+            .iter()
+            .map(|holder| (key(holder), holder))
+            .collect();
+        let mut changes: Vec<Change> = after
+            .holders
+            .iter()
+            .map(|holder| change(earlier.remove(&key(holder)), holder))
+            .collect();
+        let gone = earlier.into_values().map(|holder| {
+            let empty = Holder {
+                retained_bytes: 0,
+                retained_objects: 0,
+                count: 0,
+                paths: Vec::new(),
+                allocated_at: Vec::new(),
+                ..holder.clone()
+            };
+            change(Some(holder), &empty)
+        });
+        changes.extend(gone);
+        changes.retain(|change| change.growth_bytes != 0 || change.growth_count != 0);
+        changes.sort_by(|left, right| {
+            (right.growth_bytes, &left.name).cmp(&(left.growth_bytes, &right.name))
+        });
+        Self {
+            seconds,
+            growth_bytes: difference(after.reached_bytes, before.reached_bytes),
+            changes,
+        }
+    }
+}
+
+fn difference(after: u64, before: u64) -> i64 {
+    after.wrapping_sub(before) as i64
+}
+
+fn change(before: Option<&Holder>, after: &Holder) -> Change {
+    let of = |figure: fn(&Holder) -> u64| (before.map_or(0, figure), figure(after));
+    let (before_bytes, after_bytes) = of(|holder| holder.retained_bytes);
+    let (before_objects, after_objects) = of(|holder| holder.retained_objects);
+    let (before_count, after_count) = of(|holder| holder.count);
+    let growth_bytes = difference(after_bytes, before_bytes);
+    let earlier = before.map_or(&[][..], |before| &before.paths);
+    let (path, path_type) = way(earlier, &after.paths, growth_bytes);
+    Change {
+        name: after.name.clone(),
+        kind: after.kind,
+        ty: after.ty.clone(),
+        before_bytes,
+        after_bytes,
+        growth_bytes,
+        growth_objects: difference(after_objects, before_objects),
+        growth_count: difference(after_count, before_count),
+        path,
+        path_type,
+        approximate: after.approximate || before.is_some_and(|before| before.approximate),
+        allocated_at: after.allocated_at.clone(),
+        used_by: after.used_by.clone(),
+    }
+}
+
+/// Follows the step that has most of the growth, as long as one has.
+fn way(mut before: &[Path], mut after: &[Path], growth: i64) -> (String, String) {
+    let (mut way, mut ty) = (String::new(), String::new());
+    if growth <= 0 {
+        return (way, ty);
+    }
+    loop {
+        let grown = |path: &Path| {
+            let same = |other: &&Path| other.path == path.path && other.ty == path.ty;
+            let earlier = before.iter().find(same);
+            difference(path.bytes, earlier.map_or(0, |earlier| earlier.bytes))
+        };
+        let Some(step) = after.iter().max_by_key(|path| grown(path)) else {
+            return (way, ty);
+        };
+        if grown(step) < growth / 100 * MOST_PERCENT {
+            return (way, ty);
+        }
+        way.push_str(&step.path);
+        step.ty.clone_into(&mut ty);
+        let same = |other: &&Path| other.path == step.path && other.ty == step.ty;
+        before = before
+            .iter()
+            .find(same)
+            .map_or(&[], |earlier| &earlier.children);
+        after = &step.children;
+    }
+}

@@ -1,0 +1,323 @@
+//! The tree of holders that people read: objects on the same way are one group.
+//!
+//! The dominator tree is walked once, from the top down. An object's group is found from the group of what holds it,
+//! the step to it and its type; a type that already lies on the way (a list's next element, a tree's child) goes back
+//! to its group, so that a list of ten million elements is one line.
+
+use std::collections::HashMap;
+
+use super::label::{Labels, NONE};
+use super::names::Named;
+use super::{Holder, HolderKind, Options, Path, bytes_of};
+use crate::graph::Dominators;
+use crate::heap::Heap;
+use crate::types::Piece;
+
+/// Groups told apart; what comes later goes to its parent's group.
+const GROUPS_MAX: usize = 4 << 20;
+/// How far up a type is looked for.
+const UP_MAX: usize = 48;
+
+/// One group.
+#[derive(Debug, Clone)]
+struct Group {
+    above: u32,
+    step: Piece,
+    /// The readable name of its type.
+    ty: Piece,
+    /// Objects of the runtime's that carry others, such as the inside of maps: shown as part of the way.
+    is_quiet: bool,
+    bytes: u64,
+    objects: u64,
+    retained_bytes: u64,
+    retained_objects: u64,
+}
+
+/// All groups, and the group of each object.
+pub(super) struct Groups {
+    groups: Vec<Group>,
+    /// By object; `NONE` for what is not reached.
+    of: Vec<u32>,
+    /// The holders that the first groups stand for.
+    tops: Vec<Top>,
+}
+
+#[derive(Debug, Clone)]
+struct Top {
+    kind: HolderKind,
+    name: String,
+    ty: String,
+    count: u64,
+}
+
+/// A holder and the group that it was made of.
+pub(super) struct Numbered {
+    pub(super) holder: Holder,
+    pub(super) top: u32,
+}
+
+impl Groups {
+    pub(super) fn new(
+        heap: &Heap,
+        dominators: &Dominators,
+        labels: &mut Labels<'_>,
+        named: &Named,
+    ) -> Self {
+        let mut groups = Self {
+            groups: Vec::new(),
+            of: vec![NONE; heap.slots() as usize],
+            tops: Vec::new(),
+        };
+        for top in &named.tops {
+            groups.tops.push(Top {
+                kind: top.kind,
+                name: top.name.clone(),
+                ty: top.ty.clone(),
+                count: top.count,
+            });
+            groups.push(NONE, Piece::default(), Piece::default(), false);
+        }
+        let mut found: HashMap<(u32, Piece, u32), u32> = HashMap::new();
+        let mut indirect: HashMap<Piece, Piece> = HashMap::new();
+        dominators.each_down(|node, above| {
+            let Some(object) = (node < heap.slots()).then_some(node) else {
+                return;
+            };
+            let group = match above {
+                // What several roots share is its own top.
+                None => groups.below(
+                    labels,
+                    named.of_shared(object),
+                    Piece::default(),
+                    object,
+                    &mut found,
+                ),
+                Some(above) => {
+                    let holder = match above.checked_sub(heap.slots()) {
+                        Some(root) => named.of_root(root),
+                        None => groups.of[above as usize],
+                    };
+                    let step = match labels.step(object, above) {
+                        Some(step) => step,
+                        // Some of what hangs there shares it: the way through them is left out.
+                        None => {
+                            *indirect
+                                .entry(labels.piece(object))
+                                .or_insert_with_key(|&piece| {
+                                    let step = format!("…{}", labels.types.piece(piece));
+                                    labels.types.intern(&step)
+                                })
+                        }
+                    };
+                    groups.below(labels, holder, step, object, &mut found)
+                }
+            };
+            groups.of[object as usize] = group;
+            let group = &mut groups.groups[group as usize];
+            group.bytes += bytes_of(heap, object);
+            group.objects += 1;
+        });
+        groups.sum();
+        groups
+    }
+
+    fn push(&mut self, above: u32, step: Piece, ty: Piece, is_quiet: bool) -> u32 {
+        self.groups.push(Group {
+            above,
+            step,
+            ty,
+            is_quiet,
+            bytes: 0,
+            objects: 0,
+            retained_bytes: 0,
+            retained_objects: 0,
+        });
+        (self.groups.len() - 1) as u32
+    }
+
+    /// The group of an object that lies one step below `above`.
+    fn below(
+        &mut self,
+        labels: &mut Labels<'_>,
+        above: u32,
+        step: Piece,
+        object: u32,
+        found: &mut HashMap<(u32, Piece, u32), u32>,
+    ) -> u32 {
+        let label = labels.number(object);
+        let key = (above, step, label);
+        if let Some(&group) = found.get(&key) {
+            return group;
+        }
+        let ty = labels.name(label);
+        let is_quiet = labels
+            .of(object)
+            .is_some_and(|label| labels.types.is_quiet(label));
+        let group = match self.recursion(above, ty) {
+            Some(group) => group,
+            None if self.groups.len() >= GROUPS_MAX => above,
+            None => self.same(above, step, ty, is_quiet, found),
+        };
+        found.insert(key, group);
+        group
+    }
+
+    /// Labels that differ in where the value begins have one name: they are one group.
+    fn same(
+        &mut self,
+        above: u32,
+        step: Piece,
+        ty: Piece,
+        is_quiet: bool,
+        found: &mut HashMap<(u32, Piece, u32), u32>,
+    ) -> u32 {
+        // Numbers of names, told apart from numbers of labels by the top bit.
+        let key = (above, step, ty.number() | 1 << 31);
+        *found
+            .entry(key)
+            .or_insert_with(|| self.push(above, step, ty, is_quiet))
+    }
+
+    /// The group on the way up that has this type.
+    fn recursion(&self, above: u32, ty: Piece) -> Option<u32> {
+        if ty == Piece::default() {
+            return None;
+        }
+        let mut at = above;
+        for _ in 0..UP_MAX {
+            let group = self.groups.get(at as usize)?;
+            // The first groups are holders and have no type of their own.
+            if group.above == NONE {
+                return None;
+            }
+            if group.ty == ty {
+                return Some(at);
+            }
+            at = group.above;
+        }
+        None
+    }
+
+    /// Adds each group to those above it: a group is made after the one above it.
+    fn sum(&mut self) {
+        for at in (0..self.groups.len()).rev() {
+            let group = &mut self.groups[at];
+            group.retained_bytes += group.bytes;
+            group.retained_objects += group.objects;
+            let (bytes, objects, above) =
+                (group.retained_bytes, group.retained_objects, group.above);
+            if above != NONE {
+                let above = &mut self.groups[above as usize];
+                above.retained_bytes += bytes;
+                above.retained_objects += objects;
+            }
+        }
+    }
+
+    /// The holder's group that an object belongs to.
+    pub(super) fn top_of(&self, object: u32) -> Option<u32> {
+        let mut at = *self.of.get(object as usize)?;
+        while let Some(group) = self.groups.get(at as usize) {
+            if group.above == NONE {
+                return Some(at);
+            }
+            at = group.above;
+        }
+        None
+    }
+
+    /// The holders, the biggest first, with their paths.
+    pub(super) fn holders(&self, labels: &mut Labels<'_>, options: &Options) -> Vec<Numbered> {
+        let mut below: Vec<Vec<u32>> = vec![Vec::new(); self.groups.len()];
+        for (at, group) in self.groups.iter().enumerate() {
+            if group.above != NONE {
+                below[group.above as usize].push(at as u32);
+            }
+        }
+        let size = |at: u32| self.groups[at as usize].retained_bytes;
+        for below in &mut below {
+            below.sort_by_key(|&at| std::cmp::Reverse(size(at)));
+        }
+        let mut tops: Vec<u32> = (0..self.tops.len() as u32)
+            .filter(|&at| size(at) > 0)
+            .collect();
+        tops.sort_by_key(|&at| std::cmp::Reverse(size(at)));
+        let told = options.holders;
+        let numbered = tops.into_iter().enumerate().map(|(rank, top)| {
+            let paths = match rank < told {
+                true => self.paths(&below, labels, top, options.depth, options.paths),
+                false => Vec::new(),
+            };
+            self.holder(top, paths)
+        });
+        numbered.collect()
+    }
+
+    fn holder(&self, at: u32, paths: Vec<Path>) -> Numbered {
+        let (top, group) = (&self.tops[at as usize], &self.groups[at as usize]);
+        let holder = Holder {
+            name: top.name.clone(),
+            kind: top.kind,
+            ty: top.ty.clone(),
+            count: top.count,
+            retained_bytes: group.retained_bytes,
+            retained_objects: group.retained_objects,
+            approximate: false,
+            used_by: Vec::new(),
+            paths,
+            allocated_at: Vec::new(),
+        };
+        Numbered { holder, top: at }
+    }
+
+    fn paths(
+        &self,
+        below: &[Vec<u32>],
+        labels: &Labels<'_>,
+        at: u32,
+        depth: usize,
+        count: usize,
+    ) -> Vec<Path> {
+        if depth == 0 {
+            return Vec::new();
+        }
+        let total = self.groups[at as usize].retained_bytes;
+        let told = below[at as usize].iter().take(count);
+        // What is less than a hundredth tells nothing.
+        let told = told.filter(|&&at| self.groups[at as usize].retained_bytes * 100 >= total);
+        told.map(|&at| self.path(below, labels, at, depth, count))
+            .collect()
+    }
+
+    /// One step. The inside of maps and the like is joined with what it leads to.
+    fn path(
+        &self,
+        below: &[Vec<u32>],
+        labels: &Labels<'_>,
+        mut at: u32,
+        depth: usize,
+        count: usize,
+    ) -> Path {
+        let first = &self.groups[at as usize];
+        let mut path = labels.types.piece(first.step).to_owned();
+        let (bytes, mut objects) = (first.retained_bytes, first.objects);
+        for _ in 0..UP_MAX {
+            let group = &self.groups[at as usize];
+            let (true, [only]) = (group.is_quiet, below[at as usize].as_slice()) else {
+                break;
+            };
+            at = *only;
+            let next = &self.groups[at as usize];
+            let step = labels.types.piece(next.step);
+            path.push_str(step);
+            objects = next.objects;
+        }
+        Path {
+            path,
+            ty: labels.types.piece(self.groups[at as usize].ty).to_owned(),
+            bytes,
+            count: objects,
+            children: self.paths(below, labels, at, depth - 1, count),
+        }
+    }
+}

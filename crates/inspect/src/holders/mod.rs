@@ -1,0 +1,331 @@
+//! Who holds the heap: for each variable, goroutine, timer and finalizer what would go without it, along which
+//! paths, of which types, and where that was allocated.
+//!
+//! A look has two halves. [`Taken::read`] copies what may change, and is all that a stopped program has to wait for.
+//! [`Taken::report`] works it out at leisure: [`graph`](crate::graph) decides what holds what, by the
+//! collector's own pointer masks; [`types`](crate::types) only gives names and never decides.
+//!
+//! Contents of objects are looked at as pointers and never told.
+
+mod diff;
+mod groups;
+mod label;
+mod names;
+mod sites;
+mod users;
+
+use serde::{Deserialize, Serialize};
+
+use crate::goroutines;
+use crate::graph::{Dominators, Edges, Effort, Roots};
+use crate::heap::{Heap, HeapSize};
+use crate::memory::ReadCost;
+use crate::roots::{RootKind, RootSet};
+use crate::{InspectError, LayoutSource, Program};
+
+pub use diff::{Change, Diff};
+use groups::Groups;
+use label::Labels;
+
+/// How a look is taken, and how much of it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The most bytes of the target's memory that are copied.
+    pub max_bytes: u64,
+    /// How much memory finding the holders may take.
+    pub effort: Effort,
+    /// Holders told, the biggest first.
+    pub holders: usize,
+    /// Paths told below each step.
+    pub paths: usize,
+    /// Steps of a path told.
+    pub depth: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_bytes: 16 << 30,
+            effort: Effort::Fast { threads: 2 },
+            holders: 30,
+            paths: 8,
+            depth: 10,
+        }
+    }
+}
+
+/// Who holds a heap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// As the program's build information has it.
+    pub go_version: String,
+    /// What told the layout of its runtime.
+    pub layout: LayoutSource,
+    /// How much heap there is.
+    pub heap: HeapSize,
+    /// Bytes of objects that some root reaches.
+    pub reached_bytes: u64,
+    /// How many those are.
+    pub reached_objects: u64,
+    /// The program ran while it was read: sizes are of no one moment.
+    pub approximate: bool,
+    /// Pieces of the heap and stacks that could not be read as they were freed or moved meanwhile.
+    pub blurred: u64,
+    /// The holders, the biggest first.
+    pub holders: Vec<Holder>,
+    /// Holders left out, and their bytes.
+    pub left_out: LeftOut,
+    /// What reading took.
+    pub cost: ReadCost,
+}
+
+/// What a report leaves out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// How many.
+    pub holders: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+/// One root, or some of the same kind and name, with all that only they hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Holder {
+    /// `main.sessions`, a goroutine's or timer's function; for `several` the names of those that share.
+    pub name: String,
+    /// What kind of root.
+    pub kind: HolderKind,
+    /// The variable's type; empty where unknown.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// How many roots of that name: goroutines, timers.
+    pub count: u64,
+    /// Bytes that would go.
+    pub retained_bytes: u64,
+    /// Objects that would go.
+    pub retained_objects: u64,
+    /// Two looks at the running program disagreed about its size.
+    #[serde(default)]
+    pub approximate: bool,
+    /// Functions that use the variable, where its own name was stripped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
+    /// What it holds, along which ways.
+    pub paths: Vec<Path>,
+    /// Where what it holds was allocated, by the samples of the memory profile.
+    pub allocated_at: Vec<Site>,
+}
+
+/// The kinds of holders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderKind {
+    /// A variable of a package.
+    Global,
+    /// Goroutines, by the function that they began in.
+    Goroutine,
+    /// Timers, by the function that they will run.
+    Timer,
+    /// Finalizers, by their function.
+    Finalizer,
+    /// Cleanups, by their function.
+    Cleanup,
+    /// What objects with finalizers refer to, and nothing else.
+    Referent,
+    /// The runtime itself.
+    Runtime,
+    /// Held by several of the others on separate ways.
+    Several,
+}
+
+/// A step from a holder into the heap, for all objects on the same way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Path {
+    /// As one would write it in Go, from the step above: `.entries[*].value`.
+    pub path: String,
+    /// The type of what is there; empty where unknown.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Bytes that hang there.
+    pub bytes: u64,
+    /// Objects on this very step; of a list, all its elements.
+    pub count: u64,
+    /// Where it goes on.
+    pub children: Vec<Path>,
+}
+
+/// A place in the program that allocated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// The function.
+    pub function: String,
+    /// The source file.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// Bytes, estimated from the samples.
+    pub bytes: u64,
+    /// How many samples that rests on.
+    pub samples: u64,
+}
+
+/// What was copied from a program.
+#[derive(Debug)]
+pub struct Taken {
+    heap: Heap,
+    roots: RootSet,
+    approximate: bool,
+    cost: ReadCost,
+}
+
+impl Taken {
+    /// Copies the heap's pointers and the roots. `reserved` is [`Heap::reserve`]'s memory or empty; `registers` tell
+    /// where stopped threads stand: without them the program is taken to be running.
+    ///
+    /// # Errors
+    /// As [`Heap::read`] and [`RootSet::read`].
+    pub fn read(
+        program: &Program,
+        options: &Options,
+        reserved: Vec<u8>,
+        registers: Option<&dyn Fn(u64) -> Option<goroutines::Registers>>,
+    ) -> Result<Self, InspectError> {
+        let before = program.memory().cost();
+        let mut heap = Heap::read_into(program, options.max_bytes, reserved)?;
+        let goroutines = goroutines::Options {
+            registers,
+            no_labels: true,
+            ..goroutines::Options::default()
+        };
+        let roots = RootSet::read(program, &heap, &goroutines)?;
+        heap.cut(&roots.structures);
+        let after = program.memory().cost();
+        Ok(Self {
+            heap,
+            roots,
+            approximate: registers.is_none(),
+            cost: ReadCost {
+                calls: after.calls - before.calls,
+                bytes: after.bytes - before.bytes,
+            },
+        })
+    }
+
+    /// The heap.
+    pub fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
+    /// The roots.
+    pub fn roots(&self) -> &RootSet {
+        &self.roots
+    }
+
+    /// Says that nothing moved while this was read: for a core, or a snapshot of a stopped program.
+    pub fn of_one_moment(mut self) -> Self {
+        self.approximate = false;
+        self
+    }
+
+    /// The roots as the graph's algorithms take them.
+    fn graph_roots(&self) -> Roots {
+        let ranks = self
+            .roots
+            .roots
+            .iter()
+            .map(|root| root.rank(&self.roots.goroutines));
+        let ranks: Vec<u8> = ranks.collect();
+        let pointers = self
+            .roots
+            .pointers
+            .iter()
+            .filter_map(|pointer| Some((pointer.root, self.heap.object_at(pointer.value)?)));
+        let pointers: Vec<(u32, u32)> = pointers.collect();
+        Roots::new(&ranks, &pointers)
+    }
+
+    /// Works out who holds what. The program is asked for types and names only, and may run or have ended.
+    ///
+    /// # Errors
+    /// [`InspectError::TooBig`] for more objects than can be numbered.
+    pub fn report(&self, program: &Program, options: &Options) -> Result<Report, InspectError> {
+        let (heap, roots) = (&self.heap, self.graph_roots());
+        let dominators = Dominators::new(heap, &roots, options.effort);
+        let dominators = dominators.ok_or(InspectError::TooBig {
+            what: "the number of objects",
+            offset: 0,
+            len: heap.slots().into(),
+            max: crate::graph::NODES_MAX.into(),
+        })?;
+        let mut labels = Labels::new(program, self);
+        let named = names::holders(program, self, &dominators, &mut labels);
+        let groups = Groups::new(heap, &dominators, &mut labels, &named);
+        let mut holders = groups.holders(&mut labels, options);
+        let left_out = holders.split_off(options.holders.min(holders.len()));
+        sites::add(program, self, &groups, &mut holders);
+        users::add(program, &named, &mut holders);
+        let mut reached = 0u64;
+        dominators.each_down(|node, _| reached += u64::from(node < heap.slots()));
+        Ok(Report {
+            go_version: program.go_version().to_owned(),
+            layout: program.layout_source(),
+            heap: heap.size(),
+            reached_bytes: dominators.total_bytes(),
+            reached_objects: reached,
+            approximate: self.approximate,
+            blurred: heap.blurred() as u64,
+            left_out: LeftOut {
+                holders: left_out.len() as u64,
+                bytes: left_out
+                    .iter()
+                    .map(|holder| holder.holder.retained_bytes)
+                    .sum(),
+            },
+            holders: holders
+                .into_iter()
+                .map(|numbered| numbered.holder)
+                .collect(),
+            cost: self.cost,
+        })
+    }
+}
+
+impl From<RootKind> for HolderKind {
+    fn from(kind: RootKind) -> Self {
+        match kind {
+            RootKind::Global => Self::Global,
+            RootKind::Goroutine => Self::Goroutine,
+            RootKind::Timer => Self::Timer,
+            RootKind::Finalizer => Self::Finalizer,
+            RootKind::Cleanup => Self::Cleanup,
+            RootKind::Referent => Self::Referent,
+            RootKind::Runtime => Self::Runtime,
+        }
+    }
+}
+
+impl Report {
+    /// Compares two looks at a running program that were taken one after the other: holders whose sizes differ by more
+    /// than a hundredth are marked approximate.
+    pub fn agree(mut self, other: &Self) -> Self {
+        for holder in &mut self.holders {
+            let same = |other: &&Holder| other.kind == holder.kind && other.name == holder.name;
+            let before = other
+                .holders
+                .iter()
+                .find(same)
+                .map_or(0, |other| other.retained_bytes);
+            let difference = holder.retained_bytes.abs_diff(before);
+            holder.approximate = difference > holder.retained_bytes / 100;
+        }
+        self
+    }
+}
+
+/// A heap's edges, for the algorithms that need nothing else.
+fn bytes_of(heap: &Heap, object: u32) -> u64 {
+    Edges::bytes(heap, object)
+}
