@@ -138,7 +138,10 @@ mod tests {
             ] {
                 assert!(table.layout.find(name).is_some(), "go1.{minor}: {name}");
             }
-            for name in SIZES.iter().filter(|name| !["spanInlineMarkBits", "timerWhen"].contains(*name)) {
+            for name in SIZES
+                .iter()
+                .filter(|name| !["spanInlineMarkBits", "timerWhen"].contains(*name))
+            {
                 assert!(
                     table.layout.size(name).is_ok(),
                     "go1.{minor}: size of {name}"
