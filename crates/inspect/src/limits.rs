@@ -74,6 +74,8 @@ pub const STACK_ALLOCATED_BYTES_MAX: u64 = 2 << 30;
 pub const STACKS_READ_BYTES_MAX: u64 = 8 << 30;
 /// Bytes of stacks that are held at a time.
 pub const STACKS_HELD_BYTES_MAX: u64 = 64 << 20;
+/// Cases of one `select`, as the compiler allows.
+pub const SELECT_CASES_MAX: usize = 1 << 16;
 /// Things that goroutines wait for, of all goroutines together; a `select` has one for each case.
 pub const WAITS_MAX: usize = 1 << 22;
 /// Labels of one goroutine.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::labels::{Form, LabelReader};
 use super::names::is_system;
 use super::raw::{Fields, RawGoroutine, Status};
+use super::reasons::wait_reasons;
 use super::stacks::Stacks;
 use super::unwind::{Code, End, PhysicalFrame, StackBytes, Start, Unwinder};
 use super::waits::waits;
@@ -16,7 +17,7 @@ use super::{Bubble, Goroutine, Goroutines, StackSize};
 use crate::InspectError;
 use crate::layout::Layout;
 use crate::limits;
-use crate::memory::{Memory, Range, le64};
+use crate::memory::{Memory, Range};
 
 /// How often a goroutine that moves is read before it is taken as it is.
 const ROUNDS: usize = 4;
@@ -155,7 +156,7 @@ impl<'a, 'v> Look<'a, 'v> {
             target,
             options,
             fields: Fields::of(target.layout)?,
-            reasons: wait_reasons(target),
+            reasons: wait_reasons(target.memory, target.wait_reasons),
             // `fingRunningFinalizer`.
             finalizer_runs: status.is_some_and(|status| status & 2 != 0),
             unwinder: Unwinder::new(&target.code),
@@ -501,42 +502,4 @@ fn groups_of_bytes(places: &[Option<Place>]) -> Vec<std::ops::Range<usize>> {
         groups.push(from..places.len());
     }
     groups
-}
-
-/// The runtime's words for wait reasons, by their numbers: `runtime.waitReasonStrings`, an array whose length
-/// nobody tells. It ends where something else begins.
-fn wait_reasons(target: &Target<'_>) -> Vec<Arc<str>> {
-    const WORD_BYTES_MAX: u64 = 64;
-    let Some(addr) = target.wait_reasons else {
-        return Vec::new();
-    };
-    let mut headers = vec![0; limits::WAIT_REASONS_MAX * 16];
-    // The array may end less than that before the segment does.
-    while target.memory.read(addr, &mut headers).is_err() {
-        headers.truncate(headers.len() / 2 / 16 * 16);
-        if headers.is_empty() {
-            return Vec::new();
-        }
-    }
-    let headers = headers
-        .chunks_exact(16)
-        .map(|header| (le64(header, 0), le64(header, 8)));
-    let ranges: Vec<Range> = headers
-        .enumerate()
-        .take_while(|&(at, (_, len))| len <= WORD_BYTES_MAX && (len > 0 || at == 0))
-        .map(|(_, (addr, len))| Range {
-            addr,
-            len: len as usize,
-        })
-        .collect();
-    let mut bytes = vec![0; ranges.iter().map(|range| range.len).sum()];
-    target.memory.read_many(&ranges, &mut bytes);
-    let mut rest = bytes.as_slice();
-    let mut words = Vec::new();
-    for range in &ranges {
-        let (word, tail) = rest.split_at(range.len);
-        rest = tail;
-        words.push(String::from_utf8_lossy(word).into());
-    }
-    words
 }

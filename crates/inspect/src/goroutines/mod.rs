@@ -12,6 +12,7 @@ mod labels;
 mod look;
 mod names;
 mod raw;
+mod reasons;
 mod stacks;
 mod text;
 mod threads;

@@ -191,6 +191,21 @@ created by main.b in goroutine 1
 }
 
 #[test]
+fn a_circle_of_waits_ends() {
+    let mut waiting = parked(7);
+    waiting.push(("waiting", 0x700));
+    let mut memory = memory(&[record(&waiting)]);
+    // Seven links, the last of which leads back to the fourth.
+    for at in 0..7 {
+        let next = if at == 6 { 3 } else { at + 1 };
+        memory.put(0x700 + at * 24, words(&[0xc000 + at, 0, 0x700 + next * 24]));
+    }
+    let waits = &dump(&memory, &Options::default()).unwrap().goroutines[0].waits;
+    assert!((7..20).contains(&waits.len()), "{}", waits.len());
+    assert_eq!(waits[6].channel, 0xc006);
+}
+
+#[test]
 fn states_read_as_in_tracebacks() {
     let state = |fields: &[(&'static str, u64)]| {
         let mut all = parked(2);
@@ -376,7 +391,7 @@ fn a_list_without_end_is_refused_and_what_cannot_be_read_is_counted() {
 }
 
 #[test]
-fn long_stacks_are_elided_in_the_middle() {
+fn stacks_are_printed_as_far_as_they_go() {
     let mut dump = dump(&memory(&[record(&parked(2))]), &Options::default()).unwrap();
     let frame = dump.stacks[0].frames[1].clone();
     for (frames, elided) in [(100, None), (101, Some(1)), (250, Some(150))] {
@@ -392,6 +407,17 @@ fn long_stacks_are_elided_in_the_middle() {
         assert_eq!(at.map(|at| text.lines().nth(at).unwrap().to_owned()), line);
         assert_eq!(at, line.map(|_| 101), "behind the first fifty");
     }
+    let running = record(&[("atomicstatus.value", 2), ("goid", 9)]);
+    let unreadable = record(&[("atomicstatus.value", 1), ("goid", 10)]);
+    let none = self::dump(&memory(&[running, unreadable]), &Options::default()).unwrap();
+    let want = "\
+goroutine 9 [running]:
+\tgoroutine running on other thread; stack unavailable
+
+goroutine 10 [runnable]:
+\tstack unavailable
+";
+    assert_eq!(none.text(false).to_string(), want);
     for frame in &mut dump.stacks[0].frames {
         frame.hidden = true;
     }

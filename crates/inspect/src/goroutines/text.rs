@@ -42,9 +42,19 @@ impl Goroutines {
         }
     }
 
-    fn stack_text(&self, stack: Option<usize>, all: bool, out: &mut Formatter<'_>) -> fmt::Result {
+    fn stack_text(
+        &self,
+        stack: Option<usize>,
+        is_running: bool,
+        all: bool,
+        out: &mut Formatter<'_>,
+    ) -> fmt::Result {
         let Some(stack) = stack.and_then(|stack| self.stacks.get(stack)) else {
-            return out.write_str("\tgoroutine running on other thread; stack unavailable\n");
+            return out.write_str(if is_running {
+                "\tgoroutine running on other thread; stack unavailable\n"
+            } else {
+                "\tstack unavailable\n"
+            });
         };
         let visible = |frame: &&Frame| !frame.hidden || all;
         let mut frames: Vec<&Frame> = stack.frames.iter().filter(visible).collect();
@@ -146,7 +156,9 @@ impl Display for Text<'_> {
             write_labels(out, &goroutine.labels)?;
             out.write_str(":\n")?;
             let all = self.hidden || goroutine.system;
-            self.dump.stack_text(goroutine.stack, all, out)?;
+            let is_running = goroutine.status == Status::Running;
+            self.dump
+                .stack_text(goroutine.stack, is_running, all, out)?;
             self.dump
                 .creator_text(goroutine.creator, goroutine.parent, out)?;
         }
@@ -172,8 +184,13 @@ impl Display for GroupsText<'_> {
                 write!(out, " waiting at least {shortest}, {median}, {longest}")?;
                 out.write_str(" (shortest, median, longest)")?;
             }
+            if group.approximate > 0 {
+                write!(out, ", {} approximate", group.approximate)?;
+            }
             out.write_str(":\n")?;
-            self.dump.stack_text(group.stack, self.hidden, out)?;
+            let is_running = group.state == Status::Running.word();
+            self.dump
+                .stack_text(group.stack, is_running, self.hidden, out)?;
             self.dump.creator_text(group.creator, 0, out)?;
         }
         Ok(())

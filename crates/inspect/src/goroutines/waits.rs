@@ -54,7 +54,13 @@ pub(super) fn waits(
         .collect();
     let mut left = limits::WAITS_MAX;
     let mut bytes = Vec::new();
-    while !links.is_empty() && left >= links.len() {
+    // A chain that comes back to a link of it is a circle. That link moves on in ever longer steps, so every
+    // circle meets it (Brent's method).
+    let mut marks: Vec<u64> = raw.iter().map(|raw| raw.waiting).collect();
+    for round in 1..=limits::SELECT_CASES_MAX {
+        if links.is_empty() || left < links.len() {
+            break;
+        }
         left -= links.len();
         let range = |&(_, addr): &(usize, u64)| Range {
             addr,
@@ -70,9 +76,11 @@ pub(super) fn waits(
                 waits[at].push(Wait { channel, elem });
             }
             let link = fields.next.get(sudog);
-            // A chain that comes back to its first link is a circle.
-            if link != 0 && link != raw[at].waiting {
+            if link != 0 && link != raw[at].waiting && link != marks[at] {
                 next.push((at, link));
+            }
+            if round.is_power_of_two() {
+                marks[at] = link;
             }
         }
         links = next;
