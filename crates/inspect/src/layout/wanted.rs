@@ -199,6 +199,7 @@ pub(crate) const SIZES: &[&str] = &[
     "heapArena",
     "heapStatsDelta",
     "mcache",
+    "memRecordCycle",
     "moduledata",
     "mspan",
     "spanInlineMarkBits",
