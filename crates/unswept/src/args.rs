@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Look into a live Go process that offers nothing: no endpoint, no restart, stripped if need be
     #[command(subcommand, after_help = INSPECT_HELP)]
     Inspect(crate::inspect::args::Inspect),
+    /// Ends a pause whose owner cannot; started by `inspect` itself
+    #[command(hide = true)]
+    PauseGuard,
     /// Say what this host and these privileges allow, and what to do about each `no`
     Doctor(Doctor),
 }
@@ -54,9 +57,10 @@ Everything is read out of the process's memory, so it works without an endpoint,
 and on stripped executables: Go 1.21 to 1.27, amd64. Reads only; the target is never stopped.
 
 Where to start:
-  unswept ps                     which Go processes run here
-  unswept inspect memstats 4242  what its memory is made of
-  unswept inspect heap 4242      which lines allocated what it holds
+  unswept ps                       which Go processes run here
+  unswept inspect memstats 4242    what its memory is made of
+  unswept inspect goroutines 4242  what they all wait for
+  unswept inspect heap 4242        which lines allocated what it holds
 
 Who may look: the process's own user, where the process may be dumped and kernel.yama.ptrace_scope
 is 0; or whoever has CAP_SYS_PTRACE. For a container: from the host, or from a debug container that

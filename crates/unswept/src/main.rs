@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Command::Profile(command) => profiles::run(&command),
         Command::Incidents(command) => incidents::run(&command),
         Command::Inspect(command) => inspect::run(&command),
+        Command::PauseGuard => return inspect::guard(),
         Command::Doctor(doctor) => doctor::run(&doctor),
     };
     done.unwrap_or_else(|error| exit::failed(&error))

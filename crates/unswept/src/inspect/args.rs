@@ -9,6 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 pub(crate) enum Inspect {
     /// The runtime's memory figures: what lives, what is kept, the collector, the limits
     Memstats(MemStats),
+    /// Every goroutine: what it does, where, since when, who began it
+    Goroutines(Goroutines),
     /// The heap profile that the runtime keeps: what /debug/pprof/heap would give
     Heap(Heap),
 }
@@ -54,6 +56,60 @@ pub(crate) struct MemStats {
     /// JSON instead of text (schema unswept/inspect-memstats/1); with --interval one line a reading
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Every goroutine with its state, wait reason, stack (inlined calls included), labels, and where it
+/// was begun. Goroutines at the same place are one group, the largest first. Reads only; the target
+/// is never stopped, so what moves meanwhile is marked approximate, and a goroutine that runs shows
+/// where it last stopped.
+///
+/// Waiting times are lower bounds: the runtime notes them at the first collection that finds a
+/// goroutine parked.
+///
+/// Cost: some milliseconds; 10,000 goroutines take some tens of milliseconds and ten calls of the
+/// kernel.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept inspect goroutines 4242                    groups, the largest first
+  unswept inspect goroutines 4242 --format text      each one, as /debug/pprof/goroutine?debug=2
+  unswept inspect goroutines 4242 --format pprof -o goroutines.pb.gz
+  unswept inspect goroutines 4242 --all              with those of the runtime itself
+  unswept inspect goroutines 4242 --json | jq '.groups[] | select(.count > 100)'
+
+Exit codes: 0 done; 1 no such process, no permission, or no Go program; 2 usage.")]
+pub(crate) struct Goroutines {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: GoroutineFormat,
+
+    /// JSON instead of text (schema unswept/inspect-goroutines/1); short for --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+
+    /// The runtime's own goroutines and frames too
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Write to FILE, which only you can read, in place of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum GoroutineFormat {
+    /// One stack for all goroutines at the same place
+    #[default]
+    Groups,
+    /// Every goroutine, in the text of Go's own tracebacks
+    Text,
+    /// Both, for programs (schema unswept/inspect-goroutines/1)
+    Json,
+    /// The gzipped profile, as /debug/pprof/goroutine sends it
+    Pprof,
 }
 
 /// The runtime samples allocations all the time (one in 512 KiB unless the program says otherwise);

@@ -5,6 +5,7 @@
 
 pub(crate) mod args;
 mod document;
+mod goroutines;
 mod heap;
 mod memstats;
 mod open;
@@ -21,7 +22,14 @@ pub(crate) fn run(command: &Inspect) -> anyhow::Result<ExitCode> {
     crate::setup::logs();
     match command {
         Inspect::Memstats(arguments) => memstats::run(arguments)?,
+        Inspect::Goroutines(arguments) => goroutines::run(arguments)?,
         Inspect::Heap(arguments) => heap::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The process that ends a pause when `inspect` itself cannot any more; see [`inspect::stop::Guard`].
+pub(crate) fn guard() -> ExitCode {
+    let code = inspect::stop::guard_main(std::io::stdin(), std::io::stdout());
+    u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use inspect::stop::{Refusal, may_ptrace};
 use inspect::{InspectError, Program};
 
 /// Why a process cannot be looked into. The user can mend most of these.
@@ -18,6 +19,12 @@ pub(crate) enum OpenError {
     KernelThread { pid: u32, comm: String },
     #[error("process {pid} ({comm}) is not a Go program")]
     NotGo { pid: u32, comm: String },
+    #[error("not allowed to look into process {pid} ({comm})")]
+    Refused {
+        pid: u32,
+        comm: String,
+        source: Refusal,
+    },
     #[error("failed to look into process {pid} ({comm})")]
     Failed {
         pid: u32,
@@ -41,6 +48,7 @@ impl OpenError {
                  name the program that it started"
                     .into()
             }
+            Self::Refused { source, .. } => source.remedy(),
             Self::Failed { source, .. } => return source.hint().map(str::to_owned),
         })
     }
@@ -119,8 +127,19 @@ fn explain(pid: u32, comm: String, error: InspectError) -> OpenError {
     match error {
         error if error.is_not_go() => OpenError::NotGo { pid, comm },
         InspectError::NoProcess { .. } => OpenError::NoProcess { pid },
+        source @ InspectError::Refused { .. } => match refusal(pid) {
+            Some(source) => OpenError::Refused { pid, comm, source },
+            None => OpenError::Failed { pid, comm, source },
+        },
         source => OpenError::Failed { pid, comm, source },
     }
+}
+
+/// Who refused, as far as it can be told now. That it is traced keeps nobody from reading.
+fn refusal(pid: u32) -> Option<Refusal> {
+    may_ptrace(pid)
+        .err()
+        .filter(|refusal| !matches!(refusal, Refusal::Traced { .. } | Refusal::NoProcess))
 }
 
 /// What of `/proc/PID/stat` is needed here.
@@ -149,5 +168,48 @@ impl Stat {
             is_kernel_thread: number(6)? & PF_KTHREAD != 0,
             start: number(19)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_stat() {
+        let line = |comm: &str, state: &str, flags: u64| {
+            format!("7 ({comm}) {state} 1 7 7 0 -1 {flags} 0 0 0 0 1 2 0 0 20 0 9 0 4321 0 0")
+        };
+        let stat = Stat::parse(&line("shop) S (x", "S", 0x40_4000)).unwrap();
+        assert_eq!((stat.comm.as_str(), stat.start), ("shop) S (x", 4321));
+        assert!(!stat.has_ended && !stat.is_kernel_thread);
+        assert!(
+            Stat::parse(&line("shop", "Z", 0x40_4000))
+                .unwrap()
+                .has_ended
+        );
+        assert!(
+            Stat::parse(&line("kthreadd", "S", 0x20_8040))
+                .unwrap()
+                .is_kernel_thread
+        );
+        for bad in ["", "7 (shop", "7 (shop) S 1", "7 shop) S 1 7 7 0 -1 4 0"] {
+            assert!(Stat::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_go_process_is_said_to_be_that() {
+        let told = |target: &str| Opened::open(target).unwrap_err();
+        assert!(matches!(told("shop"), OpenError::NoPid { .. }));
+        assert!(matches!(told("4294967295"), OpenError::NoProcess { .. }));
+        let us = std::process::id().to_string();
+        assert!(matches!(told(&us), OpenError::NotGo { .. }));
+        for error in [told("shop"), told("4294967295"), told(&us)] {
+            assert!(
+                error.hint().is_some_and(|hint| hint.contains("unswept ps")),
+                "{error}"
+            );
+        }
     }
 }
