@@ -106,6 +106,12 @@ pub enum InspectError {
         /// A variable, field or table of the runtime.
         what: String,
     },
+    /// The runtime of this program keeps no memory profile.
+    #[error("this program keeps no heap profile: {why}")]
+    NoHeapProfile {
+        /// Why not.
+        why: NoHeapProfile,
+    },
     /// A figure of the target's memory that contradicts what it must be.
     #[error("the target's memory contradicts itself: {what} at {addr:#x}")]
     Contradiction {
@@ -114,6 +120,28 @@ pub enum InspectError {
         /// Where.
         addr: u64,
     },
+}
+
+/// Why a program keeps no memory profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NoHeapProfile {
+    /// The linker left it out.
+    LeftOut,
+    /// The program, or its environment, turned it off before anything was sampled.
+    TurnedOff,
+}
+
+impl std::fmt::Display for NoHeapProfile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::LeftOut => {
+                "the linker left profiling out, because nothing in the program refers to runtime.MemProfile"
+            }
+            Self::TurnedOff => "runtime.MemProfileRate is 0",
+        })
+    }
 }
 
 impl InspectError {
@@ -140,6 +168,16 @@ impl InspectError {
             ),
             Self::UnknownLayout { .. } => Some(
                 "a build with DWARF (without -ldflags=-s or -w) can be read with any Go version",
+            ),
+            Self::NoHeapProfile {
+                why: NoHeapProfile::LeftOut,
+            } => Some(
+                "import runtime/pprof or net/http/pprof anywhere in the program and build it again; the profile then costs it nothing noticeable",
+            ),
+            Self::NoHeapProfile {
+                why: NoHeapProfile::TurnedOff,
+            } => Some(
+                "the program sets runtime.MemProfileRate = 0, or GODEBUG=memprofilerate=0 does: leave it at its default",
             ),
             _ => None,
         }

@@ -92,3 +92,13 @@ pub const TIMERS_MAX: u64 = 1 << 24;
 pub const FINALIZER_BLOCKS_MAX: usize = 1 << 16;
 /// Bytes of one module's variables of one section.
 pub const VARIABLES_BYTES_MAX: u64 = 1 << 30;
+/// Buckets of the memory profile: one for each allocating stack and size.
+pub const BUCKETS_MAX: usize = 1 << 22;
+/// Frames of one bucket; the runtime keeps at most so many.
+pub const BUCKET_FRAMES_MAX: u64 = 1 << 10;
+/// Frames of all buckets together.
+pub const BUCKETS_FRAMES_MAX: usize = 1 << 25;
+/// Bytes of `/proc/PID/maps`, which the kernel limits by the number of mappings (65,530).
+pub const MAPS_BYTES_MAX: u64 = 64 << 20;
+/// Files whose build id is looked up for one profile.
+pub const MAPPED_FILES_MAX: usize = 256;

@@ -42,9 +42,29 @@ pub(crate) enum Command {
     /// Show the incidents that the watcher has kept, also while it runs
     #[command(subcommand)]
     Incidents(Incidents),
+    /// Look into a live Go process that offers nothing: no endpoint, no restart, stripped if need be
+    #[command(subcommand, after_help = INSPECT_HELP)]
+    Inspect(crate::inspect::args::Inspect),
+    /// Ends a pause whose owner cannot; started by `inspect` itself
+    #[command(hide = true)]
+    PauseGuard,
     /// Say what this host and these privileges allow, and what to do about each `no`
     Doctor(Doctor),
 }
+
+const INSPECT_HELP: &str = "\
+Everything is read out of the process's memory, so it works without an endpoint, without a restart
+and on stripped executables: Go 1.21 to 1.27, amd64. Reads only; the target is never stopped.
+
+Where to start:
+  unswept ps                       which Go processes run here
+  unswept inspect memstats 4242    what its memory is made of
+  unswept inspect goroutines 4242  what they all wait for
+  unswept inspect heap 4242        which lines allocated what it holds
+
+Who may look: the process's own user, where the process may be dumped and kernel.yama.ptrace_scope
+is 0; or whoever has CAP_SYS_PTRACE. For a container: from the host, or from a debug container that
+shares the process namespace and has SYS_PTRACE.";
 
 /// Every Go process of the host is found by itself; services elsewhere come from `scrape_configs`
 /// in the configuration, written as Prometheus has them.
@@ -275,7 +295,7 @@ pub(crate) struct Doctor {
 }
 
 /// A time as Prometheus writes it, of 100 ms or more.
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     match collect::parse_duration(text) {
         Ok(time) if time < Duration::from_millis(100) => Err("expected 100ms or more".into()),
         Ok(time) => Ok(time),

@@ -39,6 +39,12 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<crate::incidents::IncidentError>() {
         return Some(error.hint().to_owned());
     }
+    if let Some(error) = cause.downcast_ref::<crate::inspect::OpenError>() {
+        return error.hint();
+    }
+    if let Some(error) = cause.downcast_ref::<inspect::InspectError>() {
+        return error.hint().map(str::to_owned);
+    }
     if let Some(error) = cause.downcast_ref::<profile::ProfileError>() {
         return error.hint().map(str::to_owned);
     }

@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod find;
 mod incidents;
+mod inspect;
 mod live;
 mod look;
 mod news;
@@ -46,6 +47,8 @@ fn main() -> ExitCode {
         Command::Ps(ps) => ps::run(&ps),
         Command::Profile(command) => profiles::run(&command),
         Command::Incidents(command) => incidents::run(&command),
+        Command::Inspect(command) => inspect::run(&command),
+        Command::PauseGuard => return inspect::guard(),
         Command::Doctor(doctor) => doctor::run(&doctor),
     };
     done.unwrap_or_else(|error| exit::failed(&error))

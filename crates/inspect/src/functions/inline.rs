@@ -88,6 +88,11 @@ impl<'a> Iterator for InlineWalk<'a> {
 }
 
 impl InlineWalk<'_> {
+    /// The instruction that the next of [`Iterator::next`] is about: what called the one that was just given.
+    pub fn pc(&self) -> Option<u64> {
+        self.pc
+    }
+
     /// The inline tree's entry for `pc`. One that cannot be read counts as none, so the function itself still
     /// shows.
     fn inlined_at(&self, pc: u64) -> Option<[u8; ENTRY_BYTES as usize]> {

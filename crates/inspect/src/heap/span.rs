@@ -38,8 +38,6 @@ pub(crate) struct Span {
     pub(crate) large_type: u64,
     /// The first of the records about its objects.
     pub(crate) specials: u64,
-    /// Made by the program through the arena experiment.
-    pub(crate) is_arena: bool,
 }
 
 impl Span {
@@ -78,7 +76,6 @@ struct Fields {
     alloc_bits: Field,
     specials: Field,
     large_type: Option<Field>,
-    is_arena: Option<Field>,
 }
 
 impl Fields {
@@ -94,7 +91,6 @@ impl Fields {
             alloc_bits: layout.field("mspan.allocBits")?,
             specials: layout.field("mspan.specials")?,
             large_type: layout.find("mspan.largeType"),
-            is_arena: layout.find("mspan.isUserArenaChunk"),
         })
     }
 
@@ -129,7 +125,6 @@ impl Fields {
             alloc_bits: self.alloc_bits.get(bytes),
             large_type: optional(self.large_type),
             specials: self.specials.get(bytes),
-            is_arena: optional(self.is_arena) & 1 != 0,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Everything that looks into a program goes through [`Memory`], so nothing above it knows where bytes come from.
 //! Addresses are the target's own. Reads are counted, because what a look costs is told with every answer.
 
+mod blocks;
 mod bytes;
 mod live;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::InspectError;
 
+pub(crate) use blocks::Blocks;
 pub use bytes::Pieces;
 pub use live::LiveMemory;
 

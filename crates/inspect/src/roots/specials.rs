@@ -24,12 +24,15 @@ pub(super) enum Special {
     Sample(u64),
 }
 
+/// A kind's number, the field that matters, and what it makes.
+type Row = (Option<u64>, Option<Field>, fn(u64) -> Special);
+
 /// The fields of the records.
 struct Fields {
     next: Field,
     offset: Field,
     kind: Field,
-    kinds: [(Option<u64>, Option<Field>, fn(u64) -> Special); 3],
+    kinds: [Row; 3],
     cleanup: Cleanup,
 }
 

@@ -1,0 +1,173 @@
+//! What can be asked of `unswept inspect`, and the help that teaches it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Inspect {
+    /// The runtime's memory figures: what lives, what is kept, the collector, the limits
+    Memstats(MemStats),
+    /// Every goroutine: what it does, where, since when, who began it
+    Goroutines(Goroutines),
+    /// The heap profile that the runtime keeps: what /debug/pprof/heap would give
+    Heap(Heap),
+}
+
+/// What is looked into.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Target {
+    /// The pid of a live Go process (see `unswept ps`)
+    #[arg(value_name = "PID")]
+    pub(crate) target: String,
+}
+
+/// The figures of runtime.ReadMemStats, without its pause: they are read out of the process's
+/// memory. Reads only; the target is never stopped and does not notice.
+///
+/// Cost: about 20 calls of the kernel and 30 KiB a reading, below a millisecond; opening the process
+/// takes some milliseconds first, with debug information up to a second for an executable of 100 MB.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept inspect memstats 4242
+  unswept inspect memstats 4242 --interval 1s              a line a second, until Ctrl-C
+  unswept inspect memstats 4242 --interval 100ms --count 50
+  unswept inspect memstats 4242 --json | jq .heap_alloc
+  unswept inspect memstats 4242 --interval 5s --json >> figures.jsonl
+
+Who may look: the process's own user (if the process may be dumped, and kernel.yama.ptrace_scope
+is 0), or who has CAP_SYS_PTRACE. A refusal says which of these it was.
+
+Exit codes: 0 done; 1 no such process, no permission, or no Go program; 2 usage.")]
+pub(crate) struct MemStats {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Read again and again, with this much time in between
+    #[arg(long, value_name = "TIME", value_parser = crate::args::time)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Stop after so many readings [default: when the process ends]
+    #[arg(long, value_name = "N", requires = "interval", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// JSON instead of text (schema unswept/inspect-memstats/1); with --interval one line a reading
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Every goroutine with its state, wait reason, stack (inlined calls included), labels, and where it
+/// was begun. Goroutines at the same place are one group, the largest first. Reads only; the target
+/// is never stopped, so what moves meanwhile is marked approximate, and a goroutine that runs shows
+/// where it last stopped.
+///
+/// Waiting times are lower bounds: the runtime notes them at the first collection that finds a
+/// goroutine parked.
+///
+/// Cost: some milliseconds; 10,000 goroutines take some tens of milliseconds and ten calls of the
+/// kernel.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept inspect goroutines 4242                    groups, the largest first
+  unswept inspect goroutines 4242 --format text      each one, as /debug/pprof/goroutine?debug=2
+  unswept inspect goroutines 4242 --format pprof -o goroutines.pb.gz
+  unswept inspect goroutines 4242 --all              with those of the runtime itself
+  unswept inspect goroutines 4242 --json | jq '.groups[] | select(.count > 100)'
+
+Exit codes: 0 done; 1 no such process, no permission, or no Go program; 2 usage.")]
+pub(crate) struct Goroutines {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: GoroutineFormat,
+
+    /// JSON instead of text (schema unswept/inspect-goroutines/1); short for --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+
+    /// The runtime's own goroutines and frames too
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Write to FILE, which only you can read, in place of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum GoroutineFormat {
+    /// One stack for all goroutines at the same place
+    #[default]
+    Groups,
+    /// Every goroutine, in the text of Go's own tracebacks
+    Text,
+    /// Both, for programs (schema unswept/inspect-goroutines/1)
+    Json,
+    /// The gzipped profile, as /debug/pprof/goroutine sends it
+    Pprof,
+}
+
+/// The runtime samples allocations all the time (one in 512 KiB unless the program says otherwise);
+/// this reads those samples out of its memory. The result equals /debug/pprof/heap bucket by bucket,
+/// and no endpoint is needed. Reads only; the target is never stopped and does not notice.
+///
+/// It is as of the collection before the last one, as with the endpoint. A program in which nothing
+/// refers to runtime.MemProfile (pprof, or a library that uses it) is linked without this profile;
+/// that is said, with what to do.
+///
+/// Cost: a millisecond for a small program, some tens of milliseconds for 100,000 allocation stacks.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept inspect heap 4242                                  the functions that hold the most
+  unswept inspect heap 4242 --sample-type alloc_space --cum  those that ever allocated the most
+  unswept inspect heap 4242 --output heap.pb.gz              the file, for any pprof tool
+  unswept inspect heap 4242 --format pprof | go tool pprof -http : /dev/stdin
+  unswept profile diff before.pb.gz after.pb.gz              what grew between two of them
+
+Exit codes: 0 done; 1 no such process, no permission, no Go program, or no profile is kept; 2 usage.")]
+pub(crate) struct Heap {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: HeapFormat,
+
+    /// JSON instead of text (schema unswept/inspect-heap/1); short for --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+
+    /// Write to FILE, which only you can read, in place of standard output; without --format the
+    /// pprof file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// What to count in the table: inuse_space, inuse_objects, alloc_space or alloc_objects
+    #[arg(long, value_name = "NAME", default_value = "inuse_space")]
+    pub(crate) sample_type: String,
+
+    /// At most so many functions in the table; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) nodecount: usize,
+
+    /// Order the table by the function with all it called, not by the function alone
+    #[arg(long)]
+    pub(crate) cum: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum HeapFormat {
+    /// A table of functions, as `go tool pprof -top` prints it
+    #[default]
+    Text,
+    /// Every bucket with its stack (schema unswept/inspect-heap/1)
+    Json,
+    /// The gzipped profile, as /debug/pprof/heap sends it
+    Pprof,
+}

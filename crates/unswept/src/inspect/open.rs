@@ -1,0 +1,215 @@
+//! From what a person wrote to a program that can be read, or to the reason why not.
+
+use std::fs;
+
+use inspect::stop::{Refusal, may_ptrace};
+use inspect::{InspectError, Program};
+
+/// Why a process cannot be looked into. The user can mend most of these.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum OpenError {
+    #[error("expected a pid, found `{found}`")]
+    NoPid { found: String },
+    #[error("there is no process {pid}")]
+    NoProcess { pid: u32 },
+    #[error("process {pid} ({comm}) has ended; its parent has not taken note of that yet")]
+    Ended { pid: u32, comm: String },
+    #[error("process {pid} ({comm}) is a thread of the kernel: it has no program")]
+    KernelThread { pid: u32, comm: String },
+    #[error("process {pid} ({comm}) is not a Go program")]
+    NotGo { pid: u32, comm: String },
+    #[error("not allowed to look into process {pid} ({comm})")]
+    Refused {
+        pid: u32,
+        comm: String,
+        source: Refusal,
+    },
+    #[error("failed to look into process {pid} ({comm})")]
+    Failed {
+        pid: u32,
+        comm: String,
+        source: InspectError,
+    },
+}
+
+impl OpenError {
+    /// What the user can do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoPid { .. } => "`unswept ps` lists the Go processes of this host with their pids".into(),
+            Self::NoProcess { .. } => {
+                "`unswept ps` lists the Go processes of this host; inside a container pids are the container's own"
+                    .into()
+            }
+            Self::Ended { .. } => "look for the program's new pid with `unswept ps`".into(),
+            Self::KernelThread { .. } | Self::NotGo { .. } => {
+                "`unswept ps` lists the Go processes of this host; for a shell or a supervisor, \
+                 name the program that it started"
+                    .into()
+            }
+            Self::Refused { source, .. } => source.remedy(),
+            Self::Failed { source, .. } => return source.hint().map(str::to_owned),
+        })
+    }
+}
+
+/// A program that was opened, and what to call it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) program: Program,
+    pub(crate) pid: u32,
+    /// Its name as the kernel has it.
+    pub(crate) comm: String,
+    /// Its executable's path, as it sees it.
+    pub(crate) exe: String,
+    start: Option<u64>,
+}
+
+impl Opened {
+    /// Opens what a person named.
+    pub(crate) fn open(target: &str) -> Result<Self, OpenError> {
+        let found = || OpenError::NoPid {
+            found: target.to_owned(),
+        };
+        let pid: u32 = target.parse().map_err(|_| found())?;
+        let stat = Stat::of(pid).ok_or(OpenError::NoProcess { pid })?;
+        if stat.is_kernel_thread {
+            return Err(OpenError::KernelThread {
+                pid,
+                comm: stat.comm,
+            });
+        }
+        if stat.has_ended {
+            return Err(OpenError::Ended {
+                pid,
+                comm: stat.comm,
+            });
+        }
+        match Program::attach(pid) {
+            Ok(program) => Ok(Self {
+                program,
+                pid,
+                exe: exe(pid),
+                comm: stat.comm,
+                start: Some(stat.start),
+            }),
+            Err(error) => Err(explain(pid, stat.comm, error)),
+        }
+    }
+
+    /// Whether the process is still the one that was opened: a pid may be used again.
+    pub(crate) fn is_there(&self) -> bool {
+        let now = Stat::of(self.pid).filter(|stat| !stat.has_ended);
+        now.map(|stat| stat.start) == self.start
+    }
+
+    /// `shop (pid 4242), go1.27.3`.
+    pub(crate) fn name(&self) -> String {
+        format!(
+            "{} (pid {}), {}",
+            self.comm,
+            self.pid,
+            self.program.go_version()
+        )
+    }
+}
+
+fn exe(pid: u32) -> String {
+    let link = fs::read_link(format!("/proc/{pid}/exe"));
+    link.map_or_else(
+        |_| String::new(),
+        |path| path.to_string_lossy().into_owned(),
+    )
+}
+
+fn explain(pid: u32, comm: String, error: InspectError) -> OpenError {
+    match error {
+        error if error.is_not_go() => OpenError::NotGo { pid, comm },
+        InspectError::NoProcess { .. } => OpenError::NoProcess { pid },
+        source @ InspectError::Refused { .. } => match refusal(pid) {
+            Some(source) => OpenError::Refused { pid, comm, source },
+            None => OpenError::Failed { pid, comm, source },
+        },
+        source => OpenError::Failed { pid, comm, source },
+    }
+}
+
+/// Who refused, as far as it can be told now. That it is traced keeps nobody from reading.
+fn refusal(pid: u32) -> Option<Refusal> {
+    may_ptrace(pid)
+        .err()
+        .filter(|refusal| !matches!(refusal, Refusal::Traced { .. } | Refusal::NoProcess))
+}
+
+/// What of `/proc/PID/stat` is needed here.
+struct Stat {
+    comm: String,
+    has_ended: bool,
+    is_kernel_thread: bool,
+    start: u64,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(&String::from_utf8_lossy(&bytes))
+    }
+
+    /// The name, in parentheses, may hold anything (proc_pid_stat(5)).
+    fn parse(text: &str) -> Option<Self> {
+        const PF_KTHREAD: u64 = 0x0020_0000;
+        let (head, fields) = text.rsplit_once(')')?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(Self {
+            comm: head.split_once('(')?.1.to_owned(),
+            has_ended: matches!(*fields.first()?, "Z" | "X"),
+            is_kernel_thread: number(6)? & PF_KTHREAD != 0,
+            start: number(19)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_stat() {
+        let line = |comm: &str, state: &str, flags: u64| {
+            format!("7 ({comm}) {state} 1 7 7 0 -1 {flags} 0 0 0 0 1 2 0 0 20 0 9 0 4321 0 0")
+        };
+        let stat = Stat::parse(&line("shop) S (x", "S", 0x40_4000)).unwrap();
+        assert_eq!((stat.comm.as_str(), stat.start), ("shop) S (x", 4321));
+        assert!(!stat.has_ended && !stat.is_kernel_thread);
+        assert!(
+            Stat::parse(&line("shop", "Z", 0x40_4000))
+                .unwrap()
+                .has_ended
+        );
+        assert!(
+            Stat::parse(&line("kthreadd", "S", 0x20_8040))
+                .unwrap()
+                .is_kernel_thread
+        );
+        for bad in ["", "7 (shop", "7 (shop) S 1", "7 shop) S 1 7 7 0 -1 4 0"] {
+            assert!(Stat::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_go_process_is_said_to_be_that() {
+        let told = |target: &str| Opened::open(target).unwrap_err();
+        assert!(matches!(told("shop"), OpenError::NoPid { .. }));
+        assert!(matches!(told("4294967295"), OpenError::NoProcess { .. }));
+        let us = std::process::id().to_string();
+        assert!(matches!(told(&us), OpenError::NotGo { .. }));
+        for error in [told("shop"), told("4294967295"), told(&us)] {
+            assert!(
+                error.hint().is_some_and(|hint| hint.contains("unswept ps")),
+                "{error}"
+            );
+        }
+    }
+}
