@@ -198,12 +198,21 @@ impl Target {
     /// With `heap_mb` of ballast, `threads` that block in system calls, and `churn` goroutines that make and end
     /// threads all the time. `None`, and a word, where there is no Go.
     pub(crate) fn start(heap_mb: u32, threads: u32, churn: u32) -> Option<Self> {
+        Self::with(&[heap_mb, threads, churn].map(|number| number.to_string()))
+    }
+
+    /// Starts programs all the time.
+    pub(crate) fn start_executing() -> Option<Self> {
+        Self::with(&["0", "0", "0", "executing"].map(str::to_owned))
+    }
+
+    fn with(args: &[String]) -> Option<Self> {
         let Some(program) = program() else {
             println!("SKIPPED: `go` is not on PATH");
             return None;
         };
         let mut process = Command::new(program)
-            .args([heap_mb, threads, churn].map(|number| number.to_string()))
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
