@@ -14,7 +14,7 @@ use super::pause::released;
 use super::proc::{Stat, Status};
 use super::snapshot::{REAP_MAX, Snapshot, SnapshotOptions, SnapshotReport};
 use super::tracees::{self, ThreadRegisters, Tracees};
-use super::{Guard, Held, StopError, permission, room};
+use super::{Guard, Held, Refusal, StopError, permission, room};
 
 /// So many processes are looked at for leftovers.
 const PROCESSES_MAX: usize = 1 << 17;
@@ -27,7 +27,11 @@ pub(super) fn take(
     mut guard: Guard,
     mut may_stop: impl FnMut(&Held<'_>) -> bool,
 ) -> Result<Snapshot, StopError> {
-    permission::may_ptrace(pid).map_err(|source| StopError::Refused { pid, source })?;
+    match permission::may_ptrace(pid) {
+        // Another look may end any moment; the attempts below will see.
+        Ok(()) | Err(Refusal::Traced { .. }) => {}
+        Err(source) => return Err(StopError::Refused { pid, source }),
+    }
     let notes = room::check(pid, options)?;
     let site = inject::find_site(pid)?;
     // What stays of an earlier one is not ours to fail for.
@@ -144,8 +148,9 @@ fn live(
     guard: &mut Guard,
     line: Line,
 ) -> Result<(), StopError> {
+    tracees::hurry();
     guard.inject(pid)?;
-    guard.arm(options.max_pause)?;
+    guard.arm(pid, options.max_pause)?;
     let (clone, report) = stop_and_clone(pid, options.max_pause, site, &line)?;
     // The target runs. If the guard is gone, that changes nothing for it now.
     let _ = guard.done();
@@ -196,7 +201,7 @@ fn bury(pid: u32, clone: Clone, guard: &mut Guard) -> Result<(), StopError> {
     // It is ours first; when we have seen it dead, it is the target's.
     let _ = tracees::wait(clone.pid, until);
     while Status::of(child).is_ok_and(|status| status.parent == pid) {
-        let _ = guard.arm(REAP_PAUSE);
+        let _ = guard.arm(pid, REAP_PAUSE);
         let reaped = inject::reap(pid, clone.inner);
         let _ = guard.done();
         match reaped {

@@ -186,7 +186,13 @@ impl StopError {
     pub(super) fn passes(&self) -> bool {
         matches!(
             self,
-            Self::WillNotStop { .. } | Self::NoParkedThread { .. } | Self::NoGoodMoment { .. }
+            Self::WillNotStop { .. }
+                | Self::NoParkedThread { .. }
+                | Self::NoGoodMoment { .. }
+                | Self::Refused {
+                    source: Refusal::Traced { .. },
+                    ..
+                }
         )
     }
 

@@ -6,7 +6,7 @@
 //!
 //! It is in a process group of its own, so that Ctrl-Z and Ctrl-C on the terminal do not reach it.
 //!
-//! The orders, one a line: `guard PID`, then any of `arm MICROSECONDS`, `done`, `inject TARGET`,
+//! The orders, one a line: `guard PID`, then any of `arm TARGET MICROSECONDS`, `done`, `inject TARGET`,
 //! `child PID MILLISECONDS`, `reaped`; the end of the input ends the guard. It answers `ready` once.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 
 use super::StopError;
-use super::proc::Status;
+use super::proc::{self, Status};
 use super::snapshot::{self, reap_leftovers};
-use super::tracees::raw;
+use super::tracees::{hurry, raw};
 
 /// How long past its limit a pause may last before the guard ends it with its tracer.
 pub const GRACE: Duration = Duration::from_millis(50);
@@ -64,9 +64,9 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Begins a pause of at most `limit`.
-    pub(super) fn arm(&mut self, limit: Duration) -> Result<(), StopError> {
-        self.order(&format!("arm {}", (limit + GRACE).as_micros()))
+    /// Begins a pause of `target` of at most `limit`.
+    pub(super) fn arm(&mut self, target: u32, limit: Duration) -> Result<(), StopError> {
+        self.order(&format!("arm {target} {}", (limit + GRACE).as_micros()))
     }
 
     /// The pause is over.
@@ -130,7 +130,7 @@ fn ready(mut answers: std::process::ChildStdout) -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Guard { tracer: u32 },
-    Arm(Duration),
+    Arm { target: u32, limit: Duration },
     Done,
     Inject { target: u32 },
     Child { pid: u32, age_max: Duration },
@@ -146,7 +146,10 @@ impl Order {
             "guard" => Self::Guard {
                 tracer: u32::try_from(number()?).ok()?,
             },
-            "arm" => Self::Arm(Duration::from_micros(number()?)),
+            "arm" => Self::Arm {
+                target: u32::try_from(number()?).ok()?,
+                limit: Duration::from_micros(number()?),
+            },
             "done" => Self::Done,
             "inject" => Self::Inject {
                 target: u32::try_from(number()?).ok()?,
@@ -165,8 +168,9 @@ impl Order {
 /// What the guard has to see to the end of.
 #[derive(Debug, Default)]
 struct Watch {
-    /// When the tracer is to be killed.
-    tracer_until: Option<Instant>,
+    /// The process that is held, and when its tracer is to be killed.
+    pause: Option<(u32, Instant)>,
+    /// The process that was cloned.
     target: Option<u32>,
     /// The clone, and when it is to be killed.
     child: Option<(u32, Instant)>,
@@ -177,6 +181,8 @@ struct Watch {
 /// The process that started it is the tracer it may kill: an order that names another pid is refused, and one whose
 /// parent has changed has no tracer left.
 pub fn guard_main(input: impl Read + Send + 'static, mut output: impl Write) -> i32 {
+    // The reader, too: a thread begins with the priority of the one that starts it.
+    hurry();
     let (tell, orders) = mpsc::channel();
     let reader = std::thread::Builder::new()
         .name("orders".into())
@@ -215,8 +221,8 @@ fn next(
     orders: &mpsc::Receiver<Option<Order>>,
     watch: &Watch,
 ) -> Result<Option<Order>, RecvTimeoutError> {
-    let child_until = watch.child.map(|(_, until)| until);
-    match watch.tracer_until.into_iter().chain(child_until).min() {
+    let times = watch.pause.iter().chain(&watch.child);
+    match times.map(|&(_, until)| until).min() {
         Some(until) => orders.recv_timeout(until.saturating_duration_since(Instant::now())),
         None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }
@@ -226,12 +232,24 @@ fn is_parent(pid: u32) -> bool {
     std::os::unix::process::parent_id() == pid
 }
 
+/// Does a thread of `tracer` hold a thread of `target`?
+fn is_held(target: u32, tracer: u32) -> bool {
+    let threads = proc::threads(target).unwrap_or_default();
+    threads.into_iter().any(|thread| {
+        Status::of(thread)
+            .and_then(|thread| Status::of(thread.tracer))
+            .is_ok_and(|by| by.process == tracer)
+    })
+}
+
 impl Watch {
     fn obey(&mut self, order: Option<Order>) {
         let now = Instant::now();
         match order {
-            Some(Order::Arm(limit)) => self.tracer_until = now.checked_add(limit),
-            Some(Order::Done) => self.tracer_until = None,
+            Some(Order::Arm { target, limit }) => {
+                self.pause = now.checked_add(limit).map(|until| (target, until));
+            }
+            Some(Order::Done) => self.pause = None,
             Some(Order::Inject { target }) => self.target = Some(target),
             Some(Order::Child { pid, age_max }) => {
                 self.child = now.checked_add(age_max).map(|until| (pid, until));
@@ -244,10 +262,13 @@ impl Watch {
     /// A time has passed.
     fn act(&mut self, tracer: u32) {
         let now = Instant::now();
-        if self.tracer_until.is_some_and(|until| until <= now) {
-            self.tracer_until = None;
-            // A pid may be used again; a child's parent is the one that started it, or no longer its parent.
-            if is_parent(tracer) {
+        if let Some((target, until)) = self.pause
+            && until <= now
+        {
+            self.pause = None;
+            // On a loaded machine the word that the pause is over may still be on its way. And a pid may be used
+            // again; but a child's parent is the one that started it, or no longer its parent.
+            if is_held(target, tracer) && is_parent(tracer) {
                 let _ = kill(raw(tracer), Signal::SIGKILL);
             }
         }
@@ -307,7 +328,13 @@ mod tests {
     fn orders_are_read_and_bad_ones_are_none() {
         let rows = [
             ("guard 77\n", Some(Order::Guard { tracer: 77 })),
-            ("arm 250000\n", Some(Order::Arm(Duration::from_millis(250)))),
+            (
+                "arm 5 250000\n",
+                Some(Order::Arm {
+                    target: 5,
+                    limit: Duration::from_millis(250),
+                }),
+            ),
             ("done", Some(Order::Done)),
             ("inject 5", Some(Order::Inject { target: 5 })),
             (
@@ -320,7 +347,8 @@ mod tests {
             ("reaped", Some(Order::Reaped)),
             ("", None),
             ("arm", None),
-            ("arm x", None),
+            ("arm 5", None),
+            ("arm 5 x", None),
             ("guard 4294967296", None),
             ("done now", None),
             ("kill 1", None),

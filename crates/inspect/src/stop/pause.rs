@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::gettid;
 
-use super::tracees::{ThreadRegisters, Tracees};
+use super::tracees::{ThreadRegisters, Tracees, hurry};
 use super::{Guard, StopError};
 
 /// Limits of a pause.
@@ -205,7 +205,8 @@ fn trace(
     finished: &Receiver<()>,
     runs_again: &AtomicBool,
 ) -> Result<PauseReport, StopError> {
-    guard.arm(max_pause)?;
+    hurry();
+    guard.arm(pid, max_pause)?;
     let outcome = hold(pid, max_pause, tell, finished, runs_again);
     if outcome.is_ok() {
         // The guard may be gone; the pause is over all the same. After an error the target is let go by the end of

@@ -25,7 +25,7 @@ pub enum Refusal {
     /// Somebody else traces it, and only one can.
     #[error("it is already traced by process {tracer} ({name})")]
     Traced {
-        /// The tracer.
+        /// The tracer; zero when it lives in a pid namespace that we do not see.
         tracer: u32,
         /// Its name.
         name: String,
@@ -123,10 +123,11 @@ pub fn may_ptrace(pid: u32) -> Result<(), Refusal> {
     }
     if status.tracer != 0 {
         // What is told is the tracing thread.
-        let tracer = Status::of(status.tracer).unwrap_or_default();
+        let tracer = Status::of(status.tracer).map_or(0, |thread| thread.process);
+        let name = Status::of(tracer).map(|process| process.name);
         return Err(Refusal::Traced {
-            tracer: tracer.process.max(1),
-            name: tracer.name,
+            tracer,
+            name: name.unwrap_or_default(),
         });
     }
     let mut byte = [0];

@@ -40,7 +40,7 @@ pub(super) fn check(pid: u32, options: &SnapshotOptions) -> Result<Vec<Note>, St
     if status.is_dead() {
         return Err(StopError::NoProcess { pid });
     }
-    if matches!(status.state, 'T' | 't') {
+    if status.state == 'T' {
         return Err(StopError::Stopped {
             pid,
             state: status.state,

@@ -100,6 +100,42 @@ fn threads_that_come_and_go_all_stand_too() {
 }
 
 #[test]
+fn a_target_that_starts_programs_all_the_time_is_stopped_and_cloned_too() {
+    let _turn = in_turn();
+    // Each start is a vfork: a thread that cannot stop, for a moment, and a child with the same memory.
+    let Some(mut target) = Target::start_executing() else {
+        return;
+    };
+    let (mut guard, options) = (
+        guard(),
+        SnapshotOptions {
+            attempts: 50,
+            ..SnapshotOptions::default()
+        },
+    );
+    for _ in 0..10 {
+        pause(
+            target.pid(),
+            &PauseOptions {
+                attempts: 50,
+                ..capped(CAP)
+            },
+            &mut guard,
+            |_| true,
+            |_| (),
+        )
+        .unwrap();
+        let snapshot = Snapshot::take(target.pid(), &options, guard, |_| true).unwrap();
+        assert_eq!(thread_states(snapshot.child()), ['t']);
+        guard = snapshot.end().unwrap();
+    }
+    drop(guard);
+    assert_eq!(reap_leftovers(target.pid()).unwrap(), 0);
+    let (_, work) = target.gap();
+    eventually("the target works", || target.gap().1 > work);
+}
+
+#[test]
 fn a_closure_slower_than_the_limit_is_told_that_the_target_runs() {
     let _turn = in_turn();
     let Some(mut target) = Target::start(0, 0, 0) else {
@@ -294,23 +330,19 @@ fn a_tool_killed_in_a_snapshot_leaves_nothing_behind() {
 #[test]
 fn no_pause_is_longer_than_its_limit_under_load() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(0, 8, 1) else {
+    let Some(mut target) = Target::start_first() else {
         return;
     };
     let _load: Vec<Shell> = (0..4)
         .map(|_| Shell::start("while :; do :; done"))
         .collect();
     let (rounds, mut guard) = (rounds(60), guard());
-    // What the load alone does to the ticker, over windows as long as those of the pauses.
-    let mut window = |length: Duration| {
-        target.gap();
-        std::thread::sleep(length);
-        target.gap().0
-    };
-    let mut alone: Vec<Duration> = (0..rounds.min(60)).map(|_| window(CAP)).collect();
-    let (mut gaps, mut ours) = (Vec::new(), Vec::new());
+    let (mut alone, mut gaps, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
+        // What the load alone does to the ticker.
         target.gap();
+        std::thread::sleep(CAP);
+        alone.push(target.gap().0);
         // Every other closure is too slow and gets cut.
         let slow = if round % 2 == 0 {
             CAP * 2
@@ -483,7 +515,7 @@ fn only_one_can_trace_and_the_other_is_told_who() {
     });
     let want = Refusal::Traced {
         tracer: tool.pid(),
-        name: "tracer".into(),
+        name: "stop".into(),
     };
     assert_eq!(may_ptrace(sleeper.pid()), Err(want.clone()));
     match pause(sleeper.pid(), &capped(CAP), &mut guard(), |_| true, |_| ()) {

@@ -1,8 +1,8 @@
 // A busy service: allocating goroutines, a ticker that keeps the longest gap between two ticks, threads that come and go.
 //
-// target HEAP_MB THREADS CHURN [hidden]
+// target HEAP_MB THREADS CHURN [hidden|executing]
 //
-// A hidden one may not be dumped.
+// A hidden one may not be dumped; an executing one starts programs all the time.
 //
 // Commands on standard input: "gap" prints the longest gap in microseconds since the last such question, and how many
 // allocations were made; "quit" ends it.
@@ -12,6 +12,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -74,8 +75,17 @@ func churn() {
 	}
 }
 
+func execute() {
+	for {
+		exec.Command("true").Run()
+	}
+}
+
 func main() {
-	if len(os.Args) > 4 {
+	if len(os.Args) > 4 && os.Args[4] == "executing" {
+		go execute()
+	}
+	if len(os.Args) > 4 && os.Args[4] == "hidden" {
 		const prSetDumpable = 4
 		syscall.RawSyscall(syscall.SYS_PRCTL, prSetDumpable, 0, 0)
 	}

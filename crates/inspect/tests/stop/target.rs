@@ -198,12 +198,33 @@ impl Target {
     /// With `heap_mb` of ballast, `threads` that block in system calls, and `churn` goroutines that make and end
     /// threads all the time. `None`, and a word, where there is no Go.
     pub(crate) fn start(heap_mb: u32, threads: u32, churn: u32) -> Option<Self> {
+        Self::with(&[heap_mb, threads, churn].map(|number| number.to_string()))
+    }
+
+    /// First in line for a processor, where we may: what its ticker then misses is not the load's doing.
+    pub(crate) fn start_first() -> Option<Self> {
+        let mut nice = Command::new("nice");
+        nice.args(["-n", "-20"])
+            .arg(program()?)
+            .args(["0", "8", "1"]);
+        Some(Self::run(nice.stderr(Stdio::null())))
+    }
+
+    /// Starts programs all the time.
+    pub(crate) fn start_executing() -> Option<Self> {
+        Self::with(&["0", "0", "0", "executing"].map(str::to_owned))
+    }
+
+    fn with(args: &[String]) -> Option<Self> {
         let Some(program) = program() else {
             println!("SKIPPED: `go` is not on PATH");
             return None;
         };
-        let mut process = Command::new(program)
-            .args([heap_mb, threads, churn].map(|number| number.to_string()))
+        Some(Self::run(Command::new(program).args(args)))
+    }
+
+    fn run(command: &mut Command) -> Self {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -211,7 +232,7 @@ impl Target {
         let output = BufReader::new(process.stdout.take().unwrap());
         let mut target = Self { process, output };
         assert_eq!(target.answer(), "ready");
-        Some(target)
+        target
     }
 
     pub(crate) fn pid(&self) -> u32 {
