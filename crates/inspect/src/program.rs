@@ -202,6 +202,11 @@ impl Program {
         &*self.memory
     }
 
+    /// Reads from the process `pid` from now on: a clone of this one, or this one again.
+    pub fn read_from(&mut self, pid: u32) {
+        self.memory = Box::new(LiveMemory::new(pid));
+    }
+
     /// Its executable file.
     pub fn file(&self) -> &(dyn ReadAt + Send + Sync) {
         &*self.file

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// How `inspect` starts the process that watches over a pause.
+pub(crate) const PAUSE_GUARD: &str = "pause-guard";
+
 /// Tells a memory leak from growth in Go services, keeps the evidence, and names what holds the
 /// memory.
 #[derive(Debug, Parser)]
@@ -46,7 +49,7 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = INSPECT_HELP)]
     Inspect(crate::inspect::args::Inspect),
     /// Ends a pause whose owner cannot; started by `inspect` itself
-    #[command(hide = true)]
+    #[command(hide = true, name = PAUSE_GUARD)]
     PauseGuard,
     /// Say what this host and these privileges allow, and what to do about each `no`
     Doctor(Doctor),

@@ -282,42 +282,44 @@ impl Groups {
             return Vec::new();
         }
         let total = self.groups[at as usize].retained_bytes;
-        let told = below[at as usize].iter().take(count);
+        let mut steps = Vec::new();
+        self.visible(below, labels, at, "", UP_MAX, &mut steps);
+        steps.sort_by_key(|&(_, at)| std::cmp::Reverse(self.groups[at as usize].retained_bytes));
+        let told = steps.into_iter().take(count);
         // What is less than a hundredth tells nothing.
-        let told = told.filter(|&&at| self.groups[at as usize].retained_bytes * 100 >= total);
-        told.map(|&at| self.path(below, labels, at, depth, count))
-            .collect()
+        let told = told.filter(|&(_, at)| self.groups[at as usize].retained_bytes * 100 >= total);
+        told.map(|(path, at)| {
+            let group = &self.groups[at as usize];
+            Path {
+                path,
+                ty: labels.types.piece(group.ty).to_owned(),
+                bytes: group.retained_bytes,
+                count: group.objects,
+                children: self.paths(below, labels, at, depth - 1, count),
+            }
+        })
+        .collect()
     }
 
-    /// One step. The inside of maps and the like is joined with what it leads to.
-    fn path(
+    /// The groups below `at` that people see, each with the way to it: the inside of maps and the like is passed
+    /// through.
+    fn visible(
         &self,
         below: &[Vec<u32>],
         labels: &Labels<'_>,
-        mut at: u32,
+        at: u32,
+        way: &str,
         depth: usize,
-        count: usize,
-    ) -> Path {
-        let first = &self.groups[at as usize];
-        let mut path = labels.types.piece(first.step).to_owned();
-        let (bytes, mut objects) = (first.retained_bytes, first.objects);
-        for _ in 0..UP_MAX {
-            let group = &self.groups[at as usize];
-            let (true, [only]) = (group.is_quiet, below[at as usize].as_slice()) else {
-                break;
-            };
-            at = *only;
-            let next = &self.groups[at as usize];
-            let step = labels.types.piece(next.step);
-            path.push_str(step);
-            objects = next.objects;
-        }
-        Path {
-            path,
-            ty: labels.types.piece(self.groups[at as usize].ty).to_owned(),
-            bytes,
-            count: objects,
-            children: self.paths(below, labels, at, depth - 1, count),
+        steps: &mut Vec<(String, u32)>,
+    ) {
+        for &next in &below[at as usize] {
+            let group = &self.groups[next as usize];
+            let way = format!("{way}{}", labels.types.piece(group.step));
+            if group.is_quiet && depth > 0 && !below[next as usize].is_empty() {
+                self.visible(below, labels, next, &way, depth - 1, steps);
+            } else {
+                steps.push((way, next));
+            }
         }
     }
 }

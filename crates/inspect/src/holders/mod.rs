@@ -230,6 +230,12 @@ impl Taken {
         self
     }
 
+    /// Says that the program ran again before everything was read.
+    pub fn of_several_moments(mut self) -> Self {
+        self.approximate = true;
+        self
+    }
+
     /// The roots as the graph's algorithms take them.
     fn graph_roots(&self) -> Roots {
         let ranks = self

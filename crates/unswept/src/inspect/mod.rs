@@ -11,6 +11,7 @@ mod memstats;
 mod open;
 mod output;
 mod pprof;
+mod refs;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(command: &Inspect) -> anyhow::Result<ExitCode> {
         Inspect::Memstats(arguments) => memstats::run(arguments)?,
         Inspect::Goroutines(arguments) => goroutines::run(arguments)?,
         Inspect::Heap(arguments) => heap::run(arguments)?,
+        Inspect::Refs(arguments) => refs::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,223 @@
+//! One look at a heap: running, paused, or at a clone.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use inspect::goroutines;
+use inspect::graph::Effort;
+use inspect::heap::Heap;
+use inspect::holders::{Options, Report, Taken};
+use inspect::stop::{Guard, Held, PauseOptions, Snapshot, SnapshotOptions, ThreadRegisters, pause};
+use inspect::{InspectError, Program};
+use model::{Clock, UnixMs};
+use serde::Serialize;
+
+use super::super::args::Refs;
+use super::super::document::Cost;
+use super::super::open::Opened;
+use crate::terminal;
+
+/// What became of the process while it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mode {
+    /// It ran on.
+    Running,
+    /// It was stopped.
+    Paused,
+    /// It was cloned, and the clone was read.
+    Snapshot,
+}
+
+/// How long the process stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Pause {
+    pub(crate) pause_us: u64,
+    pub(crate) threads: usize,
+    /// The limit ended it before everything was read.
+    pub(crate) cut: bool,
+}
+
+pub(crate) struct Look {
+    pub(crate) at: UnixMs,
+    pub(crate) mode: Mode,
+    pub(crate) report: Report,
+    pub(crate) pause: Option<Pause>,
+    pub(crate) cost: Cost,
+}
+
+pub(crate) fn take(
+    opened: &mut Opened,
+    arguments: &Refs,
+    clock: &impl Clock,
+) -> anyhow::Result<Look> {
+    let options = Options {
+        max_bytes: arguments
+            .max_memory
+            .map_or(Options::default().max_bytes, |mib| mib << 20),
+        effort: match arguments.low_memory {
+            true => Effort::LowMemory,
+            false => Effort::Fast { threads: 2 },
+        },
+        // A comparison needs more holders than a person reads.
+        holders: match arguments.diff.is_some() || arguments.against.is_some() || arguments.json {
+            true => arguments.top.max(500),
+            false => arguments.top,
+        },
+        depth: arguments.depth,
+        ..Options::default()
+    };
+    let (at, started) = (clock.now(), Instant::now());
+    let (mode, taken, pause) = if arguments.snapshot {
+        snapshot(opened, arguments, &options)?
+    } else if arguments.pause {
+        paused(opened, arguments, &options)?
+    } else {
+        (Mode::Running, running(&opened.program, &options)?, None)
+    };
+    let mut report = explain(opened, &taken, &options)?;
+    // A running program is looked at twice: what the looks agree about is sure.
+    if mode == Mode::Running && !arguments.once {
+        drop(taken);
+        let second = running(&opened.program, &options)?;
+        report = explain(opened, &second, &options)?.agree(&report);
+    }
+    if !opened.is_there() {
+        anyhow::bail!("process {} ended while it was looked at", opened.pid);
+    }
+    let cost = Cost::new(report.cost, started.elapsed());
+    Ok(Look {
+        at,
+        mode,
+        report,
+        pause,
+        cost,
+    })
+}
+
+fn explain(opened: &Opened, taken: &Taken, options: &Options) -> anyhow::Result<Report> {
+    taken
+        .report(&opened.program, options)
+        .context("failed to work out who holds the heap")
+}
+
+fn running(program: &Program, options: &Options) -> anyhow::Result<Taken> {
+    Taken::read(program, options, Vec::new(), None).context("failed to read the heap")
+}
+
+/// The process that watches over a pause or a clone; see [`inspect::stop::Guard`].
+fn guard() -> anyhow::Result<Guard> {
+    let ourselves = std::env::current_exe().context("failed to find our own executable")?;
+    let mut command = Command::new(ourselves);
+    command.arg(crate::args::PAUSE_GUARD);
+    Ok(Guard::start(command)?)
+}
+
+/// Not in the middle of a collection: its own structures are in flux then.
+fn may_stop(program: &Program) -> impl Fn(&Held<'_>) -> bool {
+    let phase = program.symbol("runtime.gcphase").ok();
+    move |_| phase.is_none_or(|addr| program.memory().u32(addr).is_ok_and(|phase| phase == 0))
+}
+
+fn paused(
+    opened: &Opened,
+    arguments: &Refs,
+    options: &Options,
+) -> anyhow::Result<(Mode, Taken, Option<Pause>)> {
+    let program = &opened.program;
+    let limits = PauseOptions {
+        max_pause: arguments.max_pause,
+        ..PauseOptions::default()
+    };
+    let mut guard = guard()?;
+    // Whatever can be done before is done before.
+    let reserved = Heap::reserve(program, options.max_bytes)?;
+    for module in program.modules() {
+        module.functions(program.memory())?;
+    }
+    let numbers = ThreadNumbers::of(opened.pid);
+    let work = |held: &Held<'_>| {
+        let registers = |tid| numbers.registers(held.threads(), tid);
+        Taken::read(program, options, reserved, Some(&registers))
+    };
+    let paused = pause(opened.pid, &limits, &mut guard, may_stop(program), work)?;
+    let report = paused.report;
+    let taken = paused.value?;
+    let took = Pause {
+        pause_us: micros(report.stopping + report.held + report.detaching),
+        threads: report.threads,
+        cut: report.cut,
+    };
+    if report.cut {
+        terminal::note(format!(
+            "the pause reached its limit of {:?}: the rest was read while the process ran; raise it with --max-pause",
+            arguments.max_pause
+        ));
+        return Ok((Mode::Paused, taken.of_several_moments(), Some(took)));
+    }
+    Ok((Mode::Paused, taken, Some(took)))
+}
+
+fn snapshot(
+    opened: &mut Opened,
+    arguments: &Refs,
+    options: &Options,
+) -> anyhow::Result<(Mode, Taken, Option<Pause>)> {
+    let limits = SnapshotOptions {
+        max_pause: arguments
+            .max_pause
+            .max(SnapshotOptions::default().max_pause),
+        force_seccomp: arguments.force,
+        ..SnapshotOptions::default()
+    };
+    let numbers = ThreadNumbers::of(opened.pid);
+    let snapshot = Snapshot::take(opened.pid, &limits, guard()?, may_stop(&opened.program))?;
+    let took = Pause {
+        pause_us: micros(snapshot.report().pause()),
+        threads: snapshot.threads().len(),
+        cut: false,
+    };
+    opened.program.read_from(snapshot.child());
+    let registers = |tid| numbers.registers(snapshot.threads(), tid);
+    let taken = Taken::read(&opened.program, options, Vec::new(), Some(&registers));
+    opened.program.read_from(opened.pid);
+    let ended = snapshot.end();
+    let taken: Result<Taken, InspectError> = taken;
+    let taken = taken.context("failed to read the clone")?;
+    ended.context("the clone has ended, but its parent has not taken note of that yet")?;
+    Ok((Mode::Snapshot, taken, Some(took)))
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The runtime knows its threads by the numbers of its own pid namespace; the kernel tells both in
+/// `/proc/PID/task/TID/status`.
+struct ThreadNumbers(Vec<(u32, u64)>);
+
+impl ThreadNumbers {
+    fn of(pid: u32) -> Self {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let tasks = tasks.into_iter().flatten().flatten();
+        let number = |task: std::fs::DirEntry| {
+            let tid: u32 = task.file_name().to_str()?.parse().ok()?;
+            let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+            let line = status.lines().find(|line| line.starts_with("NSpid:"))?;
+            Some((tid, line.split_whitespace().last()?.parse().ok()?))
+        };
+        Self(tasks.filter_map(number).collect())
+    }
+
+    fn registers(&self, threads: &[ThreadRegisters], number: u64) -> Option<goroutines::Registers> {
+        let known = self.0.iter().find(|(_, inner)| *inner == number);
+        let tid = known.map_or_else(|| u32::try_from(number).ok(), |(tid, _)| Some(*tid))?;
+        let thread = threads.iter().find(|thread| thread.tid == tid)?;
+        Some(goroutines::Registers {
+            pc: thread.registers.pc,
+            sp: thread.registers.sp,
+            lr: 0,
+        })
+    }
+}
