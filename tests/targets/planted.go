@@ -36,13 +36,14 @@ type holder struct {
 // allocates meanwhile, so the growth is the holder's.
 func planted([]string) commands {
 	all := holders()
+	before := settled()
 	for i := range all {
-		before := settled()
 		all[i].Payload, all[i].Count = all[i].plant()
 		after := settled()
 		all[i].Bytes = int64(after.HeapAlloc) - int64(before.HeapAlloc)
 		all[i].Objects = int64(after.HeapObjects) - int64(before.HeapObjects)
 		all[i].Overhead = all[i].Bytes - int64(all[i].Payload)
+		before = after
 	}
 	return commands{
 		"truth": func([]string) any { return map[string]any{"holders": all} },

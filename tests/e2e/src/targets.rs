@@ -226,7 +226,7 @@ impl Target {
         let home = setting.target().join("targets");
         fs::create_dir_all(&home).expect("a folder for targets");
         let sources = setting.root.join("tests/targets");
-        let prefix = format!("{}-{}-{}-", program.name(), release.version, form.name());
+        let prefix = prefix(program, &release.version, form);
         let key = format!("{prefix}{:016x}", hash(&sources, program, form));
         let folder = home.join(&key);
         // Tests run side by side, and each wants it.
@@ -308,6 +308,11 @@ fn compile(home: &Path, sources: &Path, into: &Path, what: (&Release, Form, Prog
     if program == Program::Plug {
         build(&["-buildmode=plugin"], "part.so", "./plug/part");
     }
+}
+
+/// What the names of all builds of a program in a form have in common, and no others.
+fn prefix(program: Program, version: &str, form: Form) -> String {
+    format!("{}-{version}-{}.", program.name(), form.name())
 }
 
 /// Of all that a build is made of and its name does not say.
@@ -506,6 +511,15 @@ mod tests {
         ];
         for (name, seed, middle) in rows {
             assert_eq!(chosen(seed), ["1.21.13", middle, "1.27.3"], "{name}");
+        }
+    }
+
+    #[test]
+    fn no_build_is_taken_for_another() {
+        let all = Form::ALL.map(|form| prefix(Program::Targets, "1.27.3", form));
+        for one in &all {
+            let like = all.iter().filter(|other| other.starts_with(one)).count();
+            assert_eq!(like, 1, "{one}");
         }
     }
 

@@ -58,6 +58,8 @@ fn what_is_parked_stays_parked() {
     let Some(setting) = Setting::find() else {
         return;
     };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("goroutines.pb.gz");
     for (release, form) in cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::Targets);
         let mut running = target.start(&["parked", "-n", "10000"]);
@@ -81,6 +83,16 @@ fn what_is_parked_stays_parked() {
         assert!(
             first.values().any(|one| one.elided.is_some()),
             "{target}: none is cut"
+        );
+        let count = first.len();
+        std::fs::write(&file, running.dump("dumpproto")).expect("a file");
+        let profile = Profile::read(&setting, &file);
+        let sum: i64 = profile.samples.values().map(|values| values[0]).sum();
+        assert_eq!(usize::try_from(sum), Ok(count), "{target}");
+        let tenant = |labels: &[String]| labels.iter().any(|label| label.contains("tenant:["));
+        assert!(
+            profile.samples.keys().any(|(_, labels)| tenant(labels)),
+            "{target}"
         );
     }
 }

@@ -62,7 +62,7 @@ impl Profile {
 }
 
 /// The tool's `-raw` output: a head, `Samples:` with their types, a line a sample (values, a colon, numbers
-/// of locations) and lines of its labels, `Locations` with a line a call, `Mappings`.
+/// of locations) and a line of its labels, `Locations` with a line a call, `Mappings`.
 fn parse(text: &str) -> Result<Profile, String> {
     let mut profile = Profile::default();
     let mut samples: Vec<(Vec<i64>, Vec<u64>, Vec<String>)> = Vec::new();
@@ -79,7 +79,7 @@ fn parse(text: &str) -> Result<Profile, String> {
             }
             _ if part == "Samples:" => match parse_sample(line) {
                 Some((values, ids)) => samples.push((values, ids, Vec::new())),
-                // Labels are indented deeper than values: `bytes:[512]`, `handler:[/checkout]`.
+                // Labels stand on one line: `bytes:[512]`, `handler:[/checkout]`.
                 None => {
                     let (_, _, labels) = samples.last_mut().ok_or(line)?;
                     labels.push(line.trim().to_owned());
@@ -99,8 +99,7 @@ fn parse(text: &str) -> Result<Profile, String> {
             _ => {}
         }
     }
-    for (values, ids, mut labels) in samples {
-        labels.sort();
+    for (values, ids, labels) in samples {
         let stack = ids
             .iter()
             .flat_map(|id| locations.get(id).cloned().unwrap_or_default());
@@ -163,9 +162,9 @@ Time: 2026-01-02 03:04:05 +0000 UTC
 Samples:
 alloc_objects/count alloc_space/bytes inuse_objects/count inuse_space/bytes[dflt]
          10       5120          2       1024: 1 2 
-                bytes:[512]
+                handler:[/checkout] tenant:[a b] bytes:[512]
           1        512          1        512: 1 2 
-                bytes:[512]
+                handler:[/checkout] tenant:[a b] bytes:[512]
           3       4096          0          0: 2 
                 bytes:[1024]
 Locations
@@ -189,10 +188,13 @@ Mappings
             "main.(*T[...]).f /src/a b.go:5",
         ];
         let both: Vec<String> = both.map(str::to_owned).to_vec();
-        let label = |size: u32| vec![format!("bytes:[{size}]")];
+        let of_checkout = "handler:[/checkout] tenant:[a b] bytes:[512]".to_owned();
         let expected = BTreeMap::from([
-            ((both[2..].to_vec(), label(1024)), vec![3, 4096, 0, 0]),
-            ((both, label(512)), vec![11, 5632, 3, 1536]),
+            (
+                (both[2..].to_vec(), vec!["bytes:[1024]".to_owned()]),
+                vec![3, 4096, 0, 0],
+            ),
+            ((both, vec![of_checkout]), vec![11, 5632, 3, 1536]),
         ]);
         assert_eq!(profile.samples, expected);
         assert!(parse("main: no such file").is_err());
