@@ -41,22 +41,22 @@ func heap(arguments []string) commands {
 	}
 	// There is no garbage to collect before all is made.
 	percent := debug.SetGCPercent(-1)
-	shape := shape{*objects, *pointers, *list}
+	shape, made := shape{*objects, *pointers, *list}, 0
 	switch *size {
 	case 32:
-		fill(random16[:], shape)
+		made = fill(random16[:], shape)
 	case 64:
-		fill(random32[:], shape)
+		made = fill(random32[:], shape)
 	case 128:
-		fill(random128[:], shape)
+		made = fill(random128[:], shape)
 	case 256:
-		fill(random256[:], shape)
+		made = fill(random256[:], shape)
 	case 512:
-		fill(random512[:], shape)
+		made = fill(random512[:], shape)
 	default:
 		panic("no such size: " + strconv.Itoa(*size))
 	}
-	for made := 0; made < *blobs; made += 1 << 20 {
+	for bytes := 0; bytes < *blobs; bytes += 1 << 20 {
 		piece := make([]byte, 1<<20)
 		for i := 0; i < len(piece); i += 4096 {
 			piece[i] = 1 // So that the kernel gives the page.
@@ -66,6 +66,9 @@ func heap(arguments []string) commands {
 	debug.SetGCPercent(percent)
 	go tick()
 	return commands{
+		"shape": func([]string) any {
+			return map[string]any{"objects": *objects, "pointers": made, "object_bytes": *size}
+		},
 		"gap":   gap,
 		"churn": onOff(churn),
 		// So that a collection of our own does not count as a pause of somebody else's.
@@ -81,7 +84,8 @@ type shape struct {
 	list              bool
 }
 
-func fill[P any](roots []*cell[P], wanted shape) {
+// fill returns how many pointers between cells there are.
+func fill[P any](roots []*cell[P], wanted shape) int {
 	state := uint64(1)
 	random := func(below int) int {
 		state ^= state << 13
@@ -103,7 +107,7 @@ func fill[P any](roots []*cell[P], wanted shape) {
 			pointers++
 		default:
 			parent := open[random(min2(i, len(open)))]
-			// A full one gives its place to be below: the new cell takes over its first pointer.
+			// In front of the first one below a full cell.
 			free := freeSlot(parent)
 			if free < 0 {
 				made.next[0] = parent.next[0]
@@ -129,6 +133,7 @@ func fill[P any](roots []*cell[P], wanted shape) {
 		}
 		last = made
 	}
+	return pointers
 }
 
 func freeSlot[P any](of *cell[P]) int {

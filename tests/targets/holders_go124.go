@@ -14,10 +14,10 @@ var (
 
 func newerHolders() []holder {
 	return []holder{
-		{Name: "main.plantCleanups.func1", Kind: "cleanup", What: "closures of runtime.AddCleanup",
-			plant: plantCleanups},
-		{Name: "main.glanced", Kind: "global", What: "weak pointers, which hold nothing",
-			plant: plantGlanced},
+		{Name: "main.plantCleanups.func1", Kind: "cleanup", MadeIn: "main.plantCleanups",
+			What: "closures of runtime.AddCleanup", plant: plantCleanups},
+		{Name: "main.glanced", Kind: "global", MadeIn: "main.plantGlanced",
+			What: "weak pointers, which hold nothing", plant: plantGlanced},
 	}
 }
 

@@ -13,6 +13,8 @@ package main
 import (
 	"fmt"
 	"os"
+
+	_ "example.com/targets/allow"
 )
 
 // A mode builds its state from the arguments behind its name and returns the commands that it knows

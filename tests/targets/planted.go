@@ -15,6 +15,8 @@ type holder struct {
 	Kind string `json:"kind"`
 	// What it is, in words.
 	What string `json:"what"`
+	// MadeIn is the function that allocates most of it.
+	MadeIn string `json:"made_in"`
 	// Payload is how many bytes the source asks for, Count in how many pieces.
 	Payload int `json:"payload_bytes"`
 	Count   int `json:"count"`
@@ -27,20 +29,21 @@ type holder struct {
 
 	plant func() (payload, count int)
 	// grow holds at least so many bytes more, in the same way; nil where that makes no sense.
-	grow func(bytes int)
+	grow func(bytes int) (payload, count int)
 }
 
 // planted builds all holders one after another, and measures each between two collections. Nothing else
 // allocates meanwhile, so the growth is the holder's.
 func planted([]string) commands {
 	all := holders()
+	before := settled()
 	for i := range all {
-		before := settled()
 		all[i].Payload, all[i].Count = all[i].plant()
 		after := settled()
 		all[i].Bytes = int64(after.HeapAlloc) - int64(before.HeapAlloc)
 		all[i].Objects = int64(after.HeapObjects) - int64(before.HeapObjects)
 		all[i].Overhead = all[i].Bytes - int64(all[i].Payload)
+		before = after
 	}
 	return commands{
 		"truth": func([]string) any { return map[string]any{"holders": all} },
@@ -51,8 +54,8 @@ func planted([]string) commands {
 			bytes, err := strconv.Atoi(words[1])
 			for i := range all {
 				if err == nil && all[i].Name == words[0] && all[i].grow != nil {
-					all[i].grow(bytes)
-					return map[string]any{"name": words[0], "grown_bytes": bytes}
+					payload, count := all[i].grow(bytes)
+					return map[string]any{"name": words[0], "payload_bytes": payload, "count": count}
 				}
 			}
 			return map[string]any{"error": "nothing of that name grows"}

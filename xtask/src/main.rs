@@ -30,6 +30,8 @@ commands
   test    all checks and tests, in stages with a time budget each
             --stage NAME        only this stage and what it needs; may be given several times
             --list              name the stages and their budgets
+  soak    what takes too long for every run; goes on where it was interrupted
+            inspect             looking into Go programs: every release in every form
   tidy    the rules of this repository that a machine can check: who may know whom,
           licences, no sample's names in the product, files, docs
 
@@ -74,9 +76,10 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .any(|argument| argument == "--help" || argument == "-h");
     match command.as_str() {
         "--help" | "-h" | "help" => print!("{HELP}"),
-        "demo" | "test" | "tidy" if asks_help => print!("{HELP}"),
+        "demo" | "test" | "soak" | "tidy" if asks_help => print!("{HELP}"),
         "demo" => return demo::run(rest),
         "test" => return stages::run(rest),
+        "soak" => return stages::soak::run(rest),
         "tidy" => return tidy::run(rest),
         process::GUARD => return Err(process::exec_guarded(rest)),
         other => return Err(usage(format!("there is no command `{other}`"))),
@@ -117,6 +120,8 @@ mod tests {
                 &["demo", "--listen", "127.0.0.1"],
             ),
             ("tidy takes nothing", &["tidy", "--fix"]),
+            ("a soak without a name", &["soak"]),
+            ("a soak that does not exist", &["soak", "everything"]),
         ];
         for (name, arguments) in rows {
             assert!(is_usage(arguments), "{name}: {arguments:?}");
@@ -125,7 +130,7 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for command in ["demo", "test", "tidy"] {
+        for command in ["demo", "test", "soak", "tidy"] {
             assert!(HELP.contains(&format!("\n  {command} ")), "{command}");
         }
     }

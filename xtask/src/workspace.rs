@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use crate::process::output_of;
+
 /// The folders every command needs. All paths are absolute.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
@@ -52,6 +54,29 @@ impl Workspace {
     /// The sample shop's folder.
     pub(crate) fn shop(&self) -> PathBuf {
         self.root.join("examples/shop")
+    }
+
+    /// What is picked by chance in a run: another commit, another pick. `UNSWEPT_SEED` overrules.
+    ///
+    /// # Errors
+    /// When that is no number.
+    pub(crate) fn seed(&self) -> anyhow::Result<u64> {
+        if let Ok(text) = std::env::var("UNSWEPT_SEED") {
+            let number = text.parse();
+            return number.with_context(|| format!("UNSWEPT_SEED is no number: `{text}`"));
+        }
+        // Without git, as in an unpacked archive, any seed will do.
+        let digits = self
+            .commit()
+            .and_then(|text| text.get(..8).map(str::to_owned));
+        Ok(digits.map_or(1, |digits| u64::from_str_radix(&digits, 16).unwrap_or(1)))
+    }
+
+    /// The commit's id; `None` outside of a clone.
+    pub(crate) fn commit(&self) -> Option<String> {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(&self.root).args(["rev-parse", "HEAD"]);
+        output_of(&mut git).map(|text| text.trim().to_owned())
     }
 
     /// `cargo` with `arguments` in the workspace's root.

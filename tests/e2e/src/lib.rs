@@ -1,7 +1,8 @@
 //! What the end-to-end stories share: the sample shop and its renamed copy, the watcher as its users
 //! start it, and the few clients and servers that a story needs around them.
 //!
-//! Start at [`Shop::build`] and [`Watcher::start`]. A story is a file `tests/story_*.rs` (or
+//! Start at [`Shop::build`] and [`Watcher::start`], or at [`Target::build`] for what is looked into from
+//! outside. A story is a file `tests/story_*.rs` (or
 //! `safety_*.rs`); it sees the product as a user does: the built binary, its HTTP API, its files and
 //! its exit codes. No crate of the product is known here, so a story cannot agree with a mistake.
 //!
@@ -15,6 +16,7 @@ pub mod process;
 pub mod server;
 pub mod setting;
 pub mod shop;
+pub mod targets;
 pub mod watcher;
 
 pub use browser::Browser;
@@ -22,6 +24,7 @@ pub use process::Running;
 pub use server::{Behaviour, Server};
 pub use setting::Setting;
 pub use shop::{Culprit, Shop};
+pub use targets::{Form, Program, Release, RunningTarget, Target};
 pub use watcher::{Settings, Watcher};
 
 use std::time::{Duration, Instant};

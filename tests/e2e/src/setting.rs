@@ -98,11 +98,16 @@ impl Setting {
         );
     }
 
+    /// Cargo's target folder, two above the binary under test.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        self.unswept.ancestors().nth(2).unwrap_or(&self.root)
+    }
+
     /// Where pictures of pages are kept: `target/e2e`.
     #[must_use]
     pub fn pictures(&self) -> PathBuf {
-        let target = self.unswept.ancestors().nth(2).unwrap_or(&self.root);
-        let folder = target.join("e2e");
+        let folder = self.target().join("e2e");
         std::fs::create_dir_all(&folder).expect("a folder for pictures");
         folder
     }

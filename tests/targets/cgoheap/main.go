@@ -41,6 +41,8 @@ import (
 	"runtime/pprof"
 	"time"
 	"unsafe"
+
+	_ "example.com/targets/allow"
 )
 
 type handed struct{ body []byte }

@@ -6,6 +6,8 @@ package main
 import (
 	"os"
 	"strconv"
+
+	_ "example.com/targets/allow"
 )
 
 var kept [][]byte

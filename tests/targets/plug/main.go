@@ -8,6 +8,8 @@ import (
 	"os"
 	"plugin"
 	"runtime"
+
+	_ "example.com/targets/allow"
 )
 
 // Blocks of the host's own.

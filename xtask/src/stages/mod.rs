@@ -4,6 +4,7 @@
 //! used up. The last line of the run holds nothing but the counts.
 
 mod go;
+pub(crate) mod soak;
 mod steps;
 mod view;
 

@@ -4,7 +4,7 @@
 //! another selection of packages means other features, and dependencies built again.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -82,11 +82,14 @@ pub(super) fn install(run: &mut Run) -> anyhow::Result<Counts> {
     toolchain::ensure_rust_components(&run.workspace)?;
     // Go first: fetching it may bring Python, and the packages come in one go after that.
     let go = toolchain::ensure_go(&run.workspace);
+    let seed = run.workspace.seed()?;
+    let releases = toolchain::ensure_releases(&run.workspace, &toolchain::releases_of_run(seed));
     let c_compiler = toolchain::ensure_c_compiler();
     let peers = apt::ensure(apt::PEERS);
     // All are tried before the first failure ends the stage, so that one run names all commands.
     let troubles: Vec<String> = [
         go.as_ref().err(),
+        releases.as_ref().err(),
         c_compiler.as_ref().err(),
         peers.as_ref().err(),
     ]
@@ -242,13 +245,27 @@ fn cargo_test(
 /// `cargo test --test 'story_*'` would resolve features for e2e alone and build many dependencies once
 /// more. So cargo builds what it has built before, names the programs, and we run them as it would.
 fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow::Result<()> {
+    let mut outcome = Ok(());
+    for program in e2e_programs(run, started, prefix)? {
+        let done = e2e_run(run, started, &program, &[], counts);
+        outcome = outcome.and(done);
+    }
+    outcome
+}
+
+/// Builds the tests of tests/e2e whose names begin with `prefix`.
+pub(super) fn e2e_programs(
+    run: &Run,
+    started: Instant,
+    prefix: &str,
+) -> anyhow::Result<Vec<PathBuf>> {
     let names = test_names(run)?;
     if !names
         .iter()
         .any(|(package, name)| package == "e2e" && name.starts_with(prefix))
     {
         println!("    no tests/e2e/tests/{prefix}*.rs");
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut programs: Vec<PathBuf> = Vec::new();
     let mut arguments = BUILD_TESTS.to_vec();
@@ -262,23 +279,30 @@ fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow
         Show::Nothing
     })?;
     programs.sort();
+    Ok(programs)
+}
+
+/// Runs one of them, with more variables in its environment.
+pub(super) fn e2e_run(
+    run: &Run,
+    started: Instant,
+    program: &Path,
+    variables: &[(&str, &str)],
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
     let folder = run.workspace.root.join("tests/e2e");
-    let mut outcome = Ok(());
-    for program in programs {
-        let mut command = Command::new(program);
-        command
-            .arg("--nocapture")
-            .current_dir(&folder)
-            .env("CARGO_MANIFEST_DIR", &folder);
-        set_environment(run, &mut command);
-        let mut view = CargoView::new(Detail::All);
-        let done = step(run, started, command, &mut |line| {
-            counts.cargo_line(line);
-            view.line(line)
-        });
-        outcome = outcome.and(done);
-    }
-    outcome
+    let mut command = Command::new(program);
+    command
+        .arg("--nocapture")
+        .current_dir(&folder)
+        .env("CARGO_MANIFEST_DIR", &folder)
+        .envs(variables.iter().copied());
+    set_environment(run, &mut command);
+    let mut view = CargoView::new(Detail::All);
+    step(run, started, command, &mut |line| {
+        counts.cargo_line(line);
+        view.line(line)
+    })
 }
 
 /// The program in one of cargo's JSON messages, if it is a test of e2e with that prefix.
@@ -326,6 +350,11 @@ fn go_modules(run: &Run, started: Instant, counts: &mut Counts) -> anyhow::Resul
 fn set_environment(run: &Run, command: &mut Command) {
     command.env("UNSWEPT_BIN", run.workspace.unswept());
     command.env("UNSWEPT_SHOP_DIR", run.workspace.shop());
+    command.env("UNSWEPT_GO_RELEASES", run.workspace.tools());
+    // So that the tests pick the releases that were installed for them.
+    if let Ok(seed) = run.workspace.seed() {
+        command.env("UNSWEPT_SEED", seed.to_string());
+    }
     if let Some(chromium) = apt::first_present(apt::PEERS[0].programs) {
         command.env("UNSWEPT_CHROMIUM", chromium);
     }

@@ -1,0 +1,201 @@
+//! `inspect refs` against what the program knows of itself: all that lives is reached, and each planted
+//! holder is named and has its size.
+
+use std::time::Instant;
+
+use e2e::targets::cases;
+use e2e::targets::inspect::{inspect, is_there};
+use e2e::{Program, RunningTarget, Setting, Target, tell};
+use serde_json::Value;
+
+const SCHEMA: &str = "unswept/inspect-refs/1";
+
+/// Words that the types and the paths below a holder have to show a person.
+const READABLE: &[(&str, &[&str])] = &[
+    ("main.blocks", &["[*]", "uint8"]),
+    ("main.sessions", &["[*]", "main.session", ".token"]),
+    ("main.catalog", &["main.event", ".body"]),
+    ("main.jobs", &["main.event", ".body"]),
+    ("main.lastCall", &["context.valueCtx"]),
+    ("main.history", &["list.Element", "main.event"]),
+    ("main.chain", &["main.link", ".next"]),
+    ("main.recent", &["lru.entry", "main.event"]),
+    ("main.quotes", &["cache.Entry", "main.event"]),
+    ("main.shards", &["[*]", "main.event"]),
+    ("main.records", &["main.wide", ".events[*]"]),
+    ("main.shop", &["main.memoryStore", ".rows"]),
+];
+
+#[test]
+fn holders_are_named_and_have_their_sizes() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    if !is_there(&setting, "refs") {
+        return;
+    }
+    let story = Instant::now();
+    for (release, form) in cases(&setting) {
+        let target = Target::build(&setting, &release, form, Program::Targets);
+        let mut running = target.start(&["planted"]);
+        let truth = running.ask("truth")["holders"].clone();
+        let truth = truth.as_array().expect("the planted holders").clone();
+        running.ask("gc");
+        let heap_alloc = running.mem_stats()["heap_alloc"];
+        let refs = look(&setting, &target, &running, &[]);
+        let reached = refs["reached_bytes"].as_u64().expect("reached_bytes");
+        tell(
+            story,
+            format!("{target}: reached {reached} of {heap_alloc}"),
+        );
+        assert!(
+            reached.abs_diff(heap_alloc) * 1000 <= heap_alloc,
+            "{target}: {reached} of {heap_alloc}"
+        );
+        let wrong = match form.is_stripped() {
+            false => by_name(&truth, &refs),
+            true => by_size(&truth, &refs),
+        };
+        assert!(
+            wrong.is_empty(),
+            "{target}: {}\n{}",
+            wrong.join("\n"),
+            names(&refs)
+        );
+    }
+}
+
+#[test]
+fn a_busy_target_gives_the_same_holders() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    if !is_there(&setting, "refs") {
+        return;
+    }
+    for (release, form) in cases(&setting)
+        .into_iter()
+        .filter(|(_, form)| !form.is_stripped())
+    {
+        let target = Target::build(&setting, &release, form, Program::Targets);
+        let mut running = target.start(&["planted"]);
+        let stopped = look(&setting, &target, &running, &["--pause"]);
+        running.ask("churn on");
+        running.ask("mapgrow on");
+        let racy = look(&setting, &target, &running, &[]);
+        // It has run on all the time.
+        running.ask("mapgrow off");
+        running.ask("churn off");
+        let all = stopped["reached_bytes"].as_u64().expect("reached_bytes");
+        for holder in stopped["holders"].as_array().expect("holders") {
+            let size = bytes(holder);
+            if size * 100 < all || holder["name"] == "main.table" {
+                continue;
+            }
+            let again = find(&racy, text(holder, "kind"), text(holder, "name"));
+            let again = again.map(bytes).unwrap_or_default();
+            assert!(
+                again.abs_diff(size) * 50 <= size,
+                "{target}: {} has {size}, then {again}",
+                holder["name"]
+            );
+        }
+    }
+}
+
+fn look(setting: &Setting, target: &Target, running: &RunningTarget, more: &[&str]) -> Value {
+    let pid = running.pid().to_string();
+    let words = [&["refs", &pid, "--json"], more].concat();
+    inspect(setting, &words).json(&target.name, SCHEMA)
+}
+
+/// What is wrong with holders whose names are known.
+fn by_name(truth: &[Value], refs: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for planted in truth {
+        let (kind, name) = (text(planted, "kind"), text(planted, "name"));
+        let wanted = planted["bytes"].as_u64().expect("a size");
+        let found = find(refs, kind, name);
+        if planted["payload_bytes"] == 0 {
+            // Weak pointers: the pointers count, what they point to does not.
+            let size = found.map(bytes).unwrap_or_default();
+            if size > 2 * wanted {
+                wrong.push(format!("{name} holds nothing, and is said to hold {size}"));
+            }
+            continue;
+        }
+        match found.map(bytes) {
+            None => wrong.push(format!("no {kind} {name} of {wanted} bytes")),
+            Some(size) if size.abs_diff(wanted) * 100 > wanted => {
+                wrong.push(format!("{kind} {name}: {size} bytes instead of {wanted}"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, words) in READABLE {
+        let below = find(refs, "global", name)
+            .map(Value::to_string)
+            .unwrap_or_default();
+        let missing = words.iter().filter(|word| !below.contains(*word));
+        wrong.extend(missing.map(|word| format!("nothing below {name} says `{word}`: {below}")));
+    }
+    wrong
+}
+
+/// Without symbols: the five biggest have their sizes, and say where they were allocated.
+fn by_size(truth: &[Value], refs: &Value) -> Vec<String> {
+    let mut biggest: Vec<&Value> = truth.iter().collect();
+    biggest.sort_by_key(|planted| std::cmp::Reverse(planted["bytes"].as_u64()));
+    let mut wrong = Vec::new();
+    for planted in &biggest[..5] {
+        let wanted = planted["bytes"].as_u64().expect("a size");
+        let made_in = text(planted, "made_in");
+        let fits = |holder: &&Value| {
+            let sites = holder["allocated_at"].as_array();
+            let mut functions = sites
+                .into_iter()
+                .flatten()
+                .map(|site| text(site, "function"));
+            bytes(holder).abs_diff(wanted) * 100 <= wanted && functions.any(|name| name == made_in)
+        };
+        if !holders(refs).any(|holder| fits(&holder)) {
+            wrong.push(format!(
+                "nobody holds {wanted} bytes allocated in {made_in}"
+            ));
+        }
+    }
+    wrong
+}
+
+fn holders(refs: &Value) -> impl Iterator<Item = &Value> {
+    refs["holders"].as_array().into_iter().flatten()
+}
+
+/// Which of the variables that share something it is called after is not said.
+fn find<'a>(refs: &'a Value, kind: &str, name: &str) -> Option<&'a Value> {
+    holders(refs).find(|holder| {
+        text(holder, "kind") == kind
+            && (text(holder, "name") == name
+                || kind == "several" && text(holder, "name").contains(name))
+    })
+}
+
+fn bytes(holder: &Value) -> u64 {
+    holder["retained_bytes"].as_u64().expect("retained_bytes")
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_default()
+}
+
+fn names(refs: &Value) -> String {
+    let line = |holder: &Value| {
+        format!(
+            "{:>10} {} {}\n",
+            bytes(holder),
+            text(holder, "kind"),
+            text(holder, "name")
+        )
+    };
+    holders(refs).take(40).map(line).collect()
+}

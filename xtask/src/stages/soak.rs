@@ -1,0 +1,236 @@
+//! `cargo xtask soak`: what takes too long for every run. Each result is written down as it comes, so
+//! that a run that was cut short goes on where it was.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::{Run, steps};
+use crate::counts::Counts;
+use crate::process::{adopt_orphans, clock, output_of};
+use crate::toolchain::{self, find_go};
+use crate::usage;
+use crate::workspace::Workspace;
+
+/// The forms of programs, as `tests/e2e/src/targets.rs` names them.
+const FORMS: &[&str] = &["normal", "pie", "stripped", "stripped-pie"];
+
+/// One test program on one form of one release.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Runs `cargo xtask soak` with `arguments`.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    match arguments {
+        [name] if name == "inspect" => inspect(),
+        [] => Err(usage("`soak` needs a name: inspect")),
+        _ => Err(usage(format!("`soak` knows no `{}`", arguments.join(" ")))),
+    }
+}
+
+/// The tests of `inspect` on every release in every form.
+fn inspect() -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    adopt_orphans();
+    let (go, patience) = (find_go(&workspace), PATIENCE);
+    let mut run = Run {
+        workspace,
+        go,
+        patience,
+    };
+    steps::install(&mut run)?;
+    toolchain::ensure_releases(&run.workspace, &toolchain::releases())?;
+    steps::release(&mut run)?;
+    let programs = steps::e2e_programs(&run, Instant::now(), "peer_inspect")?;
+
+    let record = Record::open(&run.workspace)?;
+    let cases = toolchain::releases()
+        .into_iter()
+        .flat_map(|release| FORMS.iter().map(move |form| format!("{release}/{form}")));
+    let mut total = Counts::default();
+    for case in cases {
+        for program in &programs {
+            let test = test_name(program);
+            if record.has_passed(&case, &test) {
+                println!("    {case} {test}: has passed before");
+                continue;
+            }
+            let (started, mut counts) = (Instant::now(), Counts::default());
+            let variables = [("UNSWEPT_ONLY", case.as_str())];
+            let outcome = steps::e2e_run(&run, started, program, &variables, &mut counts);
+            if outcome.is_err() && counts.failed == 0 {
+                counts.failed = 1;
+            }
+            println!(
+                "    {case} {test}: {}, {}",
+                counts.line(),
+                clock(started.elapsed())
+            );
+            record.add(&case, &test, &counts, started.elapsed())?;
+            total.add(&counts);
+        }
+    }
+    println!("\nresults: {}\n{}", record.file.display(), total.line());
+    Ok(match total.failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// `peer_inspect_heap` of `.../peer_inspect_heap-0123456789abcdef`.
+fn test_name(program: &Path) -> String {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    name.rsplit_once('-')
+        .map_or(&*name, |(name, _)| name)
+        .to_owned()
+}
+
+/// The results so far: a line of JSON each.
+struct Record {
+    file: PathBuf,
+    /// Of what they are the results; `None` where nothing can say that, and nothing is ever done already.
+    commit: Option<String>,
+    lines: Vec<Value>,
+}
+
+impl Record {
+    fn open(workspace: &Workspace) -> anyhow::Result<Record> {
+        let folder = workspace.target.join("soak");
+        fs::create_dir_all(&folder).context("failed to make a folder for results")?;
+        let file = folder.join("inspect.jsonl");
+        // Not there yet: no results.
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if !text.is_empty() && !text.ends_with('\n') {
+            append(&file, "\n")?;
+        }
+        let mut status = std::process::Command::new("git");
+        status
+            .arg("-C")
+            .arg(&workspace.root)
+            .args(["status", "--porcelain"]);
+        let clean = output_of(&mut status).is_some_and(|text| text.is_empty());
+        let commit = workspace.commit().filter(|_| clean);
+        Ok(Record {
+            file,
+            commit,
+            lines: parse(&text),
+        })
+    }
+
+    fn has_passed(&self, case: &str, test: &str) -> bool {
+        self.commit.is_some()
+            && self.lines.iter().any(|line| {
+                line["commit"].as_str() == self.commit.as_deref()
+                    && line["case"] == case
+                    && line["test"] == test
+                    && line["failed"] == 0
+            })
+    }
+
+    fn add(&self, case: &str, test: &str, counts: &Counts, took: Duration) -> anyhow::Result<()> {
+        let ended = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let line = json!({
+            "commit": self.commit,
+            "case": case,
+            "test": test,
+            "passed": counts.passed,
+            "failed": counts.failed,
+            "skipped": counts.skipped,
+            "seconds": took.as_secs(),
+            "ended_unix_s": ended.as_secs(),
+        });
+        append(&self.file, &format!("{line}\n"))
+    }
+}
+
+fn append(file: &Path, text: &str) -> anyhow::Result<()> {
+    let opened = fs::File::options().create(true).append(true).open(file);
+    let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("failed to write {}", file.display()))
+}
+
+/// The lines that are whole: the last one may have been cut short.
+fn parse(text: &str) -> Vec<Value> {
+    let lines = text.lines().map(serde_json::from_str);
+    lines.filter_map(Result::ok).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_passed_is_not_run_again() {
+        let text = "\
+            {\"commit\":\"a1\",\"case\":\"1.21.13/pie\",\"test\":\"peer_inspect_heap\",\"failed\":0}\n\
+            {\"commit\":\"a1\",\"case\":\"1.22.10/pie\",\"test\":\"peer_inspect_heap\",\"failed\":1}\n\
+            {\"commit\":\"a1\",\"case\":\"1.22.10/pie\",\"te";
+        let record = |commit: Option<&str>| Record {
+            file: PathBuf::new(),
+            commit: commit.map(str::to_owned),
+            lines: parse(text),
+        };
+        let rows = [
+            (
+                "passed",
+                Some("a1"),
+                "1.21.13/pie",
+                "peer_inspect_heap",
+                true,
+            ),
+            (
+                "failed",
+                Some("a1"),
+                "1.22.10/pie",
+                "peer_inspect_heap",
+                false,
+            ),
+            (
+                "another commit",
+                Some("b2"),
+                "1.21.13/pie",
+                "peer_inspect_heap",
+                false,
+            ),
+            (
+                "changed files",
+                None,
+                "1.21.13/pie",
+                "peer_inspect_heap",
+                false,
+            ),
+            (
+                "another test",
+                Some("a1"),
+                "1.21.13/pie",
+                "peer_inspect_refs",
+                false,
+            ),
+            (
+                "another form",
+                Some("a1"),
+                "1.21.13/normal",
+                "peer_inspect_heap",
+                false,
+            ),
+        ];
+        for (name, commit, case, test, expected) in rows {
+            assert_eq!(record(commit).has_passed(case, test), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_tests() {
+        assert_eq!(
+            test_name(Path::new("/t/deps/peer_inspect_heap-0f")),
+            "peer_inspect_heap"
+        );
+        assert_eq!(test_name(Path::new("peer")), "peer");
+    }
+}
