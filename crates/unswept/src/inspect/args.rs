@@ -18,9 +18,13 @@ pub(crate) enum Inspect {
 /// What is looked into.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
-    /// The pid of a live Go process (see `unswept ps`)
-    #[arg(value_name = "PID")]
+    /// The pid of a live Go process (see `unswept ps`), or a core file
+    #[arg(value_name = "PID|CORE")]
     pub(crate) target: String,
+
+    /// The executable that the core is of [default: where the process had it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) exe: Option<PathBuf>,
 }
 
 /// The figures of runtime.ReadMemStats, without its pause: they are read out of the process's
@@ -74,6 +78,7 @@ Examples:
   unswept inspect goroutines 4242                    groups, the largest first
   unswept inspect goroutines 4242 --format text      each one, as /debug/pprof/goroutine?debug=2
   unswept inspect goroutines 4242 --format pprof -o goroutines.pb.gz
+  unswept inspect goroutines core.4242               of a core file, with the stacks of running ones
   unswept inspect goroutines 4242 --all              with those of the runtime itself
   unswept inspect goroutines 4242 --json | jq '.groups[] | select(.count > 100)'
 
@@ -127,6 +132,7 @@ Examples:
   unswept inspect heap 4242                                  the functions that hold the most
   unswept inspect heap 4242 --sample-type alloc_space --cum  those that ever allocated the most
   unswept inspect heap 4242 --output heap.pb.gz              the file, for any pprof tool
+  unswept inspect heap core.4242 --exe ./shop                of a core file
   unswept inspect heap 4242 --format pprof | go tool pprof -http : /dev/stdin
   unswept profile diff before.pb.gz after.pb.gz              what grew between two of them
 
