@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+// Each command's text is its arguments': what stood here would hide the rest of it.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Inspect {
-    /// The runtime's memory figures: what lives, what is kept, the collector, the limits
     Memstats(MemStats),
-    /// Every goroutine: what it does, where, since when, who began it
     Goroutines(Goroutines),
-    /// The heap profile that the runtime keeps: what /debug/pprof/heap would give
     Heap(Heap),
 }
 
@@ -27,6 +25,8 @@ pub(crate) struct Target {
     pub(crate) exe: Option<PathBuf>,
 }
 
+/// The runtime's memory figures: what lives, what is kept, the collector, the limits
+///
 /// The figures of runtime.ReadMemStats, without its pause: they are read out of the process's
 /// memory. Reads only; the target is never stopped and does not notice.
 ///
@@ -62,6 +62,8 @@ pub(crate) struct MemStats {
     pub(crate) json: bool,
 }
 
+/// Every goroutine: what it does, where, since when, who began it
+///
 /// Every goroutine with its state, wait reason, stack (inlined calls included), labels, and where it
 /// was begun. Goroutines at the same place are one group, the largest first. Reads only; the target
 /// is never stopped, so what moves meanwhile is marked approximate, and a goroutine that runs shows
@@ -117,6 +119,8 @@ pub(crate) enum GoroutineFormat {
     Pprof,
 }
 
+/// The heap profile that the runtime keeps: what /debug/pprof/heap would give
+///
 /// The runtime samples allocations all the time (one in 512 KiB unless the program says otherwise);
 /// this reads those samples out of its memory. The result equals /debug/pprof/heap bucket by bucket,
 /// and no endpoint is needed. Reads only; the target is never stopped and does not notice.
