@@ -45,7 +45,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    fn from_machine(machine: u16) -> Self {
+    pub(crate) fn from_machine(machine: u16) -> Self {
         match machine {
             62 => Self::Amd64,
             183 => Self::Arm64,
@@ -209,6 +209,13 @@ impl Elf {
             let (tag, value) = (word_at(entry, 0, word), word_at(entry, word, word));
             tag == DT_FLAGS_1 && value & DF_1_PIE != 0
         })
+    }
+
+    /// The GNU build id in lower-case hexadecimal digits.
+    pub(crate) fn build_id<R: ReadAt + ?Sized>(&self, reader: &R) -> Option<String> {
+        const NT_GNU_BUILD_ID: u32 = 3;
+        let id = self.note(reader, b"GNU", NT_GNU_BUILD_ID)?;
+        Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The contents of every note of `owner` and `kind`: from note segments, else from note sections.

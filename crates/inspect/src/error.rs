@@ -106,6 +106,23 @@ pub enum InspectError {
         /// A variable, field or table of the runtime.
         what: String,
     },
+    /// The executable that a core is of could not be opened.
+    #[error("failed to open {path}, the executable that the core is of")]
+    NoExecutable {
+        /// Where it was looked for.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The executable is not the one that the core is of.
+    #[error("the core is of another executable: their build ids differ")]
+    OtherExecutable,
+    /// The core ends before its headers say, and what is missing is needed.
+    #[error("the core is cut: its end is missing")]
+    CutCore {
+        /// What could not be done.
+        source: Box<InspectError>,
+    },
     /// The runtime of this program keeps no memory profile.
     #[error("this program keeps no heap profile: {why}")]
     NoHeapProfile {
@@ -168,6 +185,12 @@ impl InspectError {
             ),
             Self::UnknownLayout { .. } => Some(
                 "a build with DWARF (without -ldflags=-s or -w) can be read with any Go version",
+            ),
+            Self::CutCore { .. } => Some(
+                "take it again without a limit of size (ulimit -c unlimited) and with room on the disk",
+            ),
+            Self::NoExecutable { .. } | Self::OtherExecutable => Some(
+                "name the very executable that the process ran with --exe FILE; one built again is another",
             ),
             Self::NoHeapProfile {
                 why: NoHeapProfile::LeftOut,

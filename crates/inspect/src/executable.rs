@@ -6,7 +6,6 @@ use crate::buildinfo::{self, BuildInfo};
 use crate::elf::{Arch, Elf};
 use crate::{InspectError, ReadAt};
 
-const NT_GNU_BUILD_ID: u32 = 3;
 const NT_GO_BUILD_ID: u32 = 4;
 
 /// A Go executable, seen from outside.
@@ -42,15 +41,13 @@ impl Executable {
     pub fn read<R: ReadAt + ?Sized>(reader: &R) -> Result<Self, InspectError> {
         let elf = Elf::read(reader)?;
         let build = buildinfo::read(reader, &elf)?;
-        let gnu_build_id = elf.note(reader, b"GNU", NT_GNU_BUILD_ID);
         let go_build_id = elf.note(reader, b"Go", NT_GO_BUILD_ID);
         Ok(Self {
             arch: elf.arch,
             is_pie: elf.is_pie(reader),
             has_dwarf: elf.has_dwarf(),
             has_symtab: elf.has_symtab(),
-            gnu_build_id: gnu_build_id
-                .map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()),
+            gnu_build_id: elf.build_id(reader),
             go_build_id: go_build_id.and_then(|id| String::from_utf8(id).ok()),
             build,
         })

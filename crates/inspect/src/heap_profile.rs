@@ -348,7 +348,8 @@ mod tests {
     #[test]
     fn what_is_about_to_be_published_counts() {
         // Each digit is one place: published, then the ring.
-        let rows: &[(&str, u32, [[u64; 8]; 2], [(u64, u64); 2])] = &[
+        type Row = (&'static str, u32, [[u64; 8]; 2], [(u64, u64); 2]);
+        let rows: &[Row] = &[
             (
                 "cycle 0",
                 0,

@@ -9,13 +9,14 @@
 //! Everything read is hostile until parsed: sizes and counts have limits ([`limits`]), nothing is loaded whole,
 //! and no input makes this crate panic.
 //!
-//! What it deliberately does not do: no printing, no opening of files by name, no knowledge of `unswept`'s own
-//! types, no big-endian ELF (Go runs on it; the supported machines don't).
+//! What it deliberately does not do: no printing, no opening of files but those it is told to open and those of
+//! `/proc`, no knowledge of `unswept`'s own types, no big-endian ELF (Go runs on it; the supported machines don't).
 #![forbid(unsafe_code)]
 
 mod arch;
 mod buildinfo;
 mod check;
+mod core_file;
 pub mod dwarf;
 mod elf;
 mod error;
@@ -44,6 +45,7 @@ mod symbols;
 pub mod types;
 
 pub use buildinfo::{BuildInfo, Dependency};
+pub use core_file::{Core, CoreFacts, CoreThread};
 pub use elf::Arch;
 pub use error::{InspectError, NoHeapProfile};
 pub use executable::Executable;
@@ -57,8 +59,38 @@ pub use read::ReadAt;
 pub use statistics::{MemStats, MemStatsReader};
 
 /// Feeds arbitrary bytes to every parser of this crate. For fuzzers: must return, without panic, in bounded time.
+///
+/// Bytes that begin with `core` and a little-endian length are a core of that length and, behind it, its executable.
 pub fn fuzz_one(bytes: &[u8]) {
+    if let Some((core, executable)) = core_and_executable(bytes) {
+        return fuzz_core(core, executable);
+    }
     if let Ok(executable) = Executable::read(bytes) {
         let _ = handlers(bytes, &executable);
     }
+}
+
+fn core_and_executable(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.strip_prefix(b"core")?.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+/// Everything that can be asked of a program.
+fn fuzz_core(core: &[u8], executable: &[u8]) {
+    use std::sync::Arc;
+    let Ok(core) = Core::read(Arc::new(core.to_vec())) else {
+        return;
+    };
+    let Ok(program) = Program::open_core(core, Arc::new(executable.to_vec())) else {
+        return;
+    };
+    let _ = MemStatsReader::new(&program).and_then(|reader| reader.read());
+    let _ = goroutines::goroutines(&program, &goroutines::Options::default());
+    if let Ok(heap) = HeapProfile::read(&program) {
+        let mut locations = Locations::new(&program);
+        for bucket in &heap.buckets {
+            let _ = heap.sample(bucket, &mut locations);
+        }
+    }
+    let _ = program.mappings();
 }

@@ -92,6 +92,14 @@ pub const TIMERS_MAX: u64 = 1 << 24;
 pub const FINALIZER_BLOCKS_MAX: usize = 1 << 16;
 /// Bytes of one module's variables of one section.
 pub const VARIABLES_BYTES_MAX: u64 = 1 << 30;
+/// Segments of a core: one for each mapping and some more; the kernel allows 65,530 mappings unless told otherwise.
+pub const CORE_SEGMENTS_MAX: u64 = 1 << 20;
+/// Notes of a core: about eight for each thread.
+pub const CORE_NOTES_MAX: usize = 1 << 20;
+/// Bytes of one note that grows with the process: its mapped files.
+pub const CORE_NOTE_BYTES_MAX: u64 = 64 << 20;
+/// Threads of a core.
+pub const CORE_THREADS_MAX: usize = 1 << 16;
 /// Buckets of the memory profile: one for each allocating stack and size.
 pub const BUCKETS_MAX: usize = 1 << 22;
 /// Frames of one bucket; the runtime keeps at most so many.

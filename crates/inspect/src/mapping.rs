@@ -5,8 +5,6 @@ use std::io::Read;
 use crate::elf::Elf;
 use crate::{Program, limits};
 
-const NT_GNU_BUILD_ID: u32 = 3;
-
 /// One mapping of code.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Mapping {
@@ -25,9 +23,10 @@ pub struct Mapping {
 impl Program {
     /// The mappings of code, by address, with the build ids of their files. Empty when they cannot be read.
     pub fn mappings(&self) -> Vec<Mapping> {
-        match self.pid() {
-            Some(pid) => of_process(pid),
-            None => Vec::new(),
+        match (self.pid(), self.core()) {
+            (Some(pid), _) => of_process(pid),
+            (None, Some(core)) => core.code.clone(),
+            (None, None) => Vec::new(),
         }
     }
 }
@@ -72,9 +71,7 @@ fn build_id(path: &str) -> Option<String> {
         return None;
     }
     let file = std::fs::File::open(path).ok()?;
-    let elf = Elf::read(&file).ok()?;
-    let id = elf.note(&file, b"GNU", NT_GNU_BUILD_ID)?;
-    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+    Elf::read(&file).ok()?.build_id(&file)
 }
 
 /// The executable lines of `/proc/PID/maps` (proc_pid_maps(5)).

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use crate::arch::Machine;
 use crate::check::{Refused, check};
+use crate::core_file::CoreFacts;
 use crate::dwarf::Dwarf;
 use crate::elf::Elf;
 use crate::find_module::find_module;
@@ -32,6 +33,7 @@ pub struct Program {
     executable: Executable,
     machine: Machine,
     pid: Option<u32>,
+    core: Option<CoreFacts>,
     bias: u64,
     layout: Layout,
     source: LayoutSource,
@@ -97,6 +99,7 @@ impl Program {
             executable,
             machine,
             pid,
+            core: None,
             layout: Layout::default(),
             source: LayoutSource::Table,
             symbols: Symbols::new(),
@@ -256,6 +259,15 @@ impl Program {
     /// The live process; `None` for a core.
     pub fn pid(&self) -> Option<u32> {
         self.pid
+    }
+
+    /// What the core tells that it was opened from; `None` for a live process.
+    pub fn core(&self) -> Option<&CoreFacts> {
+        self.core.as_ref()
+    }
+
+    pub(crate) fn set_core(&mut self, core: CoreFacts) {
+        self.core = Some(core);
     }
 
     /// What was added to link-time addresses when the program was loaded.

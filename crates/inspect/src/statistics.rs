@@ -287,7 +287,7 @@ impl<'a> MemStatsReader<'a> {
         let mut cached = Cached::default();
         let mut spans = Vec::new();
         for cache in caches.chunks_exact(cache_bytes as usize) {
-            cached.tiny += tiny.get(cache);
+            cached.tiny = cached.tiny.wrapping_add(tiny.get(cache));
             let (from, len) = (alloc.offset as usize, alloc.bytes as usize);
             spans.extend(words(cache.get(from..from + len).unwrap_or_default()));
         }
@@ -305,8 +305,9 @@ impl<'a> MemStatsReader<'a> {
         let elem = layout.field("mspan.elemsize")?;
         for span in spans.chunks_exact(span_bytes as usize) {
             let handed_out = count.get(span).saturating_sub(before.get(span));
-            cached.objects += handed_out;
-            cached.bytes += handed_out.saturating_mul(elem.get(span));
+            cached.objects = cached.objects.wrapping_add(handed_out);
+            let bytes = handed_out.saturating_mul(elem.get(span));
+            cached.bytes = cached.bytes.wrapping_add(bytes);
         }
         Ok(cached)
     }
@@ -317,7 +318,7 @@ impl<'a> MemStatsReader<'a> {
         let (allocator, inuse) = (layout.field(allocator)?, layout.field("fixalloc.inuse")?);
         let bytes = self.program.memory().bytes(
             "figures",
-            self.heap + allocator.offset + inuse.offset,
+            self.heap.wrapping_add(allocator.offset + inuse.offset),
             inuse.bytes,
             8,
         )?;
@@ -334,10 +335,11 @@ struct Counts {
 
 impl MemStats {
     fn add(&mut self, cached: &Cached) {
-        self.heap_alloc += cached.bytes;
-        self.total_alloc += cached.bytes;
-        self.mallocs += cached.objects + cached.tiny;
-        self.frees += cached.tiny;
+        let add = |to: &mut u64, more: u64| *to = to.wrapping_add(more);
+        add(&mut self.heap_alloc, cached.bytes);
+        add(&mut self.total_alloc, cached.bytes);
+        add(&mut self.mallocs, cached.objects.wrapping_add(cached.tiny));
+        add(&mut self.frees, cached.tiny);
         self.heap_objects = self.mallocs.saturating_sub(self.frees);
     }
 }

@@ -62,8 +62,9 @@ and on stripped executables: Go 1.21 to 1.27, amd64. Reads only; the target is n
 Where to start:
   unswept ps                       which Go processes run here
   unswept inspect memstats 4242    what its memory is made of
-  unswept inspect goroutines 4242  what they all wait for
+  unswept inspect goroutines 4242  what all its goroutines do
   unswept inspect heap 4242        which lines allocated what it holds
+  unswept inspect heap core --exe ./shop   the same of a core file, days later
 
 Who may look: the process's own user, where the process may be dumped and kernel.yama.ptrace_scope
 is 0; or whoever has CAP_SYS_PTRACE. For a container: from the host, or from a debug container that

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod bytes;
+mod core;
 mod live;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,8 @@ use crate::InspectError;
 
 pub(crate) use blocks::Blocks;
 pub use bytes::Pieces;
+pub use core::CoreMemory;
+pub(crate) use core::{Source, Stored};
 pub use live::LiveMemory;
 
 /// `len` bytes of the target's memory from `addr`.

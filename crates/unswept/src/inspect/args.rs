@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+// Each command's text is its arguments': what stood here would hide the rest of it.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Inspect {
-    /// The runtime's memory figures: what lives, what is kept, the collector, the limits
     Memstats(MemStats),
-    /// Every goroutine: what it does, where, since when, who began it
     Goroutines(Goroutines),
-    /// The heap profile that the runtime keeps: what /debug/pprof/heap would give
     Heap(Heap),
     /// Who holds the heap: variables, goroutines, timers, with sizes and paths; and what grows
     Refs(Refs),
@@ -20,11 +18,17 @@ pub(crate) enum Inspect {
 /// What is looked into.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
-    /// The pid of a live Go process (see `unswept ps`)
-    #[arg(value_name = "PID")]
+    /// The pid of a live Go process (see `unswept ps`), or a core file
+    #[arg(value_name = "PID|CORE")]
     pub(crate) target: String,
+
+    /// The executable that the core is of [default: where the process had it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) exe: Option<PathBuf>,
 }
 
+/// The runtime's memory figures: what lives, what is kept, the collector, the limits
+///
 /// The figures of runtime.ReadMemStats, without its pause: they are read out of the process's
 /// memory. Reads only; the target is never stopped and does not notice.
 ///
@@ -60,6 +64,8 @@ pub(crate) struct MemStats {
     pub(crate) json: bool,
 }
 
+/// Every goroutine: what it does, where, since when, who began it
+///
 /// Every goroutine with its state, wait reason, stack (inlined calls included), labels, and where it
 /// was begun. Goroutines at the same place are one group, the largest first. Reads only; the target
 /// is never stopped, so what moves meanwhile is marked approximate, and a goroutine that runs shows
@@ -76,6 +82,7 @@ Examples:
   unswept inspect goroutines 4242                    groups, the largest first
   unswept inspect goroutines 4242 --format text      each one, as /debug/pprof/goroutine?debug=2
   unswept inspect goroutines 4242 --format pprof -o goroutines.pb.gz
+  unswept inspect goroutines core.4242               of a core file, with the stacks of running ones
   unswept inspect goroutines 4242 --all              with those of the runtime itself
   unswept inspect goroutines 4242 --json | jq '.groups[] | select(.count > 100)'
 
@@ -114,6 +121,8 @@ pub(crate) enum GoroutineFormat {
     Pprof,
 }
 
+/// The heap profile that the runtime keeps: what /debug/pprof/heap would give
+///
 /// The runtime samples allocations all the time (one in 512 KiB unless the program says otherwise);
 /// this reads those samples out of its memory. The result equals /debug/pprof/heap bucket by bucket,
 /// and no endpoint is needed. Reads only; the target is never stopped and does not notice.
@@ -129,6 +138,7 @@ Examples:
   unswept inspect heap 4242                                  the functions that hold the most
   unswept inspect heap 4242 --sample-type alloc_space --cum  those that ever allocated the most
   unswept inspect heap 4242 --output heap.pb.gz              the file, for any pprof tool
+  unswept inspect heap core.4242 --exe ./shop                of a core file
   unswept inspect heap 4242 --format pprof | go tool pprof -http : /dev/stdin
   unswept profile diff before.pb.gz after.pb.gz              what grew between two of them
 

@@ -18,6 +18,7 @@ pub(crate) struct Head {
     pub(crate) at: UnixMs,
     pub(crate) at_unix_ms: i64,
     pub(crate) pid: Option<u32>,
+    pub(crate) core: Option<String>,
     pub(crate) name: String,
     pub(crate) executable: String,
     pub(crate) go_version: String,
@@ -31,7 +32,8 @@ impl Head {
             schema,
             at,
             at_unix_ms: at.0,
-            pid: Some(opened.pid),
+            pid: opened.pid,
+            core: opened.core.as_ref().map(|path| path.display().to_string()),
             name: opened.comm.clone(),
             executable: opened.exe.clone(),
             go_version: opened.program.go_version().to_owned(),
@@ -65,10 +67,10 @@ impl Cost {
         Ok((found, started.elapsed()))
     }
 
-    /// `read in 21 calls of the kernel, 30.2 KiB and 0.3 ms; the process was not stopped`.
+    /// `read in 21 calls of the kernel, 30.2 KiB and 0.3 ms`.
     pub(crate) fn words(&self) -> String {
         format!(
-            "read in {} calls of the kernel, {} and {:.1} ms; the process was not stopped",
+            "read in {} calls of the kernel, {} and {:.1} ms",
             words::count(self.syscalls),
             words::bytes(self.bytes as f64),
             self.wall_us as f64 / 1000.0

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use engine::SystemClock;
 use inspect::goroutines::{
-    Frame, Goroutine, Goroutines, Group, Labels, Options, goroutines, stopped_thread,
+    Frame, Goroutine, Goroutines, Group, Labels, Options, Registers, goroutines, stopped_thread,
 };
-use inspect::{Line as SourceLine, Location};
-use model::{Clock, UnixMs};
+use inspect::{CoreThread, Line as SourceLine, Location};
+use model::UnixMs;
 use profile::{Label, Profile, ProfileBuilder};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -24,8 +24,8 @@ use crate::{terminal, words};
 const SCHEMA: &str = "unswept/inspect-goroutines/1";
 
 pub(crate) fn run(arguments: &args::Goroutines) -> anyhow::Result<()> {
-    let opened = Opened::open(&arguments.target.target)?;
-    let at = SystemClock::default().now();
+    let opened = Opened::open(&arguments.target)?;
+    let at = opened.at(&SystemClock::default());
     let (dump, cost) = look(&opened, arguments.all)?;
     let file = arguments.output.as_deref();
     let format = match arguments.format {
@@ -50,11 +50,15 @@ pub(crate) fn run(arguments: &args::Goroutines) -> anyhow::Result<()> {
 fn look(opened: &Opened, all: bool) -> anyhow::Result<(Goroutines, Cost)> {
     let program = &opened.program;
     let before = program.memory().cost();
-    let pid = opened.pid;
-    let registers = |tid| stopped_thread(pid, tid);
+    let threads = program.core().map(|core| &core.threads);
+    let registers = |tid| match (threads, opened.pid) {
+        (Some(threads), _) => of_core(threads, tid),
+        (None, pid) => stopped_thread(pid?, tid),
+    };
     let options = Options {
         system: all,
-        now_ns: Some(monotonic_ns()),
+        // A core does not tell what its machine's clock showed.
+        now_ns: opened.pid.map(|_| monotonic_ns()),
         registers: Some(&registers),
         ..Options::default()
     };
@@ -63,6 +67,15 @@ fn look(opened: &Opened, all: bool) -> anyhow::Result<(Goroutines, Cost)> {
     read.calls -= before.calls;
     read.bytes -= before.bytes;
     Ok((dump, Cost::new(read, took)))
+}
+
+fn of_core(threads: &[CoreThread], tid: u64) -> Option<Registers> {
+    let thread = threads.iter().find(|thread| u64::from(thread.tid) == tid)?;
+    Some(Registers {
+        pc: thread.pc,
+        sp: thread.sp,
+        lr: thread.lr,
+    })
 }
 
 fn monotonic_ns() -> u64 {

@@ -4,7 +4,7 @@
 use anyhow::Context;
 use engine::SystemClock;
 use inspect::{HeapProfile, Line, Locations};
-use model::{Clock, UnixMs};
+use model::UnixMs;
 use profile::{Label, Profile, ProfileBuilder, Sort, TopOptions, top};
 use serde::Serialize;
 
@@ -23,8 +23,8 @@ const SAMPLE_TYPES: [(&str, &str); 4] = [
 ];
 
 pub(crate) fn run(arguments: &Heap) -> anyhow::Result<()> {
-    let opened = Opened::open(&arguments.target.target)?;
-    let at = SystemClock::default().now();
+    let opened = Opened::open(&arguments.target)?;
+    let at = opened.at(&SystemClock::default());
     let (heap, took) = Cost::timed(|| HeapProfile::read(&opened.program))?;
     let cost = Cost::new(heap.cost, took);
     if !heap.steady {

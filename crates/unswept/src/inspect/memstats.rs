@@ -19,13 +19,14 @@ const SCHEMA: &str = "unswept/inspect-memstats/1";
 const LINES_PER_HEAD: u64 = 40;
 
 pub(crate) fn run(arguments: &args::MemStats) -> anyhow::Result<()> {
-    let opened = Opened::open(&arguments.target.target)?;
+    let opened = Opened::open(&arguments.target)?;
     let reader = MemStatsReader::new(&opened.program)?;
     let clock = SystemClock::default();
-    match arguments.interval {
+    // What a core has does not change.
+    match arguments.interval.filter(|_| opened.pid.is_some()) {
         Some(interval) => poll(arguments, &opened, &reader, &clock, interval),
         None => {
-            let reading = Reading::take(&reader, &clock)?;
+            let reading = Reading::take(&opened, &reader, &clock)?;
             if arguments.json {
                 terminal::json(&Document::new(&opened, &reading))
             } else {
@@ -44,8 +45,12 @@ struct Reading {
 }
 
 impl Reading {
-    fn take(reader: &MemStatsReader<'_>, clock: &impl Clock) -> anyhow::Result<Self> {
-        let at = clock.now();
+    fn take(
+        opened: &Opened,
+        reader: &MemStatsReader<'_>,
+        clock: &impl Clock,
+    ) -> anyhow::Result<Self> {
+        let at = opened.at(clock);
         let (stats, took) = Cost::timed(|| reader.read())?;
         let cost = Cost::new(stats.cost, took);
         Ok(Self { at, stats, cost })
@@ -91,9 +96,9 @@ fn poll(
     let mut due = Instant::now();
     let mut done = 0;
     loop {
-        let reading = match Reading::take(reader, clock) {
+        let reading = match Reading::take(opened, reader, clock) {
             Ok(_) | Err(_) if done > 0 && !opened.is_there() => {
-                terminal::note(format!("process {} has ended", opened.pid));
+                terminal::note(format!("{} has ended", opened.name()));
                 return Ok(());
             }
             reading => reading?,

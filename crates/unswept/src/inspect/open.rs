@@ -1,16 +1,26 @@
 //! From what a person wrote to a program that can be read, or to the reason why not.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use inspect::stop::{Refusal, may_ptrace};
 use inspect::{InspectError, Program};
+use model::{Clock, UnixMs};
+
+use super::args::Target;
+use crate::terminal;
 
 /// Why a process cannot be looked into. The user can mend most of these.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum OpenError {
-    #[error("expected a pid, found `{found}`")]
-    NoPid { found: String },
+    #[error("expected a pid or a core file, found `{found}`")]
+    NoTarget { found: String },
+    #[error("--exe is for core files: a live process has its own")]
+    ExeOfProcess,
+    #[error("failed to look into the core {path}")]
+    Core { path: String, source: InspectError },
     #[error("there is no process {pid}")]
     NoProcess { pid: u32 },
     #[error("process {pid} ({comm}) has ended; its parent has not taken note of that yet")]
@@ -37,7 +47,8 @@ impl OpenError {
     /// What the user can do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoPid { .. } => "`unswept ps` lists the Go processes of this host with their pids".into(),
+            Self::ExeOfProcess => return None,
+            Self::NoTarget { .. } => "`unswept ps` lists the Go processes of this host with their pids".into(),
             Self::NoProcess { .. } => {
                 "`unswept ps` lists the Go processes of this host; inside a container pids are the container's own"
                     .into()
@@ -49,7 +60,13 @@ impl OpenError {
                     .into()
             }
             Self::Refused { source, .. } => source.remedy(),
-            Self::Failed { source, .. } => return source.hint().map(str::to_owned),
+            Self::Core {
+                source: InspectError::UnsupportedElf { what: "file type", .. } | InspectError::NotElf { .. },
+                ..
+            } => "a core is what the kernel writes when a process dies of a signal (see core(5)), or what \
+                  `gcore PID` writes of a live one"
+                .into(),
+            Self::Core { source, .. } | Self::Failed { source, .. } => return source.hint().map(str::to_owned),
         })
     }
 }
@@ -58,61 +75,111 @@ impl OpenError {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) program: Program,
-    pub(crate) pid: u32,
+    /// The live process; of a core nothing.
+    pub(crate) pid: Option<u32>,
+    /// The core file.
+    pub(crate) core: Option<PathBuf>,
     /// Its name as the kernel has it.
     pub(crate) comm: String,
     /// Its executable's path, as it sees it.
     pub(crate) exe: String,
+    /// When a core was written; nothing for a live process.
+    written: Option<UnixMs>,
     start: Option<u64>,
 }
 
 impl Opened {
-    /// Opens what a person named.
-    pub(crate) fn open(target: &str) -> Result<Self, OpenError> {
-        let found = || OpenError::NoPid {
-            found: target.to_owned(),
-        };
-        let pid: u32 = target.parse().map_err(|_| found())?;
+    /// Opens what a person named: a number is a pid, anything else a core file.
+    pub(crate) fn open(target: &Target) -> Result<Self, OpenError> {
+        let name = &target.target;
+        match (name.parse::<u32>(), &target.exe) {
+            (Ok(_), Some(_)) => Err(OpenError::ExeOfProcess),
+            (Ok(pid), None) => Self::live(pid),
+            (Err(_), exe) if Path::new(name).exists() => {
+                Self::core(Path::new(name), exe.as_deref())
+            }
+            (Err(_), _) => Err(OpenError::NoTarget {
+                found: name.clone(),
+            }),
+        }
+    }
+
+    fn live(pid: u32) -> Result<Self, OpenError> {
         let stat = Stat::of(pid).ok_or(OpenError::NoProcess { pid })?;
+        let comm = stat.comm;
         if stat.is_kernel_thread {
-            return Err(OpenError::KernelThread {
-                pid,
-                comm: stat.comm,
-            });
+            return Err(OpenError::KernelThread { pid, comm });
         }
         if stat.has_ended {
-            return Err(OpenError::Ended {
-                pid,
-                comm: stat.comm,
-            });
+            return Err(OpenError::Ended { pid, comm });
         }
         match Program::attach(pid) {
             Ok(program) => Ok(Self {
                 program,
-                pid,
+                pid: Some(pid),
+                core: None,
                 exe: exe(pid),
-                comm: stat.comm,
+                comm,
+                written: None,
                 start: Some(stat.start),
             }),
-            Err(error) => Err(explain(pid, stat.comm, error)),
+            Err(error) => Err(explain(pid, comm, error)),
         }
     }
 
-    /// Whether the process is still the one that was opened: a pid may be used again.
+    fn core(path: &Path, exe: Option<&Path>) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Core {
+            path: path.display().to_string(),
+            source,
+        };
+        let program = Program::from_core(path, exe).map_err(failed)?;
+        let facts = program.core().cloned().unwrap_or_default();
+        if facts.is_cut {
+            terminal::note(
+                "the core is cut (ulimit -c, or a full disk): what is missing cannot be read, and figures may be too low",
+            );
+        }
+        let own = program.mappings().into_iter().next();
+        let exe = exe.map(|exe| exe.display().to_string());
+        Ok(Self {
+            exe: exe.or(own.map(|of| of.file)).unwrap_or_default(),
+            program,
+            pid: None,
+            core: Some(path.to_path_buf()),
+            comm: facts.name,
+            written: written(path),
+            start: None,
+        })
+    }
+
+    /// The time of what is read: now, or when the core was written.
+    pub(crate) fn at(&self, clock: &impl Clock) -> UnixMs {
+        self.written.unwrap_or_else(|| clock.now())
+    }
+
+    /// Whether the process is still the one that was opened: a pid may be used again. A core stays.
     pub(crate) fn is_there(&self) -> bool {
-        let now = Stat::of(self.pid).filter(|stat| !stat.has_ended);
+        let Some(pid) = self.pid else {
+            return true;
+        };
+        let now = Stat::of(pid).filter(|stat| !stat.has_ended);
         now.map(|stat| stat.start) == self.start
     }
 
     /// `shop (pid 4242), go1.27.3`.
     pub(crate) fn name(&self) -> String {
-        format!(
-            "{} (pid {}), {}",
-            self.comm,
-            self.pid,
-            self.program.go_version()
-        )
+        let of = match (&self.core, self.pid) {
+            (Some(core), _) => format!("core {}", core.display()),
+            (None, pid) => format!("pid {}", pid.unwrap_or_default()),
+        };
+        format!("{} ({of}), {}", self.comm, self.program.go_version())
     }
+}
+
+fn written(path: &Path) -> Option<UnixMs> {
+    let at = fs::metadata(path).ok()?.modified().ok()?;
+    let since = at.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok().map(UnixMs)
 }
 
 fn exe(pid: u32) -> String {
@@ -200,8 +267,14 @@ mod tests {
 
     #[test]
     fn what_is_no_go_process_is_said_to_be_that() {
-        let told = |target: &str| Opened::open(target).unwrap_err();
-        assert!(matches!(told("shop"), OpenError::NoPid { .. }));
+        let told = |target: &str| {
+            let target = target.to_owned();
+            Opened::open(&Target { target, exe: None }).unwrap_err()
+        };
+        assert!(matches!(told("shop"), OpenError::NoTarget { .. }));
+        let no_core = told("/proc/self/exe");
+        assert!(matches!(no_core, OpenError::Core { .. }));
+        assert!(no_core.hint().is_some_and(|hint| hint.contains("gcore")));
         assert!(matches!(told("4294967295"), OpenError::NoProcess { .. }));
         let us = std::process::id().to_string();
         assert!(matches!(told(&us), OpenError::NotGo { .. }));
