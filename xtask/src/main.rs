@@ -9,6 +9,7 @@ mod apt;
 mod counts;
 mod demo;
 mod http;
+mod layouts;
 mod process;
 mod stages;
 mod tidy;
@@ -32,6 +33,8 @@ commands
             --list              name the stages and their budgets
   soak    what takes too long for every run; goes on where it was interrupted
             inspect             looking into Go programs: every release in every form
+  layouts make the tables of Go runtimes' layouts anew, from programs of each release
+            --check             only compare them with those in the tree
   tidy    the rules of this repository that a machine can check: who may know whom,
           licences, no sample's names in the product, files, docs
 
@@ -76,10 +79,11 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .any(|argument| argument == "--help" || argument == "-h");
     match command.as_str() {
         "--help" | "-h" | "help" => print!("{HELP}"),
-        "demo" | "test" | "soak" | "tidy" if asks_help => print!("{HELP}"),
+        "demo" | "test" | "soak" | "layouts" | "tidy" if asks_help => print!("{HELP}"),
         "demo" => return demo::run(rest),
         "test" => return stages::run(rest),
         "soak" => return stages::soak::run(rest),
+        "layouts" => return layouts::run(rest),
         "tidy" => return tidy::run(rest),
         process::GUARD => return Err(process::exec_guarded(rest)),
         other => return Err(usage(format!("there is no command `{other}`"))),
@@ -130,7 +134,7 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for command in ["demo", "test", "soak", "tidy"] {
+        for command in ["demo", "test", "soak", "layouts", "tidy"] {
             assert!(HELP.contains(&format!("\n  {command} ")), "{command}");
         }
     }

@@ -74,6 +74,21 @@ impl Program {
         )
     }
 
+    /// As [`Self::attach`], taking the table of Go 1.`minor` in place of the program's own: for toolchains that carry a
+    /// version of their own. A table that does not fit is refused.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub fn attach_as(pid: u32, minor: u32) -> Result<Self, InspectError> {
+        let mut program = Self::attach(pid)?;
+        let table = Table::embedded(minor, program.elf.arch);
+        let table = table.ok_or_else(|| unknown(&program.executable, "there is no such table"))?;
+        let tried = program.try_layout(table.layout, &table.signatures);
+        tried.map_err(|Refused(why)| unknown(&program.executable, &why))?;
+        program.source = LayoutSource::Table;
+        Ok(program)
+    }
+
     /// Opens a program from its memory, its executable, and where its first instruction was loaded (`AT_ENTRY` of
     /// its auxiliary vector).
     ///
@@ -149,6 +164,12 @@ impl Program {
         if missing(&self.symbols) && !signatures.is_empty() {
             let functions = self.modules[0].functions(&*self.memory)?;
             let voted = vote(&*self.memory, functions, signatures);
+            let voted = voted.ok_or_else(|| {
+                Refused(
+                    "its code does not mention the runtime's variables where the table says"
+                        .to_owned(),
+                )
+            })?;
             for (symbol, addr) in voted {
                 self.symbols.entry(symbol).or_insert(addr);
             }

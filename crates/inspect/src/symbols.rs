@@ -78,12 +78,13 @@ fn until_nul(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(&bytes[..end]).ok()
 }
 
-/// Reads the places that `signatures` name and lets them vote.
+/// Reads the places that `signatures` name and lets them vote. Nothing when fewer than six in ten places agree with the
+/// outcome: then the table is of another version's code.
 pub(crate) fn vote(
     memory: &dyn Memory,
     functions: &Functions,
     signatures: &[Signature],
-) -> Symbols {
+) -> Option<Symbols> {
     let mut votes: HashMap<&str, HashMap<u64, u32>> = HashMap::new();
     for signature in signatures {
         let Some(addr) = mentioned(memory, functions, signature) else {
@@ -93,6 +94,7 @@ pub(crate) fn vote(
         *symbol.entry(addr).or_default() += 1;
     }
     let mut symbols = Symbols::new();
+    let mut agreeing = 0;
     for (symbol, votes) in votes {
         let all: u32 = votes.values().sum();
         let best = votes.iter().max_by_key(|&(addr, count)| (*count, *addr));
@@ -101,9 +103,10 @@ pub(crate) fn vote(
             && count * 3 >= all * 2
         {
             symbols.insert(symbol.to_owned(), addr);
+            agreeing += count as usize;
         }
     }
-    symbols
+    (agreeing * 10 >= signatures.len() * 6).then_some(symbols)
 }
 
 fn mentioned(memory: &dyn Memory, functions: &Functions, signature: &Signature) -> Option<u64> {

@@ -25,6 +25,11 @@ pub(crate) struct Target {
     /// The executable that the core is of [default: where the process had it]
     #[arg(long, value_name = "FILE")]
     pub(crate) exe: Option<PathBuf>,
+
+    /// Read it with the table of another Go release, 1.MINOR: for toolchains with versions of their
+    /// own; a table that does not fit is refused
+    #[arg(long, value_name = "MINOR", hide_short_help = true)]
+    pub(crate) layout_of: Option<u32>,
 }
 
 /// The runtime's memory figures: what lives, what is kept, the collector, the limits

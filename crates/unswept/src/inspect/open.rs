@@ -94,7 +94,7 @@ impl Opened {
         let name = &target.target;
         match (name.parse::<u32>(), &target.exe) {
             (Ok(_), Some(_)) => Err(OpenError::ExeOfProcess),
-            (Ok(pid), None) => Self::live(pid),
+            (Ok(pid), None) => Self::live(pid, target.layout_of),
             (Err(_), exe) if Path::new(name).exists() => {
                 Self::core(Path::new(name), exe.as_deref())
             }
@@ -104,7 +104,7 @@ impl Opened {
         }
     }
 
-    fn live(pid: u32) -> Result<Self, OpenError> {
+    fn live(pid: u32, layout_of: Option<u32>) -> Result<Self, OpenError> {
         let stat = Stat::of(pid).ok_or(OpenError::NoProcess { pid })?;
         let comm = stat.comm;
         if stat.is_kernel_thread {
@@ -113,7 +113,11 @@ impl Opened {
         if stat.has_ended {
             return Err(OpenError::Ended { pid, comm });
         }
-        match Program::attach(pid) {
+        let attached = match layout_of {
+            Some(minor) => Program::attach_as(pid, minor),
+            None => Program::attach(pid),
+        };
+        match attached {
             Ok(program) => Ok(Self {
                 program,
                 pid: Some(pid),
@@ -269,7 +273,7 @@ mod tests {
     fn what_is_no_go_process_is_said_to_be_that() {
         let told = |target: &str| {
             let target = target.to_owned();
-            Opened::open(&Target { target, exe: None }).unwrap_err()
+            Opened::open(&Target { target, exe: None, layout_of: None }).unwrap_err()
         };
         assert!(matches!(told("shop"), OpenError::NoTarget { .. }));
         let no_core = told("/proc/self/exe");

@@ -28,6 +28,8 @@ pub(crate) enum Mode {
     Paused,
     /// It was cloned, and the clone was read.
     Snapshot,
+    /// It had ended: its core was read.
+    Core,
 }
 
 /// How long the process stood still.
@@ -69,12 +71,20 @@ pub(crate) fn take(
         ..Options::default()
     };
     let (at, started) = (clock.now(), Instant::now());
-    let (mode, taken, pause) = if arguments.snapshot {
-        snapshot(opened, arguments, &options)?
-    } else if arguments.pause {
-        paused(opened, arguments, &options)?
-    } else {
-        (Mode::Running, running(&opened.program, &options)?, None)
+    let (mode, taken, pause) = match opened.pid {
+        None if arguments.snapshot || arguments.pause || arguments.diff.is_some() => {
+            anyhow::bail!(
+                "a core stands still: --pause, --snapshot and --diff TIME are for live processes"
+            )
+        }
+        None => (
+            Mode::Core,
+            running(&opened.program, &options)?.of_one_moment(),
+            None,
+        ),
+        Some(pid) if arguments.snapshot => snapshot(opened, pid, arguments, &options)?,
+        Some(pid) if arguments.pause => paused(opened, pid, arguments, &options)?,
+        Some(_) => (Mode::Running, running(&opened.program, &options)?, None),
     };
     let mut report = explain(opened, &taken, &options)?;
     // A running program is looked at twice: what the looks agree about is sure.
@@ -84,7 +94,7 @@ pub(crate) fn take(
         report = explain(opened, &second, &options)?.agree(&report);
     }
     if !opened.is_there() {
-        anyhow::bail!("process {} ended while it was looked at", opened.pid);
+        anyhow::bail!("{} ended while it was looked at", opened.name());
     }
     let cost = Cost::new(report.cost, started.elapsed());
     Ok(Look {
@@ -122,6 +132,7 @@ fn may_stop(program: &Program) -> impl Fn(&Held<'_>) -> bool {
 
 fn paused(
     opened: &Opened,
+    pid: u32,
     arguments: &Refs,
     options: &Options,
 ) -> anyhow::Result<(Mode, Taken, Option<Pause>)> {
@@ -136,12 +147,12 @@ fn paused(
     for module in program.modules() {
         module.functions(program.memory())?;
     }
-    let numbers = ThreadNumbers::of(opened.pid);
+    let numbers = ThreadNumbers::of(pid);
     let work = |held: &Held<'_>| {
         let registers = |tid| numbers.registers(held.threads(), tid);
         Taken::read(program, options, reserved, Some(&registers))
     };
-    let paused = pause(opened.pid, &limits, &mut guard, may_stop(program), work)?;
+    let paused = pause(pid, &limits, &mut guard, may_stop(program), work)?;
     let report = paused.report;
     let taken = paused.value?;
     let took = Pause {
@@ -161,6 +172,7 @@ fn paused(
 
 fn snapshot(
     opened: &mut Opened,
+    pid: u32,
     arguments: &Refs,
     options: &Options,
 ) -> anyhow::Result<(Mode, Taken, Option<Pause>)> {
@@ -171,8 +183,8 @@ fn snapshot(
         force_seccomp: arguments.force,
         ..SnapshotOptions::default()
     };
-    let numbers = ThreadNumbers::of(opened.pid);
-    let snapshot = Snapshot::take(opened.pid, &limits, guard()?, may_stop(&opened.program))?;
+    let numbers = ThreadNumbers::of(pid);
+    let snapshot = Snapshot::take(pid, &limits, guard()?, may_stop(&opened.program))?;
     let took = Pause {
         pause_us: micros(snapshot.report().pause()),
         threads: snapshot.threads().len(),
@@ -181,7 +193,7 @@ fn snapshot(
     opened.program.read_from(snapshot.child());
     let registers = |tid| numbers.registers(snapshot.threads(), tid);
     let taken = Taken::read(&opened.program, options, Vec::new(), Some(&registers));
-    opened.program.read_from(opened.pid);
+    opened.program.read_from(pid);
     let ended = snapshot.end();
     let taken: Result<Taken, InspectError> = taken;
     let taken = taken.context("failed to read the clone")?;

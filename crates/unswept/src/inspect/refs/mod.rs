@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Refs) -> anyhow::Result<()> {
         Some(file) => Some(read(file)?),
         None => None,
     };
-    let mut opened = Opened::open(&arguments.target.target)?;
+    let mut opened = Opened::open(&arguments.target)?;
     let clock = SystemClock::default();
     if let Some(interval) = arguments.diff {
         let first = look::take(&mut opened, arguments, &clock)?;

@@ -63,6 +63,7 @@ fn how(look: &Look) -> String {
         Mode::Running => {
             format!("{read}; the process ran on: sizes marked ~ moved between two looks")
         }
+        Mode::Core => format!("{read}; from a core"),
         Mode::Paused => format!("{read}; the process stood still for {pause:.1} ms"),
         Mode::Snapshot => {
             format!("{read}; the process stood still for {pause:.1} ms and was cloned")
