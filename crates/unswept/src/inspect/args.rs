@@ -73,8 +73,8 @@ pub(crate) struct MemStats {
 ///
 /// Every goroutine with its state, wait reason, stack (inlined calls included), labels, and where it
 /// was begun. Goroutines at the same place are one group, the largest first. Reads only; the target
-/// is never stopped, so what moves meanwhile is marked approximate, and a goroutine that runs shows
-/// where it last stopped.
+/// is never stopped, so what moves meanwhile is marked approximate, and the stack of a goroutine that
+/// is on a processor just then is not known (in a core it is).
 ///
 /// Waiting times are lower bounds: the runtime notes them at the first collection that finds a
 /// goroutine parked.

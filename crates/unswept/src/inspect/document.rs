@@ -45,6 +45,7 @@ impl Head {
 /// What a look took: of the target's memory, and of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Cost {
+    #[serde(rename = "calls")]
     pub(crate) syscalls: u64,
     pub(crate) bytes: u64,
     /// Without opening the program.
