@@ -22,7 +22,8 @@ fn only_the_own_table_is_believed() {
             let answer = inspect(&setting, &words);
             let is_own = minor == release.minor();
             assert_eq!(
-                answer.code == Some(0), is_own,
+                answer.code == Some(0),
+                is_own,
                 "{release:?} {form:?} with the table of 1.{minor}: {}",
                 answer.said
             );

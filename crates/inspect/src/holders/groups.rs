@@ -25,6 +25,8 @@ struct Group {
     step: Piece,
     /// The readable name of its type.
     ty: Piece,
+    /// The step from one object of the group to the next: of a list, a tree.
+    again: Option<Piece>,
     /// Objects of the runtime's that carry others, such as the inside of maps: shown as part of the way.
     is_quiet: bool,
     bytes: u64,
@@ -126,6 +128,7 @@ impl Groups {
             above,
             step,
             ty,
+            again: None,
             is_quiet,
             bytes: 0,
             objects: 0,
@@ -154,7 +157,10 @@ impl Groups {
             .of(object)
             .is_some_and(|label| labels.types.is_quiet(label));
         let group = match self.recursion(above, ty) {
-            Some(group) => group,
+            Some(group) => {
+                self.groups[group as usize].again.get_or_insert(step);
+                group
+            }
             None if self.groups.len() >= GROUPS_MAX => above,
             None => self.same(above, step, ty, is_quiet, found),
         };
@@ -295,6 +301,9 @@ impl Groups {
                 ty: labels.types.piece(group.ty).to_owned(),
                 bytes: group.retained_bytes,
                 count: group.objects,
+                again: group
+                    .again
+                    .map_or_else(String::new, |step| labels.types.piece(step).to_owned()),
                 children: self.paths(below, labels, at, depth - 1, count),
             }
         })

@@ -153,6 +153,9 @@ pub struct Path {
     pub bytes: u64,
     /// Objects on this very step; of a list, all its elements.
     pub count: u64,
+    /// The step from one of these objects to the next, of a list or a tree: `.next`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub again: String,
     /// Where it goes on.
     pub children: Vec<Path>,
 }

@@ -143,7 +143,10 @@ fn entry(taken: &Taken, goroutine: &Goroutine) -> String {
     let frames = goroutine.stack.and_then(|stack| dump.stacks.get(stack));
     let frames = frames.map_or(&[][..], |stack| &stack.frames);
     let is_start = |name: &str| matches!(name, "runtime.goexit" | "runtime.main");
-    let outermost = frames.iter().rev().find(|frame| !is_start(&frame.function));
+    let outermost = frames
+        .iter()
+        .rev()
+        .find(|frame| !is_start(&frame.function) && !frame.wrapper);
     let creator = goroutine
         .creator
         .and_then(|creator| dump.creators.get(creator));

@@ -129,7 +129,7 @@ impl Section<'_> {
 
 /// Whether a variable belongs to the runtime and its closest helpers, which people never leak through.
 fn is_runtime(name: &str) -> bool {
-    let rest = name.trim_start_matches('*');
+    let rest = name;
     rest.starts_with("runtime.")
         || rest.starts_with("internal/runtime")
         || rest.starts_with("runtime/internal")
@@ -172,7 +172,7 @@ fn known_variables(program: &Program) -> Vec<Global> {
 }
 
 /// `var x = &T{...}` puts the value into a variable of the compiler's, which debug information doesn't name: it is
-/// named after the pointer that leads to it.
+/// called as the pointer that leads to it, since nothing else does.
 fn add_statics(program: &Program, known: &mut Vec<Global>) {
     let Some(dwarf) = program.dwarf() else {
         return;
@@ -199,7 +199,7 @@ fn add_statics(program: &Program, known: &mut Vec<Global>) {
         });
         if is_variable(target) && !has_type {
             statics.push(Global {
-                name: format!("*{}", global.name).into(),
+                name: Arc::clone(&global.name),
                 addr: target,
                 bytes: dwarf.size_of(pointee).unwrap_or(8).max(8),
                 ty: Some(pointee),

@@ -273,7 +273,12 @@ mod tests {
     fn what_is_no_go_process_is_said_to_be_that() {
         let told = |target: &str| {
             let target = target.to_owned();
-            Opened::open(&Target { target, exe: None, layout_of: None }).unwrap_err()
+            Opened::open(&Target {
+                target,
+                exe: None,
+                layout_of: None,
+            })
+            .unwrap_err()
         };
         assert!(matches!(told("shop"), OpenError::NoTarget { .. }));
         let no_core = told("/proc/self/exe");

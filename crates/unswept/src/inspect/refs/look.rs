@@ -67,7 +67,11 @@ pub(crate) fn take(
             true => arguments.top.max(500),
             false => arguments.top,
         },
-        depth: arguments.depth,
+        // A program cuts for itself.
+        depth: match arguments.json {
+            true => arguments.depth.max(12),
+            false => arguments.depth,
+        },
         ..Options::default()
     };
     let (at, started) = (clock.now(), Instant::now());

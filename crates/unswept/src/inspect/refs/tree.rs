@@ -155,6 +155,12 @@ fn steps(paths: &[Path], level: usize, depth: usize, lines: &mut Vec<Line>) {
         if path.count > 1 {
             line.push(Style::Faint, format!(" ×{}", words::count(path.count)));
         }
+        if !path.again.is_empty() {
+            line.push(
+                Style::Faint,
+                format!(", one after another by {}", path.again),
+            );
+        }
         lines.push(line);
         steps(&path.children, level + 1, depth, lines);
     }
