@@ -318,7 +318,7 @@ impl Collector<'_> {
         function: u64,
         argument: u64,
     ) {
-        let code = program.memory().u64(function).unwrap_or(0);
+        let code = cleanup_code(program, function);
         let root = *roots.entry(code).or_insert_with(|| self.add(kind, code));
         self.point(root, 0, function);
         self.point(root, 8, argument);
@@ -380,6 +380,27 @@ impl Collector<'_> {
         }
         Ok(())
     }
+}
+
+/// The code of a finalizer or cleanup. Up to Go 1.25 `runtime.AddCleanup` wraps the caller's function into one of its
+/// own, which keeps it.
+fn cleanup_code(program: &Program, function: u64) -> u64 {
+    let word = |addr: u64| program.memory().u64(addr).ok();
+    let code = word(function).unwrap_or(0);
+    let begins = |code: u64| {
+        let functions = program.functions_of(code)?;
+        let id = functions.find(code)?;
+        (functions.entry(id) == code).then(|| functions.name(id))
+    };
+    if !begins(code).is_some_and(|name| name.starts_with("runtime.AddCleanup[")) {
+        return code;
+    }
+    let kept = [8, 16]
+        .into_iter()
+        .filter_map(|at| word(word(function.checked_add(at)?)?));
+    kept.into_iter()
+        .find(|&kept| begins(kept).is_some())
+        .unwrap_or(code)
 }
 
 /// The code that a timer runs: of `time.AfterFunc` the caller's own function, which is its argument.
