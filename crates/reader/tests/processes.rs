@@ -14,6 +14,9 @@ use model::{BootId, ProcessKey, StartTicks};
 use reader::{Access, GoProcess, ReadFailure, Reader, ReaderError, ReaderOptions};
 use serde_json::Value;
 
+#[path = "processes/runtimes.rs"]
+mod runtimes;
+
 const NOBODY: &str = "65534";
 
 fn is_root() -> bool {
@@ -32,8 +35,13 @@ fn folder() -> &'static Path {
 
 /// Builds the target with these flags.
 fn build(name: &str, flags: &[&str]) -> PathBuf {
-    let out = folder().join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/target");
+    build_from(&source, name, flags)
+}
+
+/// Builds the program in the folder `source`.
+fn build_from(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let out = folder().join(name);
     let built = Command::new("go")
         .args(["build", "-o"])
         .arg(&out)
