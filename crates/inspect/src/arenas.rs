@@ -119,14 +119,17 @@ mod tests {
 
     #[test]
     fn neighbours_and_overlaps_are_joined() {
-        let rows = [
-            (vec![4..8, 0..4], vec![0..8]),
-            (vec![0..4, 5..6], vec![0..4, 5..6]),
-            (vec![0..9, 2..3, 4..12], vec![0..12]),
-            (vec![], vec![]),
+        type Pairs = &'static [(u64, u64)];
+        let rows: [(&str, Pairs, Pairs); 4] = [
+            ("neighbours", &[(4, 8), (0, 4)], &[(0, 8)]),
+            ("a gap", &[(0, 4), (5, 6)], &[(0, 4), (5, 6)]),
+            ("overlaps", &[(0, 9), (2, 3), (4, 12)], &[(0, 12)]),
+            ("none", &[], &[]),
         ];
-        for (ranges, want) in rows {
-            assert_eq!(merged(ranges.clone()), want, "{ranges:?}");
+        let ranges = |pairs: Pairs| pairs.iter().map(|&(start, end)| start..end).collect();
+        for (why, given, want) in rows {
+            let want: Vec<Range<u64>> = ranges(want);
+            assert_eq!(merged(ranges(given)), want, "{why}");
         }
     }
 }

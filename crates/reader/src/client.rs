@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -408,7 +408,7 @@ impl Drop for State {
     }
 }
 
-fn start_child(program: &PathBuf) -> io::Result<Link> {
+fn start_child(program: &Path) -> io::Result<Link> {
     let (socket, child) = child::start(program, READER_ARGUMENT, Stdio::inherit())?;
     Ok(Link {
         socket,

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use inspect::stop::may_ptrace;
 use inspect::{InspectError, Places, Program};
 use model::ProcessKey;
 use rustix::process::{Resource, Rlimit, Signal};
@@ -211,7 +212,18 @@ fn limit_ourselves() {
 fn places_of(pid: u32) -> Result<Places, GoFailure> {
     Program::attach_for_figures(pid)
         .and_then(|program| Places::of(&program))
-        .map_err(|error| of_error(&error))
+        .map_err(|error| explained(pid, of_error(&error)))
+}
+
+/// A refusal with the kernel's reason for it: user, dumpable, yama, container.
+fn explained(pid: u32, failure: GoFailure) -> GoFailure {
+    match (failure, may_ptrace(pid)) {
+        (GoFailure::Refused { what, .. }, Err(refusal)) => GoFailure::Refused {
+            what: format!("{what}: {refusal}"),
+            hint: refusal.remedy(),
+        },
+        (failure, _) => failure,
+    }
 }
 
 fn of_read_failure(failure: ReadFailure) -> GoFailure {

@@ -48,6 +48,21 @@ fn figures(reader: &Reader, key: &ProcessKey) -> Result<GoFigures, GoFailure> {
     }
 }
 
+/// What a probe answers about a runtime once its program was opened, or was not.
+pub(super) fn opened(probe: &mut Probe, request: &str) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = probe.ask(request);
+        let go = &answer[0]["Ok"]["go"];
+        assert!(go.is_object(), "{answer}");
+        if go["Err"]["failure"] != "opening" {
+            return go.clone();
+        }
+        assert!(Instant::now() < deadline, "it is never opened");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn command(target: &mut Running, text: &str) -> Value {
     writeln!(target.stdin.as_mut().unwrap(), "{text}").unwrap();
     serde_json::from_str(&target.line()).unwrap()
@@ -177,18 +192,11 @@ fn the_reader_has_programs_opened_by_a_child() {
     let request = format!("go {} {ticks}", target.pid());
     let first = probe.ask(&request);
     assert_eq!(first[0]["Ok"]["go"]["Err"]["failure"], "opening", "{first}");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let go = loop {
-        let answer = probe.ask(&request);
-        let go = &answer[0]["Ok"]["go"];
-        if go["Ok"].is_object() {
-            break go["Ok"].clone();
-        }
-        assert_eq!(go["Err"]["failure"], "opening", "{answer}");
-        assert!(Instant::now() < deadline, "it is never opened");
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    assert!(go["heap_alloc_bytes"].as_u64() > Some(1 << 20), "{go}");
+    let go = opened(&mut probe, &request);
+    assert!(
+        go["Ok"]["heap_alloc_bytes"].as_u64() > Some(1 << 20),
+        "{go}"
+    );
     // The child is gone, and the reader is nobody's parent now.
     let children = format!("/proc/{0}/task/{0}/children", probe.reader);
     let children = fs::read_to_string(children).unwrap_or_default();
