@@ -17,4 +17,4 @@ mod round;
 pub use config::{ParseDurationError, ScrapeConfig, parse_duration};
 pub use probe::{Endpoint, Probed};
 pub use profiles::ProfileKind;
-pub use round::{Collector, ReadProblem, Round, ScrapeError, Scraped, Source};
+pub use round::{AskProcess, Collector, ReadProblem, Round, ScrapeError, Scraped, Source};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fetch::{FetchError, Fetcher, Request};
 use model::{Clock, ProcessKey, UnixMs};
-use reader::{ReadFailure, Reader, ReaderError, Reading};
+use reader::{GoFailure, ReadFailure, Reader, ReaderError, Reading};
 use wire::{Limits, Scrape, SeriesCache, WireError};
 
 use crate::probe::Endpoint;
@@ -14,6 +14,21 @@ use crate::probe::Endpoint;
 /// The process is read again when the scrape took longer than this, so that the two sides of the
 /// ledger stay of one moment.
 const SKEW_MAX: Duration = Duration::from_millis(250);
+
+/// A program is opened once, in tens of milliseconds: the first round that asks for its figures
+/// waits for that, so that the first look shows them. Later ones do not.
+const OPENING_STEPS: u32 = 20;
+const OPENING_STEP: Duration = Duration::from_millis(25);
+
+/// When the Go runtime's figures are read in the process's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AskProcess {
+    /// In every round.
+    Always,
+    /// In rounds whose scrape fails, which costs a second reading of the process.
+    #[default]
+    WhenScrapeFails,
+}
 
 /// Where the numbers come from and how much to bear.
 #[derive(Clone)]
@@ -34,6 +49,8 @@ pub struct Collector {
     timeout: Duration,
     limits: Limits,
     cache: SeriesCache,
+    ask_process: AskProcess,
+    waited_for_opening: bool,
 }
 
 /// A scrape that succeeded.
@@ -109,6 +126,8 @@ impl Collector {
             timeout,
             limits,
             cache: SeriesCache::default(),
+            ask_process: AskProcess::default(),
+            waited_for_opening: false,
         }
     }
 
@@ -123,6 +142,11 @@ impl Collector {
         self.endpoint = endpoint;
     }
 
+    /// Says when the runtime's figures are read in the process's memory, from the next round on.
+    pub fn set_ask_process(&mut self, when: AskProcess) {
+        self.ask_process = when;
+    }
+
     /// Reads both sides once. Takes as long as the slower side, at most the scrape's timeout and
     /// the reader's deadline.
     pub async fn round(&mut self) -> Round {
@@ -130,10 +154,25 @@ impl Collector {
         let begin = self.source.clock.monotonic();
         let source = self.source.clone();
         let process = self.process.clone();
-        let (mut reading, scraped) = tokio::join!(read(&source, process.as_ref()), self.scrape());
+        let mut go = self.ask_process == AskProcess::Always;
+        let first = read(&source, process.as_ref(), go);
+        let (mut reading, scraped) = tokio::join!(first, self.scrape());
         let late = self.source.clock.monotonic().saturating_sub(begin) > SKEW_MAX;
-        if late && matches!(reading, Some(Ok(_))) && matches!(scraped, Some(Ok(_))) {
-            reading = read(&source, process.as_ref()).await;
+        let failed = matches!(scraped, Some(Err(_))) && !go;
+        go |= failed;
+        let again = failed || (late && matches!(scraped, Some(Ok(_))));
+        if again && matches!(reading, Some(Ok(_))) {
+            reading = read(&source, process.as_ref(), go).await;
+        }
+        if go && !self.waited_for_opening {
+            self.waited_for_opening = true;
+            for _ in 0..OPENING_STEPS {
+                if !is_opening(&reading) {
+                    break;
+                }
+                tokio::time::sleep(OPENING_STEP).await;
+                reading = read(&source, process.as_ref(), go).await;
+            }
         }
         Round {
             started,
@@ -173,11 +212,25 @@ impl Collector {
     }
 }
 
-async fn read(source: &Source, key: Option<&ProcessKey>) -> Option<Result<Reading, ReadProblem>> {
-    let key = key?.clone();
+fn is_opening(reading: &Option<Result<Reading, ReadProblem>>) -> bool {
+    let go = reading.as_ref().and_then(|reading| reading.as_ref().ok());
+    let go = go.and_then(|reading| reading.go.as_ref());
+    matches!(go, Some(Err(GoFailure::Opening)))
+}
+
+async fn read(
+    source: &Source,
+    key: Option<&ProcessKey>,
+    go: bool,
+) -> Option<Result<Reading, ReadProblem>> {
+    let keys = [key?.clone()];
     let reader = source.reader.clone();
     // The reader's calls block on its socket.
-    let answer = tokio::task::spawn_blocking(move || reader.read(std::slice::from_ref(&key))).await;
+    let read = move || match go {
+        true => reader.read_with_go(&keys),
+        false => reader.read(&keys),
+    };
+    let answer = tokio::task::spawn_blocking(read).await;
     Some(match answer {
         Ok(Ok(mut readings)) => match readings.pop() {
             Some(reading) => reading.map_err(ReadProblem::Process),

@@ -13,11 +13,12 @@ use model::{
     Batch, ContainerMemory, EvidenceFile, GoMemory, Labels, Ledger, MappingBytes, ProcessMemory,
     Sample, TARGET_LABEL, Target, TargetState, UnixMs,
 };
-use reader::{Access, GoProcess, ReadFailure};
+use reader::{Access, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
 use wire::Role;
 
 use crate::evidence::Subject;
+use crate::go_source;
 
 /// Smaps holds the target's mmap lock: read at most so much of the time (one part in a thousand).
 const MAPPINGS_DUTY: u64 = 1_000;
@@ -81,6 +82,8 @@ pub(crate) struct Driver {
     mappings: Option<MappingBytes>,
     mappings_due: Duration,
     ring_due: Duration,
+    /// The last good answer of the metrics endpoint had figures of the heap.
+    scrape_tells: bool,
 }
 
 impl Driver {
@@ -104,6 +107,7 @@ impl Driver {
             mappings: None,
             mappings_due: Duration::ZERO,
             ring_due: Duration::ZERO,
+            scrape_tells: true,
         }
     }
 
@@ -116,6 +120,8 @@ impl Driver {
             ticks.tick().await;
             self.look_for_endpoint().await;
             self.read_mappings().await;
+            let when = go_source::ask_process(self.collector.endpoint(), self.scrape_tells);
+            self.collector.set_ask_process(when);
             let round = self.collector.round().await;
             let report = self.report(round);
             let gone = matches!(report.state, TargetState::Gone { .. });
@@ -224,9 +230,9 @@ impl Driver {
         let state = self.state(&round);
         let up = round.scraped.as_ref().map(Result::is_ok);
         let (scraped, reading) = (round.scraped.and_then(Result::ok), round.reading);
-        let (memory, container) = match reading {
-            Some(Ok(reading)) => (Some(reading.memory), reading.container),
-            _ => (None, None),
+        let (memory, container, read) = match reading {
+            Some(Ok(reading)) => (Some(reading.memory), reading.container, reading.go),
+            _ => (None, None, None),
         };
         let mut report = RoundReport {
             at: round.started,
@@ -248,7 +254,9 @@ impl Driver {
         let mut load = Vec::new();
         if let Some(scraped) = scraped {
             load = self.take_scrape(scraped, &mut report);
+            self.scrape_tells = go_source::tells_heap(report.go.as_ref());
         }
+        take_read(read, &mut report);
         self.close_ledger(&mut report, load);
         report
     }
@@ -393,6 +401,13 @@ impl Driver {
             _ => TargetState::NoEndpoint,
         }
     }
+}
+
+/// Takes the figures that were read in the process, where they are needed.
+fn take_read(read: Option<Result<GoFigures, GoFailure>>, report: &mut RoundReport) {
+    let chosen = go_source::choose(report.go.take(), read);
+    report.go = chosen.go;
+    report.probes.extend(chosen.why_not);
 }
 
 /// Nobody writes series in the name of a target of ours: a scraped label of that name is kept as

@@ -13,6 +13,7 @@ pub mod config;
 pub mod diagnose;
 mod driver;
 pub mod evidence;
+mod go_source;
 pub mod judging;
 mod leaks;
 mod main_loop;

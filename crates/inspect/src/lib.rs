@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod arch;
+mod arenas;
 mod buildinfo;
 mod check;
 mod core_file;
@@ -36,6 +37,7 @@ mod mapping;
 pub mod memory;
 mod module;
 mod pclntab;
+mod places;
 mod program;
 mod read;
 pub mod roots;
@@ -44,6 +46,7 @@ pub mod stop;
 mod symbols;
 pub mod types;
 
+pub use arenas::GoRanges;
 pub use buildinfo::{BuildInfo, Dependency};
 pub use core_file::{Core, CoreFacts, CoreThread};
 pub use elf::Arch;
@@ -54,6 +57,7 @@ pub use heap_profile::{Bucket, HeapProfile, HeapSample, scaled};
 pub use locations::{Line, Location, Locations};
 pub use mapping::Mapping;
 pub use module::Module;
+pub use places::Places;
 pub use program::{LayoutSource, Program};
 pub use read::ReadAt;
 pub use statistics::{MemStats, MemStatsReader};

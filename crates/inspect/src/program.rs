@@ -42,6 +42,13 @@ pub struct Program {
     dwarf: Option<Dwarf>,
 }
 
+/// What is asked first for a layout.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    DwarfFirst,
+    TableFirst,
+}
+
 impl Program {
     /// Opens the live process `pid`. It is not stopped, and nothing of it changes.
     ///
@@ -51,6 +58,20 @@ impl Program {
     /// # Errors
     /// When there is no such process, it may not be read, is no Go program, or its runtime's layout is unknown.
     pub fn attach(pid: u32) -> Result<Self, InspectError> {
+        Self::attach_by(pid, Order::DwarfFirst)
+    }
+
+    /// As [`Self::attach`], for whoever wants figures and no names: the table of its version is asked first, and
+    /// debug information, whose indexing costs a second and its own size in memory for 100 MB, only where no table
+    /// fits. [`Self::dwarf`] is `None` then, also for a program that has some.
+    ///
+    /// # Errors
+    /// As [`Self::attach`].
+    pub fn attach_for_figures(pid: u32) -> Result<Self, InspectError> {
+        Self::attach_by(pid, Order::TableFirst)
+    }
+
+    fn attach_by(pid: u32, order: Order) -> Result<Self, InspectError> {
         let refused = |what| {
             move |source: std::io::Error| match source.kind() {
                 std::io::ErrorKind::NotFound => InspectError::NoProcess { pid },
@@ -66,12 +87,8 @@ impl Program {
         let auxv =
             std::fs::read(format!("/proc/{pid}/auxv")).map_err(refused("its start-up values"))?;
         let entry = entry_of(&auxv).ok_or(InspectError::NoProcess { pid })?;
-        Self::open(
-            Box::new(LiveMemory::new(pid)),
-            Box::new(file),
-            entry,
-            Some(pid),
-        )
+        let memory = Box::new(LiveMemory::new(pid));
+        Self::open_by(memory, Box::new(file), entry, Some(pid), order)
     }
 
     /// As [`Self::attach`], taking the table of Go 1.`minor` in place of the program's own: for toolchains that carry a
@@ -100,6 +117,16 @@ impl Program {
         entry: u64,
         pid: Option<u32>,
     ) -> Result<Self, InspectError> {
+        Self::open_by(memory, file, entry, pid, Order::DwarfFirst)
+    }
+
+    fn open_by(
+        memory: Box<dyn Memory>,
+        file: Box<dyn ReadAt + Send + Sync>,
+        entry: u64,
+        pid: Option<u32>,
+        order: Order,
+    ) -> Result<Self, InspectError> {
         let elf = Elf::read(&*file)?;
         let executable = Executable::read(&*file)?;
         let machine = Machine::of(elf.arch).filter(|_| elf.is_64);
@@ -107,7 +134,7 @@ impl Program {
             machine.ok_or_else(|| unknown(&executable, "this machine is not supported"))?;
         let mut program = Self {
             bias: entry.wrapping_sub(elf.entry),
-            dwarf: Dwarf::read(&*file)?,
+            dwarf: None,
             memory,
             file,
             elf,
@@ -120,26 +147,38 @@ impl Program {
             symbols: Symbols::new(),
             modules: Vec::new(),
         };
-        program.find_layout()?;
-        Ok(program)
+        let mut why = Vec::new();
+        let found = match order {
+            Order::DwarfFirst => program.by_dwarf(&mut why)? || program.by_table(&mut why),
+            Order::TableFirst => program.by_table(&mut why) || program.by_dwarf(&mut why)?,
+        };
+        match found {
+            true => Ok(program),
+            false => Err(unknown(&program.executable, &why.join("; "))),
+        }
     }
 
-    /// Debug information first, then the table of its version; the first that passes every check is taken.
-    fn find_layout(&mut self) -> Result<(), InspectError> {
-        let mut why = Vec::new();
+    /// Whether the program's own debug information tells a layout that passes every check.
+    fn by_dwarf(&mut self, why: &mut Vec<String>) -> Result<bool, InspectError> {
+        self.dwarf = Dwarf::read(&*self.file)?;
         if let Some(layout) = self.dwarf.as_ref().map(Layout::from_dwarf) {
             match self.try_layout(layout, &[]) {
                 Ok(()) => {
                     self.source = LayoutSource::Dwarf;
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(Refused(reason)) => why.push(format!("by its debug information: {reason}")),
             }
         }
+        Ok(false)
+    }
+
+    /// Whether the table of its Go version passes every check.
+    fn by_table(&mut self, why: &mut Vec<String>) -> bool {
         let minor = minor_version(self.go_version());
         match minor.and_then(|minor| Table::embedded(minor, self.elf.arch)) {
             Some(table) => match self.try_layout(table.layout, &table.signatures) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return true,
                 Err(Refused(reason)) => why.push(format!("by the table of its version: {reason}")),
             },
             None => {
@@ -149,7 +188,7 @@ impl Program {
                 ));
             }
         }
-        Err(unknown(&self.executable, &why.join("; ")))
+        false
     }
 
     /// Takes a layout, finds modules and symbols with it, and checks them.

@@ -8,7 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::Field;
 use crate::memory::{Memory, Range, ReadCost, le64};
+use crate::places::Places;
 use crate::{InspectError, Program, limits};
+
+/// Processors whose caches are read: no machine has more, and a count above it is no count.
+const PROCESSORS_MAX: u64 = 4096;
+/// Caches that are held at a time: with their spans about a megabyte and a half.
+const CACHES_AT_ONCE: usize = 64;
+/// No address space is larger, so no figure in bytes is.
+const BYTES_MAX: u64 = 1 << 48;
 
 /// Memory figures of one moment. Bytes, unless said otherwise; names as in `runtime.MemStats`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,14 +82,12 @@ pub struct MemStats {
     pub cost: ReadCost,
 }
 
-/// The addresses and fields to read, found once for a program that is asked again and again.
+/// Reads the figures of one program, as often as wanted. Whoever does not want to keep the program keeps its
+/// [`Places`] instead.
 #[derive(Debug)]
 pub struct MemStatsReader<'a> {
     program: &'a Program,
-    stats: u64,
-    controller: u64,
-    heap: u64,
-    allp: u64,
+    places: Places,
 }
 
 /// One of the runtime's variables, copied whole.
@@ -91,10 +97,8 @@ struct Copy {
 }
 
 impl Copy {
-    fn read(program: &Program, addr: u64, len: u64) -> Result<Self, InspectError> {
-        let bytes = program
-            .memory()
-            .bytes("figures", addr, len, limits::STRUCTURE_BYTES_MAX)?;
+    fn read(memory: &dyn Memory, addr: u64, len: u64) -> Result<Self, InspectError> {
+        let bytes = memory.bytes("figures", addr, len, limits::STRUCTURE_BYTES_MAX)?;
         Ok(Self { addr, bytes })
     }
 }
@@ -111,13 +115,8 @@ impl<'a> MemStatsReader<'a> {
     /// # Errors
     /// [`InspectError::Missing`] when a variable could not be found in a stripped program.
     pub fn new(program: &'a Program) -> Result<Self, InspectError> {
-        Ok(Self {
-            program,
-            stats: program.symbol("runtime.memstats")?,
-            controller: program.symbol("runtime.gcController")?,
-            heap: program.symbol("runtime.mheap_")?,
-            allp: program.symbol("runtime.allp")?,
-        })
+        let places = Places::of(program)?;
+        Ok(Self { program, places })
     }
 
     /// Reads the figures: about ten calls of the kernel and 20 KiB on an 8-core machine, below a millisecond.
@@ -125,36 +124,65 @@ impl<'a> MemStatsReader<'a> {
     /// # Errors
     /// When the process has ended, or a field is missing in its runtime's layout.
     pub fn read(&self) -> Result<MemStats, InspectError> {
-        let before = self.program.memory().cost();
-        let stats = self.whole(self.stats, "mstats.")?;
-        let controller = self.whole(self.controller, "gcControllerState.")?;
+        self.places.mem_stats(self.program.memory())
+    }
+}
+
+impl Places {
+    /// Reads the figures: see [`MemStatsReader::read`].
+    ///
+    /// # Errors
+    /// When the process has ended, a field is missing in its runtime's layout, or a figure is absurd: then these are
+    /// the places of another program.
+    pub fn mem_stats(&self, memory: &dyn Memory) -> Result<MemStats, InspectError> {
+        let before = memory.cost();
+        let look = Look {
+            places: self,
+            memory,
+        };
+        let mut figures = look.read()?;
+        let after = memory.cost();
+        figures.cost = ReadCost {
+            calls: after.calls - before.calls,
+            bytes: after.bytes - before.bytes,
+        };
+        figures.check(self.stats)?;
+        Ok(figures)
+    }
+}
+
+/// One reading.
+struct Look<'a> {
+    places: &'a Places,
+    memory: &'a dyn Memory,
+}
+
+impl Look<'_> {
+    fn read(&self) -> Result<MemStats, InspectError> {
+        let stats = self.whole(self.places.stats, "mstats.")?;
+        let controller = self.whole(self.places.controller, "gcControllerState.")?;
         let cached = self.cached()?;
         let counts = self.counts(&stats)?;
         let mut figures = self.figures(&stats, &controller, &counts)?;
         figures.add(&cached);
         figures.mspan_inuse = self.inuse_of("mheap.spanalloc")?;
         figures.mcache_inuse = self.inuse_of("mheap.cachealloc")?;
-        let after = self.program.memory().cost();
-        figures.cost = ReadCost {
-            calls: after.calls - before.calls,
-            bytes: after.bytes - before.bytes,
-        };
         Ok(figures)
     }
 
     /// A variable from its start to the end of the last field that the layout names.
     fn whole(&self, addr: u64, prefix: &str) -> Result<Copy, InspectError> {
-        let len = self.program.layout().end_of(prefix);
-        Copy::read(self.program, addr, len)
+        let len = self.places.layout().end_of(prefix);
+        Copy::read(self.memory, addr, len)
     }
 
     fn get(&self, copy: &Copy, name: &str) -> Result<u64, InspectError> {
-        Ok(self.program.layout().field(name)?.get(&copy.bytes))
+        Ok(self.places.layout().field(name)?.get(&copy.bytes))
     }
 
     /// The three generations of the consistent statistics, added up: every processor writes to one of them.
     fn counts(&self, stats: &Copy) -> Result<Counts, InspectError> {
-        let layout = self.program.layout();
+        let layout = self.places.layout();
         let bytes = layout.size("heapStatsDelta")? as usize;
         let at = layout.field("mstats.heapStats")?.offset
             + layout.field("consistentHeapStats.stats")?.offset;
@@ -263,65 +291,62 @@ impl<'a> MemStatsReader<'a> {
 
     /// What the processors' caches hold: in each span the objects that were handed out since it was cached.
     fn cached(&self) -> Result<Cached, InspectError> {
-        let (memory, layout) = (self.program.memory(), self.program.layout());
-        let (array, count) = memory.slice_header(self.allp)?;
-        let processors = memory.bytes(
+        let layout = self.places.layout();
+        let (array, count) = self.memory.slice_header(self.places.allp)?;
+        let processors = self.memory.bytes(
             "the list of processors",
             array,
             count.saturating_mul(8),
-            8 * limits::PROCESSORS_MAX,
+            8 * PROCESSORS_MAX,
         )?;
         let field = layout.field("p.mcache")?;
-        let caches = gather(memory, words(&processors), field.offset, 8);
-        let cache_bytes = layout.size("mcache")?;
-        let caches = gather(
-            memory,
-            words(&caches).filter(|&addr| addr != 0),
-            0,
-            cache_bytes as usize,
-        );
+        let caches = gather(self.memory, words(&processors), field.offset, 8);
+        let caches: Vec<u64> = words(&caches).filter(|&addr| addr != 0).collect();
+        let mut cached = Cached::default();
+        for caches in caches.chunks(CACHES_AT_ONCE) {
+            self.add_caches(caches, &mut cached)?;
+        }
+        Ok(cached)
+    }
+
+    fn add_caches(&self, caches: &[u64], cached: &mut Cached) -> Result<(), InspectError> {
+        let layout = self.places.layout();
+        let cache_bytes = layout.size("mcache")? as usize;
+        let caches = gather(self.memory, caches.iter().copied(), 0, cache_bytes);
         let (alloc, tiny) = (
             layout.field("mcache.alloc")?,
             layout.field("mcache.tinyAllocs")?,
         );
-        let mut cached = Cached::default();
         let mut spans = Vec::new();
-        for cache in caches.chunks_exact(cache_bytes as usize) {
+        for cache in caches.chunks_exact(cache_bytes) {
             cached.tiny = cached.tiny.wrapping_add(tiny.get(cache));
             let (from, len) = (alloc.offset as usize, alloc.bytes as usize);
             spans.extend(words(cache.get(from..from + len).unwrap_or_default()));
         }
-        let span_bytes = layout.size("mspan")?;
-        let spans = gather(
-            memory,
-            spans.into_iter().filter(|&addr| addr != 0),
-            0,
-            span_bytes as usize,
-        );
+        let span_bytes = layout.size("mspan")? as usize;
+        let spans = spans.into_iter().filter(|&addr| addr != 0);
+        let spans = gather(self.memory, spans, 0, span_bytes);
         let (count, before) = (
             layout.field("mspan.allocCount")?,
             layout.field("mspan.allocCountBeforeCache")?,
         );
         let elem = layout.field("mspan.elemsize")?;
-        for span in spans.chunks_exact(span_bytes as usize) {
+        for span in spans.chunks_exact(span_bytes) {
             let handed_out = count.get(span).saturating_sub(before.get(span));
             cached.objects = cached.objects.wrapping_add(handed_out);
             let bytes = handed_out.saturating_mul(elem.get(span));
-            cached.bytes = cached.bytes.wrapping_add(bytes);
+            cached.bytes = cached.bytes.saturating_add(bytes);
         }
-        Ok(cached)
+        Ok(())
     }
 
     /// Bytes in use of one of the runtime's fixed-size allocators.
     fn inuse_of(&self, allocator: &str) -> Result<u64, InspectError> {
-        let layout = self.program.layout();
+        let layout = self.places.layout();
         let (allocator, inuse) = (layout.field(allocator)?, layout.field("fixalloc.inuse")?);
-        let bytes = self.program.memory().bytes(
-            "figures",
-            self.heap.wrapping_add(allocator.offset + inuse.offset),
-            inuse.bytes,
-            8,
-        )?;
+        let at = self.places.heap.wrapping_add(allocator.offset);
+        let at = at.wrapping_add(inuse.offset);
+        let bytes = self.memory.bytes("figures", at, inuse.bytes, 8)?;
         Ok(Field { offset: 0, ..inuse }.get(&bytes))
     }
 }
@@ -335,12 +360,33 @@ struct Counts {
 
 impl MemStats {
     fn add(&mut self, cached: &Cached) {
-        let add = |to: &mut u64, more: u64| *to = to.wrapping_add(more);
-        add(&mut self.heap_alloc, cached.bytes);
-        add(&mut self.total_alloc, cached.bytes);
-        add(&mut self.mallocs, cached.objects.wrapping_add(cached.tiny));
-        add(&mut self.frees, cached.tiny);
+        self.heap_alloc = self.heap_alloc.saturating_add(cached.bytes);
+        self.total_alloc = self.total_alloc.saturating_add(cached.bytes);
+        self.mallocs = self.mallocs.wrapping_add(cached.objects);
+        self.mallocs = self.mallocs.wrapping_add(cached.tiny);
+        self.frees = self.frees.wrapping_add(cached.tiny);
         self.heap_objects = self.mallocs.saturating_sub(self.frees);
+    }
+
+    /// What no program's figures are. Memory that another program took over since shows here.
+    fn check(&self, addr: u64) -> Result<(), InspectError> {
+        let sizes = [
+            self.heap_alloc,
+            self.heap_sys,
+            self.stack_sys,
+            self.sys,
+            self.heap_marked,
+        ];
+        let sane = sizes.iter().all(|&bytes| bytes < BYTES_MAX)
+            && self.heap_inuse.is_multiple_of(8192)
+            && self.heap_inuse > 0
+            && self.gogc >= -1
+            && self.memory_limit >= 0
+            && self.num_gc < 1 << 31;
+        sane.then_some(()).ok_or(InspectError::Contradiction {
+            what: "the runtime's figures",
+            addr,
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use model::{GoMemory, Labels, ProcessMemory, UnixMs};
+use model::{GoMemory, GoSource, Labels, ProcessMemory, UnixMs};
 
 /// Figures of one name each, by field, best name first.
 const LIVE: &[&str] = &["go_gc_heap_live_bytes"];
@@ -136,6 +136,7 @@ pub fn go_memory<'a>(
     let above_zero = |value: &f64| *value > 0.0;
     let go = GoMemory {
         at,
+        source: GoSource::Metrics,
         live_bytes: known.figure(LIVE).filter(above_zero), // zero until the first mark
         heap_alloc_bytes: known.figure(HEAP_ALLOC),
         heap_inuse_bytes: known
@@ -298,6 +299,7 @@ mod tests {
         let samples = recorded(include_str!("../tests/data/client_golang_old.txt"));
         let want = GoMemory {
             at: AT,
+            source: GoSource::Metrics,
             live_bytes: None,
             heap_alloc_bytes: Some(35_027_976.0),
             heap_inuse_bytes: Some(36_102_144.0),

@@ -1,6 +1,7 @@
 //! How much of the heap is live: reachable at the last mark.
 //!
-//! Three ways, best first. *Exported*: `/gc/heap/live:bytes`. *Next-gc*: the pacer sets the goal of
+//! Three ways, best first. *Exported*: `/gc/heap/live:bytes`; *process* is the same figure, read in the
+//! process's memory. *Next-gc*: the pacer sets the goal of
 //! the next cycle from what it marked (`gcControllerState.commit` in Go's runtime/mgcpacer.go):
 //!
 //! ```text
@@ -12,13 +13,15 @@
 
 use std::collections::VecDeque;
 
-use model::GoMemory;
+use model::{GoMemory, GoSource};
 
 /// Where a live figure came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LiveSource {
     /// The target says it.
     Exported,
+    /// Read in the process's memory.
+    Process,
     /// Derived from NextGC.
     NextGc,
     /// The lower envelope of HeapAlloc.
@@ -26,11 +29,12 @@ pub enum LiveSource {
 }
 
 impl LiveSource {
-    /// As ledgers and series spell it: `exported`, `next-gc`, `floor`.
+    /// As ledgers and series spell it: `exported`, `process`, `next-gc`, `floor`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exported => "exported",
+            Self::Process => "process",
             Self::NextGc => "next-gc",
             Self::Floor => "floor",
         }
@@ -66,7 +70,11 @@ impl LiveTracker {
     /// means a restart and forgets what was before.
     pub fn update(&mut self, go: &GoMemory) -> Option<Live> {
         let floor = self.floor(go);
-        let exported = usable(go.live_bytes).map(|bytes| (bytes, LiveSource::Exported));
+        let told = match go.source {
+            GoSource::Metrics => LiveSource::Exported,
+            GoSource::Process => LiveSource::Process,
+        };
+        let exported = usable(go.live_bytes).map(|bytes| (bytes, told));
         let derived = || live_from_next_gc(go).map(|bytes| (bytes, LiveSource::NextGc));
         let floor = || floor.map(|bytes| (bytes, LiveSource::Floor));
         let (bytes, source) = exported.or_else(derived).or_else(floor)?;
@@ -226,6 +234,8 @@ mod tests {
         };
         let source = |live: Option<Live>| live.map(|live| live.source.as_str());
         assert_eq!(source(tracker.update(&go)), Some("exported"));
+        go.source = GoSource::Process;
+        assert_eq!(source(tracker.update(&go)), Some("process"));
         go.live_bytes = None;
         assert_eq!(source(tracker.update(&go)), Some("next-gc"));
         go.gogc_percent = None;

@@ -292,7 +292,8 @@ fn channel_of(labels: &Labels) -> Option<(Channel, &str)> {
 /// Of live series equally long, the better source.
 fn live_rank(labels: &Labels) -> u8 {
     let source = labels.get("source");
-    if source == Some(LiveSource::Exported.as_str()) {
+    let marked = [LiveSource::Exported, LiveSource::Process];
+    if marked.iter().any(|best| source == Some(best.as_str())) {
         2
     } else {
         u8::from(source == Some(LiveSource::NextGc.as_str()))
@@ -476,6 +477,7 @@ mod tests {
         };
         assert_eq!(pick(&[("floor", 9), ("next-gc", 9), ("exported", 9)]), 2.0);
         assert_eq!(pick(&[("exported", 9), ("next-gc", 9)]), 0.0);
+        assert_eq!(pick(&[("next-gc", 9), ("process", 9), ("floor", 9)]), 1.0);
         assert_eq!(pick(&[("floor", 10), ("exported", 9)]), 0.0);
     }
 

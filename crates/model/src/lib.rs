@@ -23,7 +23,9 @@ pub use command::{Command, CommandOutcome, Commands};
 pub use fleet::{FleetRead, FleetView, TargetView};
 pub use incident::{EvidenceFile, EvidenceKind, EvidenceRef, Incident, IncidentId, IncidentState};
 pub use labels::{Labels, METRIC_NAME, TARGET_LABEL};
-pub use memory::{Component, ContainerMemory, GoMemory, Ledger, MappingBytes, ProcessMemory};
+pub use memory::{
+    Component, ContainerMemory, GoMemory, GoSource, Ledger, MappingBytes, ProcessMemory,
+};
 pub use process::{BootId, Pid, ProcessKey, StartTicks};
 pub use series::{
     Append, Batch, Budget, Cancel, MatchOp, Matcher, Query, Sample, Series, SeriesRead,

@@ -91,12 +91,26 @@ pub struct ContainerMemory {
     pub path: String,
 }
 
+/// Where the Go runtime's numbers came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GoSource {
+    /// The target's metrics endpoint.
+    #[default]
+    Metrics,
+    /// The process's memory, read from outside without stopping it.
+    Process,
+}
+
 /// The Go runtime's own numbers, from whatever source has them; `None` where it has not.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct GoMemory {
     /// When they were read.
     pub at: UnixMs,
-    /// Heap reachable at the last mark: `/gc/heap/live:bytes`.
+    /// Where they came from.
+    #[serde(default)]
+    pub source: GoSource,
+    /// Heap reachable at the last mark: `/gc/heap/live:bytes`, or read from the process.
     pub live_bytes: Option<f64>,
     /// `HeapAlloc`.
     pub heap_alloc_bytes: Option<f64>,
@@ -173,7 +187,7 @@ pub struct Ledger {
     pub unexplained_bytes: i64,
     /// Lines outside the sum: `go.not-resident`, `go.extra-resident`, `swap`, `huge-pages`.
     pub outside: Vec<Component>,
-    /// Where `go.live` came from: `exported`, `next-gc`, `floor`, or empty when there is none.
+    /// Where `go.live` came from: `exported`, `process`, `next-gc`, `floor`, or empty when there is none.
     pub live_source: String,
     /// Milliseconds between the readings of the two sides.
     pub skew_ms: u64,

@@ -2,7 +2,8 @@
 //! prints each answer as one line of JSON. Try `probe <<< discover`.
 //!
 //! `host`, `discover`, `doctor`, `status`, `own` (this process's capability lines),
-//! `read PID START_TICKS`, `mappings PID START_TICKS`, `time N` (microseconds of the best of N).
+//! `read PID START_TICKS`, `go PID START_TICKS` (a reading with the figures of its Go runtime),
+//! `goes N` (microseconds of the best of N for each Go process found, once open), `mappings PID START_TICKS`, `time N` (microseconds of the best of N).
 //! With the argument `in-thread` the reader is a thread; a number is the deadline of one call in
 //! milliseconds.
 
@@ -67,10 +68,43 @@ fn answer(reader: &Reader, boot: &BootId, words: &[&str]) -> Result<Value, Reade
             json!(status.lines().filter(wanted).collect::<Vec<_>>())
         }
         "read" => json!(reader.read(&[key])?),
+        "go" => json!(reader.read_with_go(&[key])?),
+        "goes" => goes(reader, number(1))?,
         "mappings" => json!(reader.mappings(&key, false)?),
         "time" => time(reader, number(1))?,
         other => json!({"error": format!("unknown request {other}")}),
     })
+}
+
+fn goes(reader: &Reader, times: u64) -> Result<Value, ReaderError> {
+    let found = reader.discover()?;
+    let keys: Vec<ProcessKey> = found.processes.iter().map(|p| p.key.clone()).collect();
+    let is_opening = |reading: &Result<reader::Reading, reader::ReadFailure>| {
+        let go = reading
+            .as_ref()
+            .ok()
+            .and_then(|reading| reading.go.as_ref());
+        matches!(go, Some(Err(reader::GoFailure::Opening)))
+    };
+    let start = Instant::now();
+    while reader.read_with_go(&keys)?.iter().any(is_opening) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let opened = start.elapsed();
+    let (mut with, mut without) = (Duration::MAX, Duration::MAX);
+    for _ in 0..times {
+        let start = Instant::now();
+        reader.read(&keys)?;
+        without = without.min(start.elapsed());
+        let start = Instant::now();
+        reader.read_with_go(&keys)?;
+        with = with.min(start.elapsed());
+    }
+    let each = |time: Duration| time.as_micros() as u64 / (keys.len() as u64).max(1);
+    Ok(json!({
+        "go_processes": keys.len(), "open_all_ms": opened.as_millis() as u64,
+        "read_us_each": each(without), "read_with_go_us_each": each(with),
+    }))
 }
 
 fn time(reader: &Reader, times: u64) -> Result<Value, ReaderError> {

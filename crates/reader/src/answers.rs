@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 
-use model::{BootId, ContainerMemory, MappingBytes, ProcessKey, ProcessMemory, UnixMs};
+use model::{
+    BootId, ContainerMemory, GoMemory, GoSource, MappingBytes, ProcessKey, ProcessMemory, UnixMs,
+};
 use serde::{Deserialize, Serialize};
 
 /// The machine, as the reader sees it.
@@ -173,6 +175,130 @@ pub struct Reading {
     pub memory: ProcessMemory,
     /// Its container's, where its cgroup can be seen from here and is not the machine itself.
     pub container: Option<ContainerMemory>,
+    /// The figures of its Go runtime, where they were asked for.
+    pub go: Option<Result<GoFigures, GoFailure>>,
+}
+
+/// The Go runtime's own figures, read in the process's memory: what `runtime.ReadMemStats` would
+/// have said at that moment, without the pause that it makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoFigures {
+    /// When they were read.
+    pub at: UnixMs,
+    /// Bytes marked by the last collection; `None` before the first.
+    pub live_bytes: Option<u64>,
+    /// `HeapAlloc`.
+    pub heap_alloc_bytes: u64,
+    /// `HeapInuse`.
+    pub heap_inuse_bytes: u64,
+    /// `HeapIdle`.
+    pub heap_idle_bytes: u64,
+    /// `HeapReleased`.
+    pub heap_released_bytes: u64,
+    /// `HeapObjects`.
+    pub heap_objects: u64,
+    /// `StackInuse`.
+    pub stack_inuse_bytes: u64,
+    /// `MSpanInuse + MCacheInuse + BuckHashSys + GCSys + OtherSys`.
+    pub runtime_bytes: u64,
+    /// `Sys`.
+    pub sys_bytes: u64,
+    /// `NextGC`.
+    pub next_gc_bytes: u64,
+    /// `NumGC`.
+    pub gc_cycles: u64,
+    /// `LastGC`: nanoseconds since 1970, zero before the first collection.
+    pub last_gc_ns: u64,
+    /// `TotalAlloc`.
+    pub alloc_bytes_total: u64,
+    /// GOGC in force, percent; -1 when off.
+    pub gogc_percent: i32,
+    /// GOMEMLIMIT in force; `None` when off.
+    pub gomemlimit_bytes: Option<u64>,
+}
+
+impl GoFigures {
+    /// In the model's words. Goroutines and threads of the runtime are not among them.
+    #[must_use]
+    pub fn memory(&self) -> GoMemory {
+        let bytes = |figure: u64| Some(figure as f64);
+        GoMemory {
+            at: self.at,
+            source: GoSource::Process,
+            live_bytes: self.live_bytes.map(|bytes| bytes as f64),
+            heap_alloc_bytes: bytes(self.heap_alloc_bytes),
+            heap_inuse_bytes: bytes(self.heap_inuse_bytes),
+            heap_idle_bytes: bytes(self.heap_idle_bytes),
+            heap_released_bytes: bytes(self.heap_released_bytes),
+            heap_objects: bytes(self.heap_objects),
+            stack_inuse_bytes: bytes(self.stack_inuse_bytes),
+            runtime_bytes: bytes(self.runtime_bytes),
+            sys_bytes: bytes(self.sys_bytes),
+            next_gc_bytes: bytes(self.next_gc_bytes),
+            gc_cycles: bytes(self.gc_cycles),
+            last_gc_unix_s: Some(self.last_gc_ns as f64 / 1e9).filter(|seconds| *seconds > 0.0),
+            alloc_bytes_total: bytes(self.alloc_bytes_total),
+            goroutines: None,
+            threads: None,
+            gogc_percent: Some(f64::from(self.gogc_percent)),
+            gomemlimit_bytes: Some(self.gomemlimit_bytes.map_or(f64::INFINITY, |b| b as f64)),
+        }
+    }
+}
+
+/// Why the figures of a Go runtime could not be read. The rest of the reading is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "failure", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum GoFailure {
+    /// The program is being opened, which happens once: ask again.
+    #[error("the program is still being opened")]
+    Opening,
+    /// It is no Go program.
+    #[error("it is no Go program")]
+    NotGo,
+    /// The process has ended, or runs another program now.
+    #[error("the process has ended")]
+    Gone,
+    /// The kernel does not let us.
+    #[error("{what}")]
+    Refused {
+        /// What was refused.
+        what: String,
+        /// What would let us.
+        hint: String,
+    },
+    /// Its runtime is of a build that is not known here.
+    #[error("{what}")]
+    UnknownLayout {
+        /// Version, machine, and which check failed.
+        what: String,
+        /// What would make it known.
+        hint: String,
+    },
+    /// Opening it took more time or memory than any program may.
+    #[error("opening it takes too much: {what}")]
+    TooCostly {
+        /// What happened.
+        what: String,
+    },
+    /// Its memory holds something else than a runtime's figures.
+    #[error("{what}")]
+    Unreadable {
+        /// What.
+        what: String,
+    },
+}
+
+impl GoFailure {
+    /// What the user can do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Refused { hint, .. } | Self::UnknownLayout { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
 }
 
 /// Resident bytes by class, and what it cost to get them.

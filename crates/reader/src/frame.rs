@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::answers::{Ability, Discovery, Greeting, Host, Mappings, ReadFailure, Reading};
 
 /// Both sides must have the same.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// Bytes of JSON in one frame.
 pub(crate) const FRAME_BYTES_MAX: usize = 8 << 20;
@@ -36,6 +36,8 @@ pub(crate) enum Request {
     Discover,
     Read {
         keys: Vec<ProcessKey>,
+        /// The figures of their Go runtimes too.
+        go: bool,
     },
     Mappings {
         key: ProcessKey,
@@ -199,7 +201,10 @@ mod tests {
                 die_with_parent: true,
             },
             Request::Host,
-            Request::Read { keys: vec![key] },
+            Request::Read {
+                keys: vec![key],
+                go: true,
+            },
         ] {
             let frame = Frame { id: 7, body };
             write(&ours, &frame, None).unwrap();

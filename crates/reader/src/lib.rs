@@ -5,11 +5,15 @@
 //! same executable once more with the one argument [`READER_ARGUMENT`], and then drops every
 //! capability of the calling process. The executable's `main` hands control to [`serve`] when
 //! [`is_reader`] says so. From then on every look at another process is one typed, bounded request
-//! over the socket: [`Reader::discover`], [`Reader::read`], [`Reader::mappings`],
-//! [`Reader::host`], [`Reader::doctor`].
+//! over the socket: [`Reader::discover`], [`Reader::read`], [`Reader::read_with_go`],
+//! [`Reader::mappings`], [`Reader::host`], [`Reader::doctor`].
 //!
 //! Processes are named by [`model::ProcessKey`]: a request for a pid that was used again since is
 //! answered with [`ReadFailure::Gone`], never with the new process's numbers.
+//!
+//! [`Reader::read_with_go`] reads figures of the Go runtime out of the process's memory. What to read
+//! there is found out by a short-lived child of the reader's with limits of its own, since the
+//! executable may be anybody's.
 //!
 //! What it deliberately does not do: no HTTP, no storing, no judging, no duty cycles (the caller
 //! decides how often to ask for [`Reader::mappings`], which holds a lock of the target). Raw memory,
@@ -19,6 +23,7 @@
 
 mod answers;
 mod cgroup;
+mod child;
 mod client;
 mod clock;
 mod discover;
@@ -29,15 +34,17 @@ mod host;
 mod listeners;
 mod mappings;
 mod names;
+mod opener;
 mod privileges;
 mod proc_dir;
 mod process;
 mod procfs;
+mod runtimes;
 mod serve;
 
 pub use answers::{
-    Ability, Access, CgroupVersion, Discovery, GoBuild, GoEnv, GoProcess, Greeting, Handlers, Host,
-    Mappings, ReadFailure, Reading,
+    Ability, Access, CgroupVersion, Discovery, GoBuild, GoEnv, GoFailure, GoFigures, GoProcess,
+    Greeting, Handlers, Host, Mappings, ReadFailure, Reading,
 };
 pub use client::{Reader, ReaderOptions, ReaderStatus};
 pub use error::ReaderError;

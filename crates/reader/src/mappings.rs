@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read};
 
+use inspect::GoRanges;
 use model::memory::NativeMapping;
 use model::{MappingBytes, UnixMs};
 use native::{Basis, Class, Hints, Kind, Limits, Mapping, MapsError, MemoryMap};
@@ -13,13 +14,14 @@ const CHUNK_BYTES: usize = 64 << 10;
 const NATIVE_MAPPINGS_MAX: usize = 64;
 
 /// Reads and classifies the text of an `smaps`; `stack_bytes` is the size of a thread's stack where
-/// the process has a limit for it.
+/// the process has a limit for it, `go` which addresses are Go's, where its runtime could be asked.
 ///
 /// # Errors
 /// Those of reading it.
 pub(crate) fn classify(
     smaps: impl Read,
     stack_bytes: Option<u64>,
+    go: Option<GoRanges>,
     at: UnixMs,
 ) -> Result<MappingBytes, MapsError> {
     let text = BufReader::with_capacity(CHUNK_BYTES, smaps);
@@ -27,6 +29,9 @@ pub(crate) fn classify(
     let mut hints = Hints::default();
     if let Some(bytes) = stack_bytes {
         hints.thread_stack_bytes = bytes;
+    }
+    if let Some(go) = go {
+        (hints.go_heap, hints.go_runtime) = (go.heap, go.runtime);
     }
     let map = MemoryMap::new(mappings, &hints);
     Ok(summary(&map, at))
@@ -114,7 +119,7 @@ mod tests {
         // A block that is certainly resident and anonymous.
         let block = vec![1_u8; 32 << 20];
         let smaps = std::fs::File::open("/proc/self/smaps").unwrap();
-        let sums = classify(smaps, None, UnixMs(3)).unwrap();
+        let sums = classify(smaps, None, None, UnixMs(3)).unwrap();
         let anon = sums.go_bytes
             + sums.brk_bytes
             + sums.arena_bytes
@@ -139,6 +144,6 @@ mod tests {
 
     #[test]
     fn what_is_no_smaps_is_refused() {
-        assert!(classify(&b"hello\n"[..], None, UnixMs(0)).is_err());
+        assert!(classify(&b"hello\n"[..], None, None, UnixMs(0)).is_err());
     }
 }

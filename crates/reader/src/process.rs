@@ -9,8 +9,10 @@ use model::{Clock, ContainerMemory, ProcessKey, ProcessMemory};
 use crate::answers::{Mappings, ReadFailure, Reading};
 use crate::cgroup::{self, Mount};
 use crate::host::Boot;
+use crate::opener::How;
 use crate::proc_dir::{FdCount, ProcDir};
-use crate::procfs;
+use crate::procfs::{self, Stat};
+use crate::runtimes::Runtimes;
 
 /// A process this big is only mapped when asked: 20 ms per GiB under its mmap lock.
 pub(crate) const MAPPINGS_RSS_BYTES_MAX: u64 = 32 << 30;
@@ -24,18 +26,28 @@ const FDS_MAX: u64 = 100_000;
 /// Processes whose listing is remembered; the one listed longest ago is forgotten.
 const LISTINGS_MAX: usize = 4096;
 
-/// Reads processes, and remembers when their descriptors may be listed again.
-#[derive(Debug, Default)]
+/// Reads processes, and remembers when their descriptors may be listed again, and the Go programs
+/// that they run.
+#[derive(Debug)]
 pub(crate) struct ProcessReader {
+    runtimes: Runtimes,
     /// For processes with many descriptors: when the next listing is allowed.
     not_before: HashMap<ProcessKey, Duration>,
 }
 
 impl ProcessReader {
-    /// Reads every process of `keys`, in order.
+    pub(crate) fn new(how: How) -> Self {
+        Self {
+            runtimes: Runtimes::new(how),
+            not_before: HashMap::new(),
+        }
+    }
+
+    /// Reads every process of `keys`, in order; with `go`, the figures of their Go runtimes too.
     pub(crate) fn read(
         &mut self,
         keys: &[ProcessKey],
+        go: bool,
         boot: &Boot,
         mounts: &[Mount],
         clock: &dyn Clock,
@@ -44,23 +56,44 @@ impl ProcessReader {
         let mut containers = HashMap::new();
         keys.iter()
             .map(|key| {
-                let dir = open(key, boot)?;
-                Ok(Reading {
-                    memory: self.memory(key, &dir, boot, clock)?,
-                    container: container(&dir, mounts, clock, &mut containers)?,
-                })
+                let reading = self.read_one(key, go, boot, mounts, clock, &mut containers);
+                if reading == Err(ReadFailure::Gone) {
+                    self.runtimes.forget(key);
+                }
+                reading
             })
             .collect()
+    }
+
+    fn read_one(
+        &mut self,
+        key: &ProcessKey,
+        go: bool,
+        boot: &Boot,
+        mounts: &[Mount],
+        clock: &dyn Clock,
+        containers: &mut Containers,
+    ) -> Result<Reading, ReadFailure> {
+        let dir = open(key, boot)?;
+        let stat = live(key, &dir)?;
+        let memory = self.memory(key, &dir, &stat, boot, clock)?;
+        // Next to the kernel's figures, so that both are of one moment.
+        let go = go.then(|| self.runtimes.figures(key, &dir, &stat, clock));
+        Ok(Reading {
+            memory,
+            container: container(&dir, mounts, clock, containers)?,
+            go,
+        })
     }
 
     fn memory(
         &mut self,
         key: &ProcessKey,
         dir: &ProcDir,
+        stat: &Stat,
         boot: &Boot,
         clock: &dyn Clock,
     ) -> Result<ProcessMemory, ReadFailure> {
-        let stat = live(key, dir)?;
         let status = procfs::parse_status(&dir.read("status")?);
         let at = clock.now();
         // Without memory it is ending: its pages went first.
@@ -130,7 +163,7 @@ fn open(key: &ProcessKey, boot: &Boot) -> Result<ProcDir, ReadFailure> {
 }
 
 /// Checks that the folder is this process's and that it runs.
-fn live(key: &ProcessKey, dir: &ProcDir) -> Result<procfs::Stat, ReadFailure> {
+fn live(key: &ProcessKey, dir: &ProcDir) -> Result<Stat, ReadFailure> {
     let stat = dir.stat()?;
     if stat.start_ticks != key.start_ticks.0 || stat.has_ended() {
         return Err(ReadFailure::Gone);
@@ -163,13 +196,14 @@ fn container(
 /// # Errors
 /// [`ReadFailure::TooBig`] for a process above 32 GiB, unless `any_size`.
 pub(crate) fn mappings(
+    reader: &mut ProcessReader,
     key: &ProcessKey,
     any_size: bool,
     boot: &Boot,
     clock: &dyn Clock,
 ) -> Result<Mappings, ReadFailure> {
     let dir = open(key, boot)?;
-    live(key, &dir)?;
+    let stat = live(key, &dir)?;
     let status = procfs::parse_status(&dir.read("status")?);
     let rss_bytes = status.rss_bytes.ok_or(ReadFailure::Gone)?;
     if rss_bytes > MAPPINGS_RSS_BYTES_MAX && !any_size {
@@ -180,10 +214,12 @@ pub(crate) fn mappings(
         });
     }
     let file = dir.open_file("smaps")?;
+    // Before the mappings: an arena that is made meanwhile is told by its layout.
+    let go = reader.runtimes.ranges(key, &stat, clock);
     let start = clock.monotonic();
     let limits = dir.read("limits").unwrap_or_default();
     let stack_bytes = procfs::parse_stack_limit(&limits);
-    let bytes = crate::mappings::classify(file, stack_bytes, clock.now());
+    let bytes = crate::mappings::classify(file, stack_bytes, go, clock.now());
     let bytes = bytes.map_err(|error| match error {
         native::MapsError::Read { source, .. } => dir.io_failure("smaps", &source),
         other => ReadFailure::Malformed {

@@ -20,6 +20,17 @@ pub(crate) struct Stat {
     pub(crate) cpu_ticks: u64,
     /// Since boot.
     pub(crate) start_ticks: u64,
+    /// Which `exec` of the process this is, as far as that can be told.
+    pub(crate) exec: Exec,
+}
+
+/// Where code and stack begin and code ends: other addresses after each `exec`, since the kernel
+/// randomizes them; with that switched off they are equal only for an executable of the same shape.
+/// Zeros for a process that we may not look into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Exec {
+    code: (u64, u64),
+    stack: u64,
 }
 
 impl Stat {
@@ -43,12 +54,18 @@ pub(crate) fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let utime: u64 = fields.next()?.parse().ok()?;
     let stime: u64 = fields.next()?.parse().ok()?;
     let start_ticks = fields.nth(6)?.parse().ok()?; // field 22
+    let mut address = |skip| fields.nth(skip).and_then(|text: &str| text.parse().ok());
+    let exec = Exec {
+        code: (address(3).unwrap_or(0), address(0).unwrap_or(0)), // fields 26 and 27
+        stack: address(0).unwrap_or(0),
+    };
     Some(Stat {
         comm: String::from_utf8_lossy(comm).into_owned(),
         state,
         ppid,
         cpu_ticks: utime.saturating_add(stime),
         start_ticks,
+        exec,
     })
 }
 

@@ -14,6 +14,7 @@ use crate::discover::Discoverer;
 use crate::error::ReaderError;
 use crate::frame::{self, Answer, Frame, KEYS_MAX, PROTOCOL, Request};
 use crate::host::{self, Boot};
+use crate::opener::{self, How};
 use crate::process::{self, ProcessReader};
 use crate::{privileges, proc_dir};
 
@@ -23,9 +24,13 @@ pub const READER_ARGUMENT: &str = "__reader";
 /// In the OOM killer's eyes the reader goes before the main process: losing it loses less.
 const OOM_SCORE_ADJ: &str = "300";
 
-/// Whether this process was started as a reader: `main` then does nothing but [`serve`].
+/// Whether this process was started by a [`Reader`](crate::Reader), as its child or that child's
+/// helper: `main` then does nothing but [`serve`].
 #[must_use]
 pub fn is_reader() -> bool {
+    if opener::is_opener() {
+        return true;
+    }
     let mut arguments = std::env::args_os().skip(1);
     arguments
         .next()
@@ -43,6 +48,10 @@ pub fn is_reader() -> bool {
 /// [`ReaderError::Privileges`] if they cannot be given up; [`ReaderError::Malformed`] if what
 /// arrives is no request; [`ReaderError::Lost`] if the socket fails.
 pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
+    if opener::is_opener() {
+        let socket = input.as_fd().try_clone_to_owned().map_err(lost)?;
+        return opener::serve_one(&UnixStream::from(socket));
+    }
     privileges::keep_only(privileges::KEPT)?;
     // Best effort: both only make an accident smaller. A core dump would hold what we read.
     let _ = rustix::process::setrlimit(
@@ -56,7 +65,8 @@ pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
     let socket = input.as_fd().try_clone_to_owned();
     let socket = socket.map(UnixStream::from).map_err(lost)?;
     let main = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    serve_socket(&socket, main, &SystemClock)
+    let opens = How::Child("/proc/self/exe".into());
+    serve_socket(&socket, main, &SystemClock, opens)
 }
 
 fn lost(source: io::Error) -> ReaderError {
@@ -71,8 +81,9 @@ pub(crate) fn serve_socket(
     socket: &UnixStream,
     main: Option<u32>,
     clock: &dyn Clock,
+    opens: How,
 ) -> Result<(), ReaderError> {
-    let mut server = Server::new(main, clock);
+    let mut server = Server::new(main, clock, opens);
     loop {
         let request = match frame::read::<Request>(socket, None) {
             Ok(Some(request)) => request,
@@ -111,14 +122,14 @@ struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    fn new(main: Option<u32>, clock: &'a dyn Clock) -> Self {
+    fn new(main: Option<u32>, clock: &'a dyn Clock, opens: How) -> Self {
         let skip = std::iter::once(std::process::id()).chain(main).collect();
         Self {
             clock,
             boot: Boot::now(clock),
             mounts: host::mounts(),
             discoverer: Discoverer::new(skip),
-            processes: ProcessReader::default(),
+            processes: ProcessReader::new(opens),
             has_parent: main.is_some(),
         }
     }
@@ -137,12 +148,14 @@ impl<'a> Server<'a> {
                     reason: format!("failed to list /proc: {error}"),
                 },
             },
-            Request::Read { keys } if keys.len() > KEYS_MAX => Answer::Refused {
+            Request::Read { keys, .. } if keys.len() > KEYS_MAX => Answer::Refused {
                 reason: format!("{} processes in one request, above {KEYS_MAX}", keys.len()),
             },
-            Request::Read { keys } => Answer::Readings(self.read(&keys)),
+            Request::Read { keys, go } => Answer::Readings(self.read(&keys, go)),
             Request::Mappings { key, any_size } => {
-                Answer::Mappings(process::mappings(&key, any_size, &self.boot, self.clock))
+                let reader = &mut self.processes;
+                let mappings = process::mappings(reader, &key, any_size, &self.boot, self.clock);
+                Answer::Mappings(mappings)
             }
             Request::Doctor => {
                 let pids = proc_dir::all_pids().unwrap_or_default();
@@ -151,9 +164,9 @@ impl<'a> Server<'a> {
         }
     }
 
-    fn read(&mut self, keys: &[ProcessKey]) -> Vec<Result<Reading, ReadFailure>> {
+    fn read(&mut self, keys: &[ProcessKey], go: bool) -> Vec<Result<Reading, ReadFailure>> {
         self.processes
-            .read(keys, &self.boot, &self.mounts, self.clock)
+            .read(keys, go, &self.boot, &self.mounts, self.clock)
     }
 
     fn hello(&self, die_with_parent: bool) -> Greeting {
@@ -187,7 +200,7 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.write_all(bytes).unwrap();
         drop(ours);
-        serve_socket(&theirs, None, &SystemClock)
+        serve_socket(&theirs, None, &SystemClock, How::Here)
     }
 
     #[test]
@@ -211,9 +224,9 @@ mod tests {
             pid: model::Pid(1),
             start_ticks: model::StartTicks(0),
         };
-        let mut server = Server::new(None, &SystemClock);
+        let mut server = Server::new(None, &SystemClock, How::Here);
         let keys = vec![key; KEYS_MAX + 1];
-        let answer = server.answer(Request::Read { keys });
+        let answer = server.answer(Request::Read { keys, go: false });
         assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
     }
 }

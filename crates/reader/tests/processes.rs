@@ -14,6 +14,9 @@ use model::{BootId, ProcessKey, StartTicks};
 use reader::{Access, GoProcess, ReadFailure, Reader, ReaderError, ReaderOptions};
 use serde_json::Value;
 
+#[path = "processes/runtimes.rs"]
+mod runtimes;
+
 const NOBODY: &str = "65534";
 
 fn is_root() -> bool {
@@ -32,8 +35,13 @@ fn folder() -> &'static Path {
 
 /// Builds the target with these flags.
 fn build(name: &str, flags: &[&str]) -> PathBuf {
-    let out = folder().join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/target");
+    build_from(&source, name, flags)
+}
+
+/// Builds the program in the folder `source`.
+fn build_from(source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let out = folder().join(name);
     let built = Command::new("go")
         .args(["build", "-o"])
         .arg(&out)
@@ -532,6 +540,19 @@ fn without_privileges_others_are_told_with_a_hint() {
     assert_eq!(full["uid"].to_string(), NOBODY);
 
     let ask = |name: &str| format!("{name} {} {}", roots.pid(), denied["key"]["start_ticks"]);
+    let go = runtimes::opened(&mut probe, &ask("go"));
+    assert_eq!(go["Err"]["failure"], "refused", "{go}");
+    assert!(go["Err"]["what"].to_string().contains("uid 0"), "{go}");
+    assert!(
+        go["Err"]["hint"].to_string().contains("CAP_SYS_PTRACE"),
+        "{go}"
+    );
+    let start = &full["key"]["start_ticks"];
+    let go = runtimes::opened(&mut probe, &format!("go {} {start}", own.pid()));
+    assert!(
+        go["Ok"]["heap_alloc_bytes"].as_u64() > Some(1 << 20),
+        "{go}"
+    );
     // What everybody may read is read; what not is said to be unknown.
     let reading = &probe.ask(&ask("read"))[0]["Ok"];
     assert!(
@@ -560,6 +581,8 @@ fn without_privileges_others_are_told_with_a_hint() {
         "{}",
         probe.capabilities
     );
+    let go = runtimes::opened(&mut probe, &ask("go"));
+    assert!(go["Ok"].is_object(), "the opener has them too: {go}");
     let main = capability_lines(probe.running.pid());
     assert!(
         main[..3].iter().all(|line| line.ends_with(NONE)),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use reader::{Discovery, Reader};
+use reader::{Discovery, GoFailure, ReadFailure, Reader};
 use rustix::fs::{Access, access};
 use serde::Serialize;
 
@@ -88,6 +88,7 @@ fn checks(reader: &Reader, data: Option<&Path>) -> anyhow::Result<Vec<Check>> {
     checks.push(own_privileges());
     checks.push(reader_check(reader));
     checks.push(go_processes(&discovery));
+    checks.push(runtimes(reader, &discovery)?);
     checks.push(endpoints(&discovery));
     checks.push(data_folder(data));
     checks.push(watcher());
@@ -159,6 +160,53 @@ fn go_processes(discovery: &Discovery) -> Check {
     Check::new("go-processes", discovery.unreadable == 0, detail, hint)
 }
 
+/// Runtimes named one by one when they cannot be read.
+const NAMED_MAX: usize = 5;
+
+/// Of which processes Go's own numbers can be read in their memory, and of which not and why.
+fn runtimes(reader: &Reader, discovery: &Discovery) -> anyhow::Result<Check> {
+    let keys: Vec<_> = discovery.processes.iter().map(|p| p.key.clone()).collect();
+    let readings = find::read_with_go(reader, &keys)?;
+    let failures = discovery.processes.iter().zip(&readings);
+    let failures: Vec<(String, GoFailure)> = failures
+        .filter_map(|(process, reading)| {
+            let failure = match reading {
+                Ok(reading) => reading.go.clone()?.err()?,
+                Err(ReadFailure::Denied { path, hint }) => GoFailure::Refused {
+                    what: format!("no permission to read {path}"),
+                    hint: hint.clone(),
+                },
+                // It has ended since, which is no fault.
+                Err(_) => return None,
+            };
+            let name = format!("{} (pid {})", find::name(process), process.key.pid);
+            (failure != GoFailure::Gone).then_some((name, failure))
+        })
+        .collect();
+    Ok(runtimes_check(keys.len(), &failures))
+}
+
+fn runtimes_check(all: usize, failures: &[(String, GoFailure)]) -> Check {
+    let read = all - failures.len();
+    let mut detail = format!("of {all} Go processes {read} can be asked for Go's own numbers");
+    for (name, failure) in failures.iter().take(NAMED_MAX) {
+        detail.push_str(&format!("; {name}: {failure}"));
+    }
+    if failures.len() > NAMED_MAX {
+        detail.push_str(&format!("; and {} more", failures.len() - NAMED_MAX));
+    }
+    let hints = failures.iter().filter_map(|(_, failure)| failure.hint());
+    let mut hints: Vec<&str> = hints.collect();
+    hints.sort_unstable();
+    hints.dedup();
+    Check::new(
+        "go-runtimes",
+        failures.is_empty(),
+        detail,
+        &hints.join("; "),
+    )
+}
+
 /// How many could be asked for Go's own numbers and for profiles. Nothing is asked here.
 fn endpoints(discovery: &Discovery) -> Check {
     let open = discovery
@@ -178,8 +226,8 @@ fn endpoints(discovery: &Discovery) -> Check {
     if elsewhere > 0 {
         detail.push_str(&format!("; {elsewhere} in other network namespaces"));
     }
-    let hint = "without metrics only the process is seen, without net/http/pprof no function can \
-                be named: serve /metrics and /debug/pprof/, or name where with scrape_configs";
+    let hint = "without metrics goroutines and load are not seen, without net/http/pprof no function \
+                can be named: serve /metrics and /debug/pprof/, or name where with scrape_configs";
     Check::new("endpoints", metrics.min(pprof) >= all, detail, hint)
 }
 
@@ -276,6 +324,28 @@ mod tests {
             .map(|line| line.paint(false) + "\n")
             .collect();
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_runtime_that_cannot_be_read_is_named_with_its_reason() {
+        let refused = |pid: u32| {
+            let failure = GoFailure::Refused {
+                what: "not allowed to read its memory".into(),
+                hint: "be root".into(),
+            };
+            (format!("shop (pid {pid})"), failure)
+        };
+        assert!(runtimes_check(3, &[]).ok);
+        let check = runtimes_check(9, &[refused(1), refused(2)]);
+        assert!(check.detail.contains("of 9 Go processes 7"), "{check:?}");
+        assert!(
+            check.detail.contains("shop (pid 2): not allowed"),
+            "{check:?}"
+        );
+        assert_eq!(check.hint.as_deref(), Some("be root"), "said once");
+        let many: Vec<_> = (0..8).map(refused).collect();
+        let check = runtimes_check(9, &many);
+        assert!(check.detail.ends_with("and 3 more"), "{check:?}");
     }
 
     #[test]

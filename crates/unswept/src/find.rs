@@ -1,9 +1,12 @@
 //! From what a person wrote to what is looked at: a pid, a name, or a URL.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use model::{Pid, ProcessKey, StartTicks};
-use reader::{Access, Discovery, GoProcess, Host, Reader, ReaderError};
+use reader::{
+    Access, Discovery, GoFailure, GoProcess, Host, ReadFailure, Reader, ReaderError, Reading,
+};
 
 /// Passes over `/proc` until every executable was looked into; each has its own time limit.
 const PASSES_MAX: usize = 50;
@@ -281,9 +284,42 @@ pub(crate) fn seen(process: &GoProcess) -> String {
         .map(|(_, name)| *name)
         .collect();
     match (linked.is_empty(), process.listening.is_empty()) {
-        (true, _) => "process only, no handler".into(),
+        (true, _) => "process, no handler".into(),
         (false, true) => format!("{}; no port open", linked.join(", ")),
         (false, false) => format!("{}; not asked", linked.join(", ")),
+    }
+}
+
+/// How long to wait for programs to be opened, which happens once for each, one at a time.
+const OPENING_MAX: Duration = Duration::from_secs(5);
+
+/// Reads these processes with their Go figures, and waits for those that are still being opened.
+pub(crate) fn read_with_go(
+    reader: &Reader,
+    keys: &[ProcessKey],
+) -> anyhow::Result<Vec<Result<Reading, ReadFailure>>> {
+    let begin = Instant::now();
+    loop {
+        let readings = reader.read_with_go(keys)?;
+        let opening = |reading: &Result<Reading, ReadFailure>| {
+            let go = reading
+                .as_ref()
+                .ok()
+                .and_then(|reading| reading.go.as_ref());
+            matches!(go, Some(Err(GoFailure::Opening)))
+        };
+        if !readings.iter().any(opening) || begin.elapsed() > OPENING_MAX {
+            return Ok(readings);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Why Go's figures could not be read, with what would help.
+pub(crate) fn go_failure(failure: &GoFailure) -> String {
+    match failure.hint() {
+        Some(hint) => format!("{failure}: {hint}"),
+        None => failure.to_string(),
     }
 }
 
@@ -291,7 +327,28 @@ pub(crate) fn seen(process: &GoProcess) -> String {
 pub(crate) mod tests {
     use super::*;
     use model::{BootId, UnixMs};
-    use reader::{GoBuild, GoEnv, Handlers};
+    use reader::{GoBuild, GoEnv, GoFigures, Handlers};
+
+    pub(crate) fn figures() -> GoFigures {
+        GoFigures {
+            at: UnixMs(0),
+            live_bytes: Some(20 << 20),
+            heap_alloc_bytes: 31 << 20,
+            heap_inuse_bytes: 33 << 20,
+            heap_idle_bytes: 4 << 20,
+            heap_released_bytes: 1 << 20,
+            heap_objects: 70_000,
+            stack_inuse_bytes: 1 << 20,
+            runtime_bytes: 5 << 20,
+            sys_bytes: 44 << 20,
+            next_gc_bytes: 41 << 20,
+            gc_cycles: 17,
+            last_gc_ns: 0,
+            alloc_bytes_total: 1 << 30,
+            gogc_percent: 100,
+            gomemlimit_bytes: None,
+        }
+    }
 
     pub(crate) fn process(pid: u32, exe: &str, listening: &[&str]) -> GoProcess {
         GoProcess {

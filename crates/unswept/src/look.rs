@@ -2,7 +2,7 @@
 //! goroutines, the limit.
 
 use collect::Endpoint;
-use model::{GoMemory, Ledger, TargetState, TargetView, UnixMs};
+use model::{GoMemory, GoSource, Ledger, TargetState, TargetView, UnixMs};
 
 use crate::text::{Column, Line, Style, hang, table};
 use crate::words;
@@ -47,6 +47,7 @@ pub(crate) fn lines(look: &Look<'_>) -> Vec<Line> {
         _ => {}
     }
     if let Some(go) = &view.go {
+        fact("Go figures", words::go_source(go.source).to_owned());
         fact("collector", collector(go, look.now));
     }
     if let Some(counts) = counts(view) {
@@ -79,10 +80,15 @@ fn identity(look: &Look<'_>) -> Line {
 
 fn endpoint(look: &Look<'_>) -> String {
     let endpoint = look.endpoint;
+    let go = look.view.go.map(|go| go.source);
     match (&endpoint.metrics_url, endpoint.pprof_bases.first()) {
         (Some(metrics), Some(pprof)) => format!("{metrics}, {pprof}/"),
         (Some(metrics), None) => format!("{metrics}; no pprof, so no function can be named"),
+        (None, Some(pprof)) if go == Some(GoSource::Process) => format!("{pprof}/; no metrics"),
         (None, Some(pprof)) => format!("{pprof}/; no metrics, so Go's own numbers are not seen"),
+        (None, None) if go == Some(GoSource::Process) => {
+            "none found, so no function can be named; name one with --url if it has one".into()
+        }
         (None, None) => {
             "none found: only the process is seen; name one with --url if it has one".into()
         }

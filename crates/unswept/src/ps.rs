@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use model::UnixMs;
-use reader::{Access, Discovery, GoProcess, ReadFailure, Reading};
+use reader::{Access, Discovery, GoFailure, GoFigures, GoProcess, ReadFailure, Reading};
 use serde::Serialize;
 
 use crate::args::{Format, Ps};
@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &Ps) -> anyhow::Result<ExitCode> {
     setup::logs();
     let discovery = find::discover(&reader)?;
     let keys: Vec<_> = discovery.processes.iter().map(|p| p.key.clone()).collect();
-    let readings = reader.read(&keys)?;
+    let readings = find::read_with_go(&reader, &keys)?;
     let rows: Vec<Row> = discovery.processes.iter().zip(&readings).map(row).collect();
     match arguments.format {
         Format::Json => terminal::json(&document(&discovery, rows))?,
@@ -74,6 +74,14 @@ struct Row {
     threads: Option<u64>,
     /// Always null: no endpoint is asked here.
     goroutines: Option<u64>,
+    /// Marked by the last collection, and HeapAlloc: read from the process.
+    live_heap_bytes: Option<u64>,
+    heap_alloc_bytes: Option<u64>,
+    gc_cycles: Option<u64>,
+    /// Where Go's figures come from; null when they could not be read.
+    go_figures: Option<&'static str>,
+    /// Why they could not be read, and what would help.
+    go_figures_missing: Option<String>,
     limit_bytes: Option<u64>,
     limit_source: Option<String>,
     container: Option<String>,
@@ -117,9 +125,13 @@ fn row((process, reading): (&GoProcess, &Result<Reading, ReadFailure>)) -> Row {
         }
         _ => None,
     };
+    let go = memory.and_then(|reading| reading.go.as_ref());
+    let figures = go.and_then(|go| go.as_ref().ok());
+    let missing = go.and_then(|go| go.as_ref().err());
     let seen = match reading {
         Err(failure) => failure.to_string(),
-        Ok(_) => find::seen(process),
+        Ok(_) if hint.is_some() => find::seen(process),
+        Ok(_) => format!("{}{}", find::seen(process), go_words(figures, missing)),
     };
     Row {
         pid: process.key.pid.0,
@@ -135,6 +147,11 @@ fn row((process, reading): (&GoProcess, &Result<Reading, ReadFailure>)) -> Row {
         rss_bytes: memory.map(|reading| reading.memory.rss_bytes),
         threads: memory.map(|reading| reading.memory.threads),
         goroutines: None,
+        live_heap_bytes: figures.and_then(|go| go.live_bytes),
+        heap_alloc_bytes: figures.map(|go| go.heap_alloc_bytes),
+        gc_cycles: figures.map(|go| go.gc_cycles),
+        go_figures: figures.map(|_| "process"),
+        go_figures_missing: missing.map(find::go_failure),
         limit_bytes: container.and_then(|container| container.limit_bytes),
         limit_source: container.and_then(|container| container.limit_source.clone()),
         container: process.container_id.clone(),
@@ -147,11 +164,20 @@ fn row((process, reading): (&GoProcess, &Result<Reading, ReadFailure>)) -> Row {
     }
 }
 
-const COLUMNS: [Column; 10] = [
+fn go_words(figures: Option<&GoFigures>, missing: Option<&GoFailure>) -> &'static str {
+    match (figures, missing) {
+        (Some(_), _) => "; Go figures from the process",
+        (None, Some(_)) => "; no Go figures",
+        (None, None) => "",
+    }
+}
+
+const COLUMNS: [Column; 11] = [
     Column::figure("PID"),
     Column::text("NAME").least(8),
     Column::text("GO").spare(3),
     Column::figure("RSS"),
+    Column::figure("LIVE HEAP").least(9),
     Column::figure("THREADS/GOROUTINES").least(7).spare(5),
     Column::figure("LIMIT").spare(1),
     Column::text("CONTAINER/UNIT").least(8).spare(4),
@@ -194,6 +220,7 @@ fn cells(row: &Row) -> Vec<Line> {
         Line::new(Style::Strong, &row.name),
         plain(row.go_version.clone()),
         plain(row.rss_bytes.map(|bytes| words::bytes(bytes as f64))),
+        plain(row.live_heap_bytes.map(|bytes| words::bytes(bytes as f64))),
         plain(row.threads.map(|threads| format!("{threads}/-"))),
         plain(row.limit_bytes.map(|bytes| words::bytes(bytes as f64))),
         plain(container.or_else(|| row.unit.clone())),
@@ -209,7 +236,7 @@ mod tests {
     use model::{ContainerMemory, ProcessMemory};
 
     fn rows() -> Vec<Row> {
-        let reading = |rss_bytes, limit_bytes| {
+        let reading = |rss_bytes, limit_bytes, go: Result<GoFigures, GoFailure>| {
             Ok(Reading {
                 memory: ProcessMemory {
                     rss_bytes,
@@ -220,6 +247,7 @@ mod tests {
                     limit_bytes,
                     ..ContainerMemory::default()
                 }),
+                go: Some(go.clone()),
             })
         };
         let mut shop = find::tests::process(4242, "/srv/shop", &["127.0.0.1:6060"]);
@@ -232,8 +260,11 @@ mod tests {
         hidden.build.module = None;
         let gone = find::tests::process(17, "/bin/gone", &["[::]:1", "[::]:2", "[::]:3"]);
         [
-            (shop, reading(47_395_635, Some(512 << 20))),
-            (hidden, reading(1 << 30, None)),
+            (
+                shop,
+                reading(47_395_635, Some(512 << 20), Ok(find::tests::figures())),
+            ),
+            (hidden, reading(1 << 30, None, Err(GoFailure::NotGo))),
             (gone, Err(ReadFailure::Gone)),
         ]
         .iter()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Growth, Judgement, UnixMs, Verdict};
+use model::{GoSource, Growth, Judgement, UnixMs, Verdict};
 
 use crate::text::Style;
 
@@ -19,6 +19,14 @@ pub(crate) fn bytes(value: f64) -> String {
         format!("{scaled:.0} {}", UNITS[unit])
     } else {
         format!("{scaled:.1} {}", UNITS[unit])
+    }
+}
+
+/// Where the Go runtime's figures come from.
+pub(crate) fn go_source(source: GoSource) -> &'static str {
+    match source {
+        GoSource::Metrics => "from /metrics",
+        GoSource::Process => "read from the process",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use model::verdict::{Growth, SuspectWhat, TimeToLimit};
-use model::{Judgement, Kind, TargetState, UnixMs};
+use model::{GoSource, Judgement, Kind, TargetState, UnixMs};
 
 /// `30.2 MiB`: three figures are enough to compare by.
 pub(crate) fn bytes(value: f64) -> String {
@@ -176,12 +176,20 @@ pub(crate) fn state(state: &TargetState) -> (&'static str, Option<String>, bool)
         TargetState::Up => ("watched", None, false),
         TargetState::NoEndpoint => (
             "no endpoint",
-            Some("only its process is read".into()),
+            Some("its process is read from outside".into()),
             false,
         ),
         TargetState::EndpointFailing { reason } => ("endpoint fails", Some(reason.clone()), true),
         TargetState::NoPermission { hint } => ("no permission", Some(hint.clone()), true),
         TargetState::Gone { at } => ("gone", Some(format!("since {}", date(*at))), false),
+    }
+}
+
+/// Where the Go runtime's figures come from.
+pub(crate) fn go_source(source: GoSource) -> &'static str {
+    match source {
+        GoSource::Metrics => "from /metrics",
+        GoSource::Process => "read from the process",
     }
 }
 

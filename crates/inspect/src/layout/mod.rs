@@ -116,6 +116,18 @@ impl Layout {
         ends.max().unwrap_or(0)
     }
 
+    /// The fields and sizes with a name that is kept; constants are not.
+    pub(crate) fn only(&self, kept: impl Fn(&str) -> bool) -> Self {
+        let mut layout = Self::default();
+        for (name, field) in self.fields.iter().filter(|(name, _)| kept(name)) {
+            layout.set_field(name, *field);
+        }
+        for (name, bytes) in self.sizes.iter().filter(|(name, _)| kept(name)) {
+            layout.set_size(name, *bytes);
+        }
+        layout
+    }
+
     /// Notes a field.
     pub fn set_field(&mut self, name: &str, field: Field) {
         self.fields.insert(name.to_owned(), field);

@@ -177,6 +177,7 @@ fn closing(ledger: &Ledger) -> String {
     };
     let source = match ledger.live_source.as_str() {
         "exported" => " The live heap is what the program exports.",
+        "process" => " The live heap is what the collector marked last, read in the process.",
         "next-gc" => " The live heap is derived from the collector's next goal.",
         "floor" => " The live heap is the floor that collections leave behind.",
         _ => "",
@@ -282,6 +283,10 @@ fn facts(view: &FleetView, of: &TargetView) -> Markup {
             of.container
                 .as_ref()
                 .map(|container| container.path.clone()),
+        ),
+        (
+            "Go figures",
+            of.go.map(|go| words::go_source(go.source).to_owned()),
         ),
         ("GOGC", gogc),
         ("GOMEMLIMIT", memlimit),

@@ -4,4 +4,5 @@
 mod after_a_kill;
 mod diagnose;
 mod hard_targets;
+mod no_endpoint;
 mod page;

@@ -1,0 +1,36 @@
+//! Starting our own executable once more, with a socket in place of its standard input.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Starts `program` with this one argument; returns our end of the socket. What it says on standard
+/// error goes to `stderr`.
+///
+/// # Errors
+/// Those of the socket and of starting it.
+pub(crate) fn start(
+    program: &Path,
+    argument: &str,
+    stderr: Stdio,
+) -> io::Result<(UnixStream, Child)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new(program);
+    command
+        .arg(argument)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        // It needs none of our environment, which may hold secrets.
+        .env_clear()
+        .current_dir("/")
+        // A terminal's Ctrl-C is for the main process, which then closes the socket.
+        .process_group(0);
+    if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
+        command.env("RUST_BACKTRACE", level);
+    }
+    Ok((ours, command.spawn()?))
+}
