@@ -77,7 +77,7 @@ pub struct RootSet {
     /// The goroutines that `Goroutine` roots name.
     pub goroutines: Goroutines,
     /// The runtime's structures of goroutines and processors, by their object. They lead from each to all others, so
-    /// their pointers count for the runtime, and nobody's way leads through them: see [`Heap::cut`].
+    /// their pointers count for the runtime, and nobody's way leads through them: see `Heap::cut`.
     pub structures: Vec<u32>,
     /// Objects that the memory profile sampled, and the bucket of each.
     pub samples: Vec<(u32, u64)>,
