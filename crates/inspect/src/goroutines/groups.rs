@@ -138,7 +138,7 @@ impl Goroutines {
 }
 
 impl WaitTimes {
-    fn of(mut waited_ns: Vec<u64>) -> Option<Self> {
+    pub(crate) fn of(mut waited_ns: Vec<u64>) -> Option<Self> {
         waited_ns.sort_unstable();
         let (&shortest_ns, &longest_ns) = (waited_ns.first()?, waited_ns.last()?);
         Some(Self {

@@ -112,7 +112,7 @@ impl Goroutine {
     }
 
     /// The state without its time and what else belongs to this goroutine alone: `chan receive`.
-    pub(super) fn state_word(&self) -> String {
+    pub(crate) fn state_word(&self) -> String {
         let mut state = match &*self.wait_reason {
             "" => self.status.word().to_owned(),
             reason => printable(reason),

@@ -4,7 +4,8 @@
 //! - [`Reach`] marks: how much is alive, in three bits per object.
 //! - [`exclusive`] tells what each root holds alone, in two bytes per object.
 //! - [`Dominators`] give the whole tree: what would go if this object or root let go, and under what it hangs.
-//! - [`leaked`] proves goroutines leaked; [`way_to`] names what keeps alive the channel of one that isn't.
+//! - [`leaked`] proves goroutines leaked in three bits per object; [`wakes`] in more, and names what keeps alive the
+//!   channel of one that isn't; [`way_to`] names a way to any object.
 //!
 //! Nothing here is recursive, and nothing takes quadratic time: lists ten million long are ordinary, and a heap may be
 //! made to hurt. What it deliberately does not know: addresses, spans, types and names.
@@ -21,6 +22,7 @@ mod spill;
 mod stored;
 mod tree;
 mod waiting;
+mod wakes;
 
 pub use dominators::{Dominators, Effort, Held};
 pub use edges::{Edges, NODES_MAX};
@@ -28,6 +30,7 @@ pub use leaked::{Blocked, Way, leaked, way_to};
 pub use reach::{Exclusive, Reach, exclusive};
 pub use roots::Roots;
 pub use tree::{Children, Counts, Tops};
+pub use wakes::{Wakes, wakes};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{Blocked, Dominators, Edges, Effort, Reach, Roots, exclusive, leaked, way_to};
+use super::{Blocked, Dominators, Edges, Effort, Reach, Roots, exclusive, leaked, wakes, way_to};
 
 /// A graph as a list of lists; object `i` has `1 + i % 7 * 8` bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Lists(pub(super) Vec<Vec<u32>>);
+pub(crate) struct Lists(pub(crate) Vec<Vec<u32>>);
 
 impl Edges for Lists {
     fn objects(&self) -> u32 {
@@ -27,7 +27,7 @@ impl Edges for Lists {
 
 /// A small heap: pointers as pairs, roots with their classes, and pointers of roots. Few objects for many pointers,
 /// so that self-loops, double pointers, unreached parts and targets that do not exist are all common.
-pub(super) fn heaps() -> impl Strategy<Value = (Lists, Roots)> {
+pub(crate) fn heaps() -> impl Strategy<Value = (Lists, Roots)> {
     (1u32..24, 1usize..5).prop_flat_map(|(objects, roots)| {
         let pointers = prop::collection::vec((0..objects, 0..objects + 1), 0..60);
         let classes = prop::collection::vec(0u8..3, roots);
@@ -200,6 +200,40 @@ proptest! {
             unique.sort_unstable();
             unique.dedup();
             prop_assert_eq!(unique.len(), way.objects.len(), "no object twice");
+        }
+    }
+
+    #[test]
+    fn what_could_wake_a_goroutine_is_alive_itself(
+        (lists, roots) in heaps(),
+        waits_on in prop::collection::vec(prop::collection::vec(0u32..24, 0..3), 0..4),
+        barred in 0u32..24,
+        late in 0u32..5,
+    ) {
+        let blocked: Vec<Blocked> = (0..)
+            .zip(waits_on)
+            .map(|(root, waits_on)| Blocked { root, waits_on })
+            .collect();
+        let all: Vec<usize> = (0..blocked.len()).collect();
+        let asleep = leaked(&lists, &roots, &blocked, &[barred]);
+        let found = wakes(&lists, &roots, &blocked, &[barred], |root| root == late).unwrap();
+        let leaked: Vec<usize> = all.iter().copied().filter(|&at| found.is_leaked(at)).collect();
+        // What is barred counts as marked there, and nobody waits on it in earnest.
+        let waits_on_barred = |at: &usize| blocked[*at].waits_on.contains(&barred);
+        if !all.iter().any(waits_on_barred) {
+            prop_assert_eq!(&leaked, &asleep);
+        }
+        for at in all {
+            let way = found.way(at);
+            prop_assert_eq!(way.is_none(), found.is_leaked(at));
+            let Some(way) = way else { continue };
+            prop_assert!(roots.targets(way.root).contains(&way.objects[0]));
+            prop_assert!(blocked[at].waits_on.contains(way.objects.last().unwrap()));
+            for step in way.objects.windows(2) {
+                prop_assert!(lists.0[step[0] as usize].contains(&step[1]));
+            }
+            let of_sleeper = |at: &usize| blocked[*at].root == way.root;
+            prop_assert!(!leaked.iter().any(of_sleeper), "a way from one that never runs");
         }
     }
 

@@ -250,6 +250,19 @@ impl Heap {
         self.copy_of(span)?.get(at..at + span.elem as usize)
     }
 
+    /// The objects with pointers of the size class that holds `bytes`, with their bytes.
+    pub(crate) fn of_size(&self, bytes: u64) -> impl Iterator<Item = (u32, &[u8])> {
+        // Classes for small sizes are 16 bytes apart at most.
+        let fits = move |span: &&Span| (bytes..bytes + 16).contains(&span.elem);
+        let spans = self.spans.iter().filter(fits);
+        let copied = spans.filter_map(|span| Some((span, self.copy_of(span)?)));
+        copied.flat_map(|(span, copy)| {
+            let objects = copy.chunks_exact(span.elem as usize);
+            let numbered = (span.first..span.first + span.count).zip(objects);
+            numbered.filter(|&(object, _)| self.is_allocated(object))
+        })
+    }
+
     /// The word at an address that was copied.
     pub(crate) fn word_at(&self, addr: u64) -> Option<u64> {
         let span = &self.spans[self.pages.find(addr)?];

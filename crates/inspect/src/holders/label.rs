@@ -30,6 +30,7 @@ pub(super) struct Labels<'a> {
 }
 
 /// A heap's words for names: from the copy, else from the program as it is now.
+#[derive(Clone, Copy)]
 struct HeapWords<'a> {
     heap: &'a Heap,
     program: &'a Program,
@@ -120,6 +121,87 @@ impl<'a> Labels<'a> {
         name
     }
 
+    /// The step from a root to what one of its pointers leads to, and what that is.
+    fn begin(
+        &mut self,
+        words: HeapWords<'_>,
+        program: &Program,
+        taken: &Taken,
+        root: &Root,
+        pointer: &RootPointer,
+    ) -> (Piece, Option<Label>) {
+        match root.kind {
+            RootKind::Global | RootKind::Runtime if taken.roots.is_global(root) => {
+                let global = &taken.roots.globals.all[root.at as usize];
+                let Some(ty) = global.ty.map(|ty| self.types.by_die(ty)) else {
+                    return (Piece::default(), None);
+                };
+                let at = global.addr + pointer.place;
+                let label = Label::one(ty);
+                let slot = self
+                    .types
+                    .slot(label, pointer.place, at, pointer.value, &words);
+                let object = words.heap.object_at(pointer.value);
+                let start = object.map_or(pointer.value, |object| words.heap.address(object));
+                (slot.piece, slot.label(pointer.value - start))
+            }
+            RootKind::Goroutine | RootKind::Runtime if pointer.place != 0 => {
+                let functions = program.functions_of(pointer.place);
+                let name = functions.and_then(|functions| {
+                    Some(format!(
+                        " in {}",
+                        functions.name(functions.find(pointer.place)?)
+                    ))
+                });
+                (self.types.intern(name.as_deref().unwrap_or_default()), None)
+            }
+            // A function value's object: its first word is the function.
+            RootKind::Timer | RootKind::Finalizer | RootKind::Cleanup => {
+                let code = words.word(pointer.value);
+                let ty = code.and_then(|code| self.types.closure(code));
+                (Piece::default(), ty.map(Label::one))
+            }
+            _ => (Piece::default(), None),
+        }
+    }
+
+    /// The steps of a way that a root's `pointer` begins, past `objects`, each of which points at the next.
+    pub(super) fn way(
+        &mut self,
+        program: &Program,
+        taken: &Taken,
+        pointer: &RootPointer,
+        objects: &[u32],
+    ) -> Vec<Piece> {
+        let heap = &taken.heap;
+        let words = HeapWords { heap, program };
+        let root = &taken.roots.roots[pointer.root as usize];
+        let (piece, mut label) = self.begin(words, program, taken, root, pointer);
+        let mut pieces = vec![piece];
+        for pair in objects.windows(2) {
+            let (object, next) = (pair[0], pair[1]);
+            // What the walk found out, where the way itself tells nothing.
+            let known = label.or_else(|| self.of(object));
+            let span = heap.span_of(object);
+            let mut step = (Piece::default(), None);
+            heap.each_word(span, object - span.first, 0, |word, value| {
+                if heap.object_at(value) != Some(next) {
+                    return true;
+                }
+                if let Some(known) = known {
+                    let offset = u64::from(word) * 8;
+                    let at = heap.address(object) + offset;
+                    let slot = self.types.slot(known, offset, at, value, &words);
+                    step = (slot.piece, slot.label(value - heap.address(next)));
+                }
+                false
+            });
+            pieces.push(step.0);
+            label = step.1;
+        }
+        pieces
+    }
+
     fn number_of(&mut self, label: Label) -> u32 {
         if let Some(&number) = self.numbers.get(&label) {
             return number;
@@ -137,54 +219,9 @@ impl Walk<'_, '_> {
         let Some(object) = self.heap.object_at(pointer.value) else {
             return;
         };
-        let delta = pointer.value - self.heap.address(object);
         let from = self.heap.slots() + pointer.root;
-        let (piece, label) = match root.kind {
-            RootKind::Global | RootKind::Runtime if taken.roots.is_global(root) => {
-                let global = &taken.roots.globals.all[root.at as usize];
-                let types = &mut self.labels.types;
-                let ty = global.ty.map(|ty| types.by_die(ty));
-                let slot = ty.map(|ty| {
-                    let at = global.addr + pointer.place;
-                    types.slot(
-                        Label::one(ty),
-                        pointer.place,
-                        at,
-                        pointer.value,
-                        &self.words,
-                    )
-                });
-                slot.map_or((Piece::default(), None), |slot| {
-                    (slot.piece, slot.label(delta))
-                })
-            }
-            RootKind::Goroutine | RootKind::Runtime if pointer.place != 0 => {
-                let functions = program.functions_of(pointer.place);
-                let name = functions.and_then(|functions| {
-                    Some(format!(
-                        " in {}",
-                        functions.name(functions.find(pointer.place)?)
-                    ))
-                });
-                (
-                    self.labels
-                        .types
-                        .intern(name.as_deref().unwrap_or_default()),
-                    None,
-                )
-            }
-            RootKind::Timer | RootKind::Finalizer | RootKind::Cleanup => {
-                (Piece::default(), self.closure(pointer.value))
-            }
-            _ => (Piece::default(), None),
-        };
+        let (piece, label) = self.labels.begin(self.words, program, taken, root, pointer);
         self.meet(object, from, piece, label);
-    }
-
-    /// A function value's object: its first word is the function.
-    fn closure(&mut self, addr: u64) -> Option<Label> {
-        let code = self.words.word(addr)?;
-        self.labels.types.closure(code).map(Label::one)
     }
 
     fn run(&mut self) {

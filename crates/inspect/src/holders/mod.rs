@@ -12,7 +12,10 @@ mod groups;
 mod label;
 mod names;
 mod sites;
+mod stuck;
 mod users;
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,8 @@ use crate::{InspectError, LayoutSource, Program};
 pub use diff::{Change, Diff};
 use groups::Groups;
 use label::Labels;
+use stuck::Stuck;
+pub use stuck::{GoroutineGroup, KeptBy, Place};
 
 /// How a look is taken, and how much of it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,10 @@ pub struct Options {
     pub paths: usize,
     /// Steps of a path told.
     pub depth: usize,
+    /// Groups of goroutines told, those that hold most first.
+    pub goroutine_groups: usize,
+    /// The machine's monotonic clock in nanoseconds, `CLOCK_MONOTONIC`; without it no wait time is told.
+    pub now_ns: Option<u64>,
 }
 
 impl Default for Options {
@@ -50,6 +59,8 @@ impl Default for Options {
             holders: 30,
             paths: 8,
             depth: 10,
+            goroutine_groups: 100,
+            now_ns: None,
         }
     }
 }
@@ -76,6 +87,9 @@ pub struct Report {
     pub holders: Vec<Holder>,
     /// Holders left out, and their bytes.
     pub left_out: LeftOut,
+    /// Goroutines of the program's own in groups, those that hold most first.
+    #[serde(default)]
+    pub goroutines: Vec<GoroutineGroup>,
     /// What reading took.
     pub cost: ReadCost,
 }
@@ -201,6 +215,7 @@ impl Taken {
         let goroutines = goroutines::Options {
             registers,
             no_labels: true,
+            now_ns: options.now_ns,
             ..goroutines::Options::default()
         };
         let roots = RootSet::read(program, &heap, &goroutines)?;
@@ -262,6 +277,7 @@ impl Taken {
     /// [`InspectError::TooBig`] for more objects than can be numbered.
     pub fn report(&self, program: &Program, options: &Options) -> Result<Report, InspectError> {
         let (heap, roots) = (&self.heap, self.graph_roots());
+        let stuck = Stuck::new(program, self, &roots);
         let dominators = Dominators::new(heap, &roots, options.effort);
         let dominators = dominators.ok_or(InspectError::TooBig {
             what: "the number of objects",
@@ -276,6 +292,14 @@ impl Taken {
         let left_out = holders.split_off(options.holders.min(holders.len()));
         sites::add(program, self, &groups, &mut holders);
         users::add(program, &named, &mut holders);
+        let known = stuck::Known {
+            program,
+            taken: self,
+            roots: &roots,
+            dominators: &dominators,
+            named: &named,
+        };
+        let goroutines = stuck.groups(&known, &mut labels, options.goroutine_groups);
         let mut reached = 0u64;
         dominators.each_down(|node, _| reached += u64::from(node < heap.slots()));
         Ok(Report {
@@ -285,6 +309,7 @@ impl Taken {
             reached_bytes: dominators.total_bytes(),
             reached_objects: reached,
             approximate: self.approximate,
+            goroutines,
             blurred: heap.blurred() as u64,
             left_out: LeftOut {
                 holders: left_out.len() as u64,
@@ -318,7 +343,8 @@ impl From<RootKind> for HolderKind {
 
 impl Report {
     /// Compares two looks at a running program that were taken one after the other: holders whose sizes differ by more
-    /// than a hundredth are marked approximate.
+    /// than a hundredth are marked approximate, and of each group of goroutines no more count as proven leaked than in
+    /// either look.
     pub fn agree(mut self, other: &Self) -> Self {
         for holder in &mut self.holders {
             let same = |other: &&Holder| other.kind == holder.kind && other.name == holder.name;
@@ -329,6 +355,14 @@ impl Report {
                 .map_or(0, |other| other.retained_bytes);
             let difference = holder.retained_bytes.abs_diff(before);
             holder.approximate = difference > holder.retained_bytes / 100;
+        }
+        let others = other.goroutines.iter();
+        let before: HashMap<_, u64> = others
+            .map(|group| (group.key(), group.proven_leaked))
+            .collect();
+        for group in &mut self.goroutines {
+            let before = before.get(&group.key()).copied().unwrap_or(0);
+            group.proven_leaked = group.proven_leaked.min(before);
         }
         self
     }

@@ -48,6 +48,12 @@ impl Named {
             .unwrap_or(self.other_shared)
     }
 
+    /// Kind and name of a root.
+    pub(super) fn root(&self, root: u32) -> (HolderKind, &str) {
+        let top = &self.tops[self.of_root(root) as usize];
+        (top.kind, &top.name)
+    }
+
     pub(super) fn of_shared(&self, object: u32) -> u32 {
         self.by_shared
             .get(&object)

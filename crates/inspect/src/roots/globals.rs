@@ -69,6 +69,21 @@ pub(super) fn read(program: &Program, roots: &mut Collector<'_>) -> Result<Globa
     Ok(globals)
 }
 
+/// The variables in which `addrs` lie, among them those that hold no pointers.
+pub(crate) fn variables_at(program: &Program, addrs: &[u64]) -> Vec<Option<Global>> {
+    if addrs.is_empty() {
+        return Vec::new();
+    }
+    let mut known = known_variables(program);
+    add_statics(program, &mut known);
+    let variable = |addr: u64| {
+        let at = known.partition_point(|global| global.addr <= addr);
+        let found = &known[at.checked_sub(1)?];
+        (addr < found.addr + found.bytes).then(|| found.clone())
+    };
+    addrs.iter().map(|&addr| variable(addr)).collect()
+}
+
 /// One section with pointers.
 struct Section<'a> {
     start: u64,

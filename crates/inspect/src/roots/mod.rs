@@ -18,6 +18,7 @@ use crate::layout::Field;
 use crate::memory::{Memory, le64};
 use crate::{InspectError, Program, limits};
 
+pub(crate) use globals::variables_at;
 pub use globals::{Global, Globals};
 use specials::{Special, each_special};
 use stack::{StackPointer, StackScanner};
@@ -127,13 +128,14 @@ impl RootSet {
             roots: Vec::new(),
             pointers: Vec::new(),
             structures: Vec::new(),
+            records: Vec::new(),
         };
         let globals = globals::read(program, &mut roots)?;
         let goroutines = roots.goroutines(program, options)?;
         roots.timers(program)?;
         let samples = roots.specials(program)?;
         roots.queue(program)?;
-        roots.structures();
+        roots.structures(program);
         Ok(Self {
             structures: roots.structures,
             roots: roots.roots,
@@ -151,7 +153,12 @@ struct Collector<'a> {
     roots: Vec<Root>,
     pointers: Vec<RootPointer>,
     structures: Vec<u32>,
+    /// Those of them that are goroutines' records.
+    records: Vec<u32>,
 }
+
+/// What of a goroutine's record only the goroutine itself uses, when it runs: it counts for its own root.
+const OWN: [&str; 3] = ["g._defer", "g.labels", "g.sched.ctxt"];
 
 impl Collector<'_> {
     fn add(&mut self, kind: RootKind, at: u64) -> u32 {
@@ -205,8 +212,7 @@ impl Collector<'_> {
         let dump = goroutines::with_stacks(program, &options, Some(&mut visit))?;
         let mut by_addr = HashMap::new();
         // The `runtime.g` itself leads to its thread and from there to everything: it counts for the runtime.
-        let parts =
-            ["g._defer", "g.labels", "g.sched.ctxt"].map(|name| program.layout().find(name));
+        let parts = OWN.map(|name| program.layout().find(name));
         for (at, goroutine) in dump.goroutines.iter().enumerate() {
             let kind = match goroutine.system {
                 true => RootKind::Runtime,
@@ -214,7 +220,7 @@ impl Collector<'_> {
             };
             let root = self.add(kind, at as u64);
             by_addr.insert(goroutine.addr, root);
-            self.structures.extend(self.heap.object_at(goroutine.addr));
+            self.records.extend(self.heap.object_at(goroutine.addr));
             for field in parts.iter().flatten() {
                 if let Ok(value) = program.memory().u64(goroutine.addr + field.offset) {
                     self.point(root, 0, value);
@@ -325,15 +331,25 @@ impl Collector<'_> {
     }
 
     /// What the structures point at, for the runtime.
-    fn structures(&mut self) {
+    fn structures(&mut self, program: &Program) {
         let heap = self.heap;
+        let own: Vec<u64> = OWN
+            .iter()
+            .filter_map(|name| Some(program.layout().find(name)?.offset))
+            .collect();
+        self.records.sort_unstable();
+        self.structures.extend(&self.records);
         self.structures.sort_unstable();
         self.structures.dedup();
         let root = self.add(RootKind::Runtime, u64::MAX);
         for object in self.structures.clone() {
             let span = heap.span_of(object);
+            let is_record = self.records.binary_search(&object).is_ok();
             heap.each_word(span, object - span.first, 0, |word, value| {
-                self.point(root, u64::from(word) * 8, value);
+                let place = u64::from(word) * 8;
+                if !is_record || !own.contains(&place) {
+                    self.point(root, place, value);
+                }
                 true
             });
         }
