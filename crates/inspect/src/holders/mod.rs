@@ -45,7 +45,8 @@ pub struct Options {
     pub paths: usize,
     /// Steps of a path told.
     pub depth: usize,
-    /// Groups of goroutines told, those that hold most first.
+    /// Groups of goroutines told, those that hold most first. None saves the time of the proof, which walks the heap
+    /// once more when something has leaked.
     pub goroutine_groups: usize,
     /// The machine's monotonic clock in nanoseconds, `CLOCK_MONOTONIC`; without it no wait time is told.
     pub now_ns: Option<u64>,
@@ -277,7 +278,8 @@ impl Taken {
     /// [`InspectError::TooBig`] for more objects than can be numbered.
     pub fn report(&self, program: &Program, options: &Options) -> Result<Report, InspectError> {
         let (heap, roots) = (&self.heap, self.graph_roots());
-        let stuck = Stuck::new(program, self, &roots);
+        let is_asked = options.goroutine_groups > 0;
+        let stuck = is_asked.then(|| Stuck::new(program, self, &roots));
         let dominators = Dominators::new(heap, &roots, options.effort);
         let dominators = dominators.ok_or(InspectError::TooBig {
             what: "the number of objects",
@@ -299,7 +301,9 @@ impl Taken {
             dominators: &dominators,
             named: &named,
         };
-        let goroutines = stuck.groups(&known, &mut labels, options.goroutine_groups);
+        let goroutines = stuck.map_or_else(Vec::new, |stuck| {
+            stuck.groups(&known, &mut labels, options.goroutine_groups)
+        });
         let mut reached = 0u64;
         dominators.each_down(|node, _| reached += u64::from(node < heap.slots()));
         Ok(Report {
