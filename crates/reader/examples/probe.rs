@@ -2,7 +2,7 @@
 //! prints each answer as one line of JSON. Try `probe <<< discover`.
 //!
 //! `host`, `discover`, `doctor`, `status`, `own` (this process's capability lines),
-//! `read PID START_TICKS`, `mappings PID START_TICKS`, `time N` (microseconds of the best of N).
+//! `read PID START_TICKS`, `mappings PID START_TICKS`, `holders PID START_TICKS [BYTES SECONDS MS]`, `time N` (microseconds of the best of N).
 //! With the argument `in-thread` the reader is a thread; a number is the deadline of one call in
 //! milliseconds.
 
@@ -10,12 +10,15 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use model::{BootId, Pid, ProcessKey, StartTicks};
-use reader::{Reader, ReaderError, ReaderOptions};
+use reader::{HoldersBudget, Reader, ReaderError, ReaderOptions};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if reader::is_reader() {
         return Ok(reader::serve(std::io::stdin())?);
+    }
+    if reader::is_holders() {
+        return Ok(reader::find_holders(std::io::stdin(), std::io::stdout())?);
     }
     let argument = std::env::args().nth(1);
     let deadline_ms = argument.as_deref().and_then(|text| text.parse().ok());
@@ -67,10 +70,26 @@ fn answer(reader: &Reader, boot: &BootId, words: &[&str]) -> Result<Value, Reade
             json!(status.lines().filter(wanted).collect::<Vec<_>>())
         }
         "read" => json!(reader.read(&[key])?),
+        "holders" => json!(reader.holders(&key, &budget(number(3), number(4), number(5)))?),
         "mappings" => json!(reader.mappings(&key, false)?),
         "time" => time(reader, number(1))?,
         other => json!({"error": format!("unknown request {other}")}),
     })
+}
+
+/// The defaults where a number is 0.
+fn budget(memory_bytes: u64, cpu_s: u64, time_ms: u64) -> HoldersBudget {
+    let default = HoldersBudget::default();
+    let or = |n: Duration, default| if n.is_zero() { default } else { n };
+    let memory = match memory_bytes {
+        0 => default.memory_bytes,
+        bytes => bytes,
+    };
+    HoldersBudget::new(
+        or(Duration::from_millis(time_ms), default.time),
+        or(Duration::from_secs(cpu_s), default.cpu),
+        memory,
+    )
 }
 
 fn time(reader: &Reader, times: u64) -> Result<Value, ReaderError> {
