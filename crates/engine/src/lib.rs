@@ -10,9 +10,11 @@
 pub mod book;
 mod clock;
 pub mod config;
+mod config_inspect;
 pub mod diagnose;
 mod driver;
 pub mod evidence;
+mod holders;
 pub mod judging;
 mod leaks;
 mod main_loop;

@@ -6,7 +6,7 @@
 //! capability of the calling process. The executable's `main` hands control to [`serve`] when
 //! [`is_reader`] says so. From then on every look at another process is one typed, bounded request
 //! over the socket: [`Reader::discover`], [`Reader::read`], [`Reader::mappings`],
-//! [`Reader::host`], [`Reader::doctor`]. [`Reader::holders`] has a child of the reader's own look, by the
+//! [`Reader::host`], [`Reader::doctor`]. [`Reader::start_holders`] has a child of the reader's own look, by the
 //! one argument [`HOLDERS_ARGUMENT`]: `main` then does [`find_holders`] when [`is_holders`] says so.
 //!
 //! Processes are named by [`model::ProcessKey`]: a request for a pid that was used again since is

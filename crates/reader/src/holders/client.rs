@@ -15,10 +15,45 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Reader {
-    /// Looks at who holds the heap of one Go process: by a child of the reader's that lives for
-    /// this look and may take `budget`, or less where memory is short. The target is never stopped;
-    /// what it costs it is the reading of its heap with pointers. Waits for the answer, while
-    /// other calls go on. One look at a time: [`HoldersFailure::Busy`] for a second.
+    /// Starts a look at who holds the heap of one Go process: by a child of the reader's that lives
+    /// for this look and may take `budget`, or less where memory is short. The target is never
+    /// stopped; what it costs it is the reading of its heap with pointers. Ask
+    /// [`Self::poll_holders`] with the number that comes back. One look at a time:
+    /// [`HoldersFailure::Busy`] for a second.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`]; what ails the look is in the answer.
+    pub fn start_holders(
+        &self,
+        key: &ProcessKey,
+        budget: &HoldersBudget,
+    ) -> Result<Result<u64, HoldersFailure>, ReaderError> {
+        let request = Request::HoldersStart {
+            key: key.clone(),
+            budget: *budget,
+        };
+        match self.call(request)? {
+            Answer::HoldersStarted(started) => Ok(started),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What became of a look; `None` while it goes on, which is not much longer than its budget
+    /// has time. The answer is given once.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`]; what ails the look is in the answer.
+    pub fn poll_holders(
+        &self,
+        look: u64,
+    ) -> Result<Option<Result<HoldersLook, HoldersFailure>>, ReaderError> {
+        match self.call(Request::HoldersPoll { look })? {
+            Answer::Holders(said) => Ok(said.map(|said| said.map(|look| *look))),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Starts a look and waits for it, while other calls go on.
     ///
     /// # Errors
     /// As for [`Reader::host`]; what ails the look is in the answer.
@@ -27,27 +62,18 @@ impl Reader {
         key: &ProcessKey,
         budget: &HoldersBudget,
     ) -> Result<Result<HoldersLook, HoldersFailure>, ReaderError> {
-        let request = Request::HoldersStart {
-            key: key.clone(),
-            budget: *budget,
-        };
-        let look = match self.call(request)? {
-            Answer::HoldersStarted(Ok(look)) => look,
-            Answer::HoldersStarted(Err(failure)) => return Ok(Err(failure)),
-            other => return Err(unexpected(&other)),
+        let look = match self.start_holders(key, budget)? {
+            Ok(look) => look,
+            Err(failure) => return Ok(Err(failure)),
         };
         let deadline = Instant::now() + budget.time + PATIENCE;
         loop {
             std::thread::sleep(ASK_EVERY);
-            match self.call(Request::HoldersPoll { look })? {
-                Answer::Holders(Some(said)) => return Ok(said.map(|look| *look)),
-                Answer::Holders(None) if Instant::now() < deadline => {}
-                Answer::Holders(None) => {
-                    return Ok(Err(HoldersFailure::Died {
-                        how: "it hangs in the kernel".to_owned(),
-                    }));
-                }
-                other => return Err(unexpected(&other)),
+            if let Some(said) = self.poll_holders(look)? {
+                return Ok(said);
+            }
+            if Instant::now() >= deadline {
+                return Ok(Err(HoldersFailure::hangs()));
             }
         }
     }

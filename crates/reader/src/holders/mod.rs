@@ -157,7 +157,7 @@ pub enum HoldersFailure {
     #[error("another look is being taken")]
     Busy,
     /// It was ended for what it took.
-    #[error("it needs more {} than the {allowed} that it may take ({})", part.as_str(), part.setting())]
+    #[error("it needs more {} than the {allowed} that it may take", part.as_str())]
     OverBudget {
         /// Of what it took too much.
         part: BudgetPart,
@@ -202,6 +202,14 @@ impl HoldersFailure {
         }
     }
 
+    /// A look that could not even be ended.
+    #[must_use]
+    pub fn hangs() -> Self {
+        Self::Died {
+            how: "it hangs in the kernel".to_owned(),
+        }
+    }
+
     /// Whether the next try may go better by itself.
     #[must_use]
     pub fn is_passing(&self) -> bool {
@@ -231,7 +239,7 @@ mod tests {
         };
         assert_eq!(
             over.to_string(),
-            "it needs more memory than the 1024 MiB that it may take (inspect.budget.memory)"
+            "it needs more memory than the 1024 MiB that it may take"
         );
         assert_eq!(over.hint().as_deref(), Some("raise inspect.budget.memory"));
         let none = HoldersFailure::NoRoom {
