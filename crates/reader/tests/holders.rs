@@ -1,4 +1,5 @@
 //! One look at who holds a heap, by a child of the reader's, as the example `probe` starts it.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
