@@ -148,7 +148,28 @@ fn suspect(suspect: &Suspect) -> String {
     let share = suspect.growth_share.map_or(String::new(), |share| {
         format!(", {:.0} % of the growth", share * 100.0)
     });
-    format!("{}. {}{place}{share}", suspect.rank, suspect.function)
+    let held = held(suspect);
+    format!("{}. {}{place}{share}{held}", suspect.rank, suspect.function)
+}
+
+/// `, held by main.sessions[key] (812.0 MiB, growing 5.0 MiB/min)`.
+fn held(suspect: &Suspect) -> String {
+    let Some(held_by) = &suspect.held_by else {
+        return String::new();
+    };
+    let figures = suspect.holder.as_ref().map(|holder| {
+        let mib = holder.bytes as f64 / (1024.0 * 1024.0);
+        let growth = holder.growth_bytes_per_s.map_or_else(String::new, |per_s| {
+            format!(", growing {}", rate(per_s * 60.0, "bytes"))
+        });
+        format!("{mib:.1} MiB{growth}")
+    });
+    match figures {
+        // The suspect is the holder itself.
+        Some(figures) if *held_by == suspect.function => format!(", keeps {figures}"),
+        Some(figures) => format!(", held by {held_by} ({figures})"),
+        None => format!(", held by {held_by}"),
+    }
 }
 
 /// `58.3 MiB/min`, `1200 goroutines/min`.
@@ -227,6 +248,30 @@ pub(crate) mod tests {
             alert.annotations["suspects"],
             "1. main.f f.go:7, 97 % of the growth"
         );
+    }
+
+    #[test]
+    fn an_alert_carries_who_holds_the_memory() {
+        let mut incident = incident();
+        let suspect = &mut incident.verdict.findings[0].suspects[0];
+        suspect.held_by = Some("main.sessions[key]".into());
+        suspect.holder = serde_json::from_value(serde_json::json!({
+            "name": "main.sessions", "kind": "global", "path": "[key]", "type": "*main.Session",
+            "bytes": 812 << 20, "bytes_before": 1, "growth_bytes_per_s": 87_381.333,
+            "allocated_in": "main.f",
+        }))
+        .unwrap();
+        let text = |incident: &Incident| {
+            Alert::of_incident(incident, &Links::default()).annotations["suspects"].clone()
+        };
+        assert_eq!(
+            text(&incident),
+            "1. main.f f.go:7, 97 % of the growth, held by main.sessions[key] \
+             (812.0 MiB, growing 5.0 MiB/min)"
+        );
+        let suspect = &mut incident.verdict.findings[0].suspects[0];
+        suspect.function = "main.sessions[key]".into();
+        assert!(text(&incident).contains(", keeps 812.0 MiB, growing 5.0 MiB/min"));
     }
 
     #[test]

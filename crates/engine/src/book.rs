@@ -107,10 +107,11 @@ impl Book {
             .map(|i| &**i)
     }
 
-    /// Opens an incident for the leak of `kind` that `verdict` has found.
-    pub fn open(&mut self, verdict: &Verdict, kind: Kind, suspects: &[Suspect]) -> &mut Incident {
+    /// Opens an incident for the leak of `kind` that `verdict` has found; `culprit` is empty while it
+    /// is not known.
+    pub fn open(&mut self, verdict: &Verdict, kind: Kind, culprit: &str) -> &mut Incident {
         let target = &verdict.target;
-        let culprit = culprit(suspects);
+        let culprit = culprit.to_owned();
         let finding = verdict
             .findings
             .iter()
@@ -327,7 +328,10 @@ mod tests {
         let mut book = Book::default();
         let first = verdict("a", 10, 0, Judgement::Leak);
         let suspects = first.findings[0].suspects.clone();
-        let id = book.open(&first, Kind::GoHeap, &suspects).id.clone();
+        let id = book
+            .open(&first, Kind::GoHeap, &culprit(&suspects))
+            .id
+            .clone();
         assert!(
             book.open_of_target(Kind::GoHeap, &TargetId("a".into()))
                 .is_some()
@@ -356,7 +360,7 @@ mod tests {
     fn only_a_clean_successor_of_the_same_age_resolves() {
         let mut book = Book::default();
         let leak = verdict("a", 10, 0, Judgement::Leak);
-        let id = book.open(&leak, Kind::GoHeap, &[]).id.clone();
+        let id = book.open(&leak, Kind::GoHeap, "").id.clone();
         let now = |min: i64| UnixMs(min * MINUTE);
         let young = verdict("b", 15, 12, Judgement::NoLeak);
         let sibling = verdict("c", 15, 1, Judgement::NoLeak);
@@ -398,7 +402,7 @@ mod tests {
             std::slice::from_ref(&id)
         );
         let mut configured = Book::default();
-        let again = configured.open(&leak, Kind::GoHeap, &[]).id.clone();
+        let again = configured.open(&leak, Kind::GoHeap, "").id.clone();
         let restarted = [standing(&same_id, true)];
         assert_eq!(
             configured.resolve(&restarted, now(22)),
@@ -413,7 +417,7 @@ mod tests {
     fn an_id_is_a_safe_file_name() {
         let mut leak = verdict("a", 0, 0, Judgement::Leak);
         leak.target.name = "../../etc/Shop v2".into();
-        let id = Book::default().open(&leak, Kind::GoHeap, &[]).id.clone();
+        let id = Book::default().open(&leak, Kind::GoHeap, "").id.clone();
         assert!(id.0.starts_with("19700101-------etc-shop-v2-"), "{id}");
         assert!(id.0.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
     }

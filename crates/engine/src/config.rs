@@ -8,6 +8,8 @@ use std::time::Duration;
 use collect::{ScrapeConfig, config::duration};
 use serde::Deserialize;
 
+pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
+
 /// A configuration file larger than this is refused.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const JOBS_MAX: usize = 1_000;
@@ -25,6 +27,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// What is kept from before.
     pub evidence: Evidence,
+    /// Looking into processes: who holds a leaking heap.
+    pub inspect: Inspect,
     /// Who is told.
     pub notify: Notify,
     /// How long series are kept.
@@ -285,6 +289,7 @@ impl Config {
                 return Err(format!("{name} must be {least}s or more, it is {span:?}"));
             }
         }
+        self.inspect.check()?;
         let urls = self
             .notify
             .webhook_configs
@@ -350,6 +355,7 @@ impl Config {
             ),
             ("discovery", self.discovery != other.discovery),
             ("evidence", self.evidence != other.evidence),
+            ("inspect", self.inspect != other.inspect),
             ("notify", self.notify != other.notify),
             ("storage", self.storage != other.storage),
             ("web", self.web != other.web),

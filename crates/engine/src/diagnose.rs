@@ -1,16 +1,19 @@
 //! `diagnose`: one target in one session. It shows at once what one look can show, then judges
 //! until there is an answer or the time is up, and leaves nothing on disk.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use collect::{Endpoint, Source};
 use locate::{Evidence, Interpretation, Look, Request};
+use model::verdict::Advice;
 use model::{Facts, Judgement, Kind, Target, TargetState, TargetView, Verdict};
-use reader::GoProcess;
+use reader::{GoProcess, HoldersBudget, HoldersLook};
 use tokio::sync::{mpsc, watch};
 
 use crate::driver::{Driver, Orders, Report, RoundReport};
 use crate::evidence::{Subject, look_of};
+use crate::holders::{self, Refusal};
 use crate::judging::judge_target;
 use crate::memory::MemorySeries;
 use crate::tracked::Tracked;
@@ -36,6 +39,8 @@ pub struct Order {
     pub duration: Option<Duration>,
     /// The machine's memory, the limit where there is no other.
     pub machine_bytes: u64,
+    /// What a look at who holds the heap may cost; without it none is taken.
+    pub inspect: Option<HoldersBudget>,
     /// How the target is read.
     pub source: Source,
 }
@@ -123,6 +128,9 @@ struct Session {
     reports: mpsc::Receiver<Report>,
     driver: tokio::task::JoinHandle<()>,
     before: Option<Look>,
+    inspect: Option<HoldersBudget>,
+    /// The look from the beginning, while it is under way or once it is there.
+    first_holders: Option<tokio::task::JoinHandle<Result<HoldersLook, Refusal>>>,
     verdict: Option<Verdict>,
     same: u32,
     cycles_first: Option<f64>,
@@ -164,6 +172,8 @@ impl Session {
             series: std::sync::Arc::default(),
             reports,
             before: None,
+            inspect: order.inspect,
+            first_holders: None,
             verdict: None,
             same: 0,
             cycles_first: None,
@@ -183,6 +193,7 @@ impl Session {
         self.tracked.take(&mut round, self.machine_bytes);
         if self.tracked.rounds == 1 {
             self.first(tell)?;
+            self.first_holders = self.look_at_holders().map(tokio::spawn);
         }
         let cycles = self.tracked.view.go.and_then(|go| go.gc_cycles);
         self.cycles_first = self.cycles_first.or(cycles);
@@ -286,22 +297,69 @@ impl Session {
         }
         let subject = Subject::new(&self.tracked.view.target, self.tracked.endpoint.clone());
         let requests = [Request::Heap, Request::Goroutine, Request::Mappings];
-        let capture = subject.capture(&self.source, &requests, "after").await;
-        let nothing = Look::default();
-        let before = self.before.as_ref().unwrap_or(&nothing);
+        let mut capture = subject.capture(&self.source, &requests, "after").await;
+        let mut before = self.before.take().unwrap_or_default();
         let module = verdict.target.module.clone();
+        let kinds = leaks(&verdict);
+        let (first, last, refusal) = self.holders(&kinds).await;
+        before.holders = first;
+        capture.look.holders = last;
         let evidence = Evidence {
-            before,
+            before: &before,
             after: &capture.look,
             main_module: module.as_deref(),
         };
-        for kind in leaks(&verdict) {
+        for kind in kinds {
             let finding = verdict.findings.iter().find(|f| f.kind == Some(kind));
-            let found: Interpretation = finding
+            let mut found: Interpretation = finding
                 .map(|f| locate::interpret(f, &evidence))
                 .unwrap_or_default();
+            if holders::is_heap(kind)
+                && let Some(refusal) = &refusal
+            {
+                found.advice.push(Advice {
+                    code: "holders-refused".into(),
+                    values: BTreeMap::new(),
+                    text: format!("It could not be seen {}.", refusal.text),
+                });
+            }
             crate::leaks::name_finding(&mut verdict, kind, &found);
         }
         Ok(verdict)
+    }
+
+    /// A look at who holds the heap, where the target is a process here.
+    fn look_at_holders(
+        &self,
+    ) -> Option<impl Future<Output = Result<HoldersLook, Refusal>> + Send + 'static> {
+        let (budget, process) = (self.inspect?, self.tracked.view.target.process.clone()?);
+        let source = self.source.clone();
+        Some(async move { holders::look(&source, process, budget).await })
+    }
+
+    /// The look from the beginning and one from now, for a leak that they can tell something of;
+    /// and why there is none.
+    async fn holders(
+        &mut self,
+        leaks: &[Kind],
+    ) -> (
+        Option<locate::HoldersLook>,
+        Option<locate::HoldersLook>,
+        Option<Refusal>,
+    ) {
+        let first = self.first_holders.take();
+        let (Some(first), true) = (first, leaks.iter().any(|kind| holders::is_heap(*kind))) else {
+            return (None, None, None);
+        };
+        // Cut off only together with this session.
+        let first = first.await.unwrap_or_else(|_| Err(Refusal::cut_off()));
+        let last = match (&first, self.look_at_holders()) {
+            (Ok(_), Some(look)) => look.await,
+            (Err(refusal), _) => Err(refusal.clone()),
+            (Ok(_), None) => Err(Refusal::cut_off()),
+        };
+        let refusal = last.as_ref().err().cloned();
+        let read = |look: Result<HoldersLook, Refusal>| look.ok().map(holders::read);
+        (read(first), read(last), refusal)
     }
 }

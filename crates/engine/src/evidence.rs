@@ -44,6 +44,7 @@ impl Subject {
         Abilities {
             profiles: !self.endpoint.pprof_bases.is_empty(),
             mappings: self.process.is_some(),
+            holders: self.process.is_some(),
         }
     }
 
@@ -62,6 +63,8 @@ impl Subject {
                         .await;
                 }
                 Request::Mappings => self.mappings(source, prefix, &mut capture).await,
+                // It may take half a minute: no incident waits for it. See `holders`.
+                Request::Holders => {}
             }
         }
         if self.endpoint.pprof_bases.is_empty() {

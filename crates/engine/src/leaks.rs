@@ -12,8 +12,9 @@ use model::{
 };
 use store::Store;
 
-use crate::book::{Standing, TARGETS_CAPTURED_MAX, culprit, family, targets_captured};
+use crate::book::{Standing, TARGETS_CAPTURED_MAX, family, targets_captured};
 use crate::evidence::{Capture, Subject, look_of};
+use crate::holders::{culprit_of, note_once};
 use crate::main_loop::{Event, MainLoop, save};
 
 /// Judgements in a row that must find the leak: one may be bad luck.
@@ -57,6 +58,7 @@ impl MainLoop {
                 self.confirmed(id, kind, &verdict);
             }
         }
+        self.look_at_holders(id, &verdict);
         let open = self.book.latest().filter(|incident| {
             incident.state == model::IncidentState::Open && incident.targets.contains(id)
         });
@@ -165,15 +167,21 @@ impl MainLoop {
             mut verdict,
             mut files,
             refusals,
-            found,
+            mut found,
         } = captured;
+        let mut seen = Vec::new();
         if let Some(tracked) = self.targets.get_mut(&target) {
             tracked.capturing = false;
+            if matches!(kind, Kind::GoHeap | Kind::Goroutine) {
+                tracked.looks.join(kind, &mut found);
+                files.extend(tracked.looks.files(&target));
+                seen = tracked.looks.lines();
+            }
         }
         let kind = name_finding(&mut verdict, kind, &found);
         let at = verdict.at;
         let workload = verdict.target.workload.clone();
-        let name = culprit(&found.suspects);
+        let name = culprit_of(&found.suspects);
         let known = self
             .book
             .open_of_target(kind, &target)
@@ -188,11 +196,14 @@ impl MainLoop {
                 }
                 id
             }
-            None => self.book.open(&verdict, kind, &found.suspects).id.clone(),
+            None => self.book.open(&verdict, kind, &name).id.clone(),
         };
         if let Some(incident) = self.book.get_mut(&id) {
             for refusal in refusals {
                 incident.note(at, "refused", refusal);
+            }
+            for (code, text) in seen {
+                note_once(incident, at, code, text);
             }
         }
         // On disk before anything else happens: the evidence files follow in the same folder.
@@ -207,6 +218,11 @@ impl MainLoop {
                 bytes,
             });
         }
+        self.store_evidence(id, files);
+    }
+
+    /// Writes evidence beside everything else; the incident hears when it lies there.
+    pub(crate) fn store_evidence(&mut self, id: IncidentId, files: Vec<EvidenceFile>) {
         let stored = self.writer.evidence(id.clone(), files);
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -217,7 +233,7 @@ impl MainLoop {
     }
 
     pub(crate) fn evidence_stored(&mut self, id: &IncidentId, refs: Vec<EvidenceRef>) {
-        let at = self.clock().now();
+        let (at, any) = (self.clock().now(), !refs.is_empty());
         let Some(incident) = self.book.get_mut(id) else {
             return;
         };
@@ -229,6 +245,11 @@ impl MainLoop {
         incident.verdict.evidence.clone_from(&incident.evidence);
         let incident: Incident = incident.clone();
         self.writer.incident(&incident);
+        let taken_of = incident.evidence.last().map(|last| last.target.clone());
+        if let Some(target) = taken_of.filter(|_| any) {
+            // A look that ended meanwhile found no evidence to lie beside.
+            self.join_looks(&target);
+        }
         if self.told.contains(id) {
             return;
         }

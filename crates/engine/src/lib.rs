@@ -10,10 +10,12 @@
 pub mod book;
 mod clock;
 pub mod config;
+mod config_inspect;
 pub mod diagnose;
 mod driver;
 pub mod evidence;
 mod go_source;
+mod holders;
 pub mod judging;
 mod leaks;
 mod main_loop;

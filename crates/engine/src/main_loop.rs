@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::book::Book;
 use crate::config::Config;
 use crate::driver::{Driver, Orders, Report};
+use crate::holders::Refusal;
 use crate::judging::judge_target;
 use crate::leaks::Captured;
 use crate::tracked::Tracked;
@@ -42,6 +43,8 @@ pub(crate) enum Event {
     Captured(Box<Captured>),
     /// Evidence lies in its incident's folder.
     EvidenceStored(model::IncidentId, Vec<model::EvidenceRef>),
+    /// A look at who holds a target's heap is over.
+    Holders(TargetId, Box<Result<reader::HoldersLook, Refusal>>),
     /// Somebody asks for something.
     Command(Command, oneshot::Sender<CommandOutcome>),
 }
@@ -156,6 +159,7 @@ impl MainLoop {
             }
             Event::Report(id, report) => self.reported(&id, report),
             Event::Judged(id, verdict) => self.judged(&id, verdict),
+            Event::Holders(id, said) => self.holders_seen(&id, *said),
             Event::Captured(captured) => self.captured(*captured),
             Event::EvidenceStored(id, refs) => self.evidence_stored(&id, refs),
             Event::Command(command, answer) => {

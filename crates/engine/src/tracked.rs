@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::driver::RoundReport;
+use crate::holders::Looks;
 
 /// A gone target stays on the page for so long,
 const GONE_SHOWN: Duration = Duration::from_secs(3_600);
@@ -37,6 +38,8 @@ pub(crate) struct Tracked {
     pub(crate) judged_at: Option<Duration>,
     pub(crate) capturing: bool,
     pub(crate) captured_at: HashMap<Kind, Duration>,
+    /// What was seen of who holds its heap.
+    pub(crate) looks: Looks,
     pub(crate) rounds: u64,
 }
 
@@ -71,6 +74,7 @@ impl Tracked {
             judged_at: None,
             capturing: false,
             captured_at: HashMap::new(),
+            looks: Looks::default(),
             rounds: 0,
         }
     }

@@ -108,6 +108,7 @@ fn suspect(growth: &FrameGrowth<'_>, frame: &Frame<'_>, grown: i64, what: Suspec
         growth_share: share(growth.growth(), grown),
         stack: stack_lines(&growth.stack),
         held_by: None,
+        holder: None,
         note: None,
     }
 }

@@ -7,7 +7,10 @@
 
 mod goroutines;
 mod heap;
+mod holders;
 mod native;
+
+pub use holders::{HoldersLook, join};
 
 use std::collections::BTreeMap;
 
@@ -27,6 +30,8 @@ pub struct Abilities {
     pub profiles: bool,
     /// Its mappings can be read.
     pub mappings: bool,
+    /// Its memory can be looked into: it is a process here, and that is allowed.
+    pub holders: bool,
 }
 
 /// One thing to fetch.
@@ -38,6 +43,8 @@ pub enum Request {
     Goroutine,
     /// The mappings by class.
     Mappings,
+    /// Who holds its heap: a walk over the heap's pointers, by far the costliest of all.
+    Holders,
 }
 
 /// What one look at a target gave.
@@ -49,6 +56,8 @@ pub struct Look {
     pub goroutine: Option<Profile>,
     /// Its mappings.
     pub mappings: Option<MappingBytes>,
+    /// Who holds its heap.
+    pub holders: Option<HoldersLook>,
 }
 
 /// Two looks at one target, the earlier of them perhaps empty.
@@ -73,12 +82,24 @@ pub struct Interpretation {
     pub advice: Vec<Advice>,
 }
 
-/// What to fetch for `finding`: light requests only, the most telling first. Everything of a look
+/// What to fetch for `finding`: light requests first, the most telling before the others, and
+/// [`Request::Holders`] last, which may take its time. Everything of a look
 /// is taken while it can be: the target may be dead before somebody asks the next question.
 #[must_use]
 pub fn plan(finding: &Finding, abilities: Abilities) -> Vec<Request> {
     let mut requests = match finding.kind {
-        Some(Kind::Goroutine) => vec![Request::Goroutine, Request::Heap, Request::Mappings],
+        Some(Kind::Goroutine) => vec![
+            Request::Goroutine,
+            Request::Heap,
+            Request::Mappings,
+            Request::Holders,
+        ],
+        Some(Kind::GoHeap) => vec![
+            Request::Heap,
+            Request::Goroutine,
+            Request::Mappings,
+            Request::Holders,
+        ],
         Some(Kind::Native | Kind::NativeHeap | Kind::NativeMmap | Kind::Thread) => {
             vec![Request::Mappings, Request::Goroutine, Request::Heap]
         }
@@ -87,6 +108,7 @@ pub fn plan(finding: &Finding, abilities: Abilities) -> Vec<Request> {
     requests.retain(|request| match request {
         Request::Heap | Request::Goroutine => abilities.profiles,
         Request::Mappings => abilities.mappings,
+        Request::Holders => abilities.holders,
     });
     requests
 }
@@ -94,12 +116,17 @@ pub fn plan(finding: &Finding, abilities: Abilities) -> Vec<Request> {
 /// Reads the suspects of `finding` out of `evidence`.
 #[must_use]
 pub fn interpret(finding: &Finding, evidence: &Evidence<'_>) -> Interpretation {
-    match finding.kind {
+    let mut found = match finding.kind {
         Some(Kind::GoHeap) => heap::interpret(evidence),
         Some(Kind::Goroutine) => goroutines::interpret(evidence),
         Some(Kind::Native | Kind::NativeHeap | Kind::NativeMmap) => native::interpret(evidence),
         _ => Interpretation::default(),
+    };
+    if let Some(kind) = finding.kind {
+        let (first, last) = (&evidence.before.holders, &evidence.after.holders);
+        join(kind, &mut found, first.as_ref(), last.as_ref());
     }
+    found
 }
 
 fn advice(code: &str, text: &str) -> Advice {
@@ -150,16 +177,18 @@ mod tests {
         let all = Abilities {
             profiles: true,
             mappings: true,
+            holders: true,
         };
         let rows = [
-            (Kind::GoHeap, all, Some(Request::Heap), 3),
-            (Kind::Goroutine, all, Some(Request::Goroutine), 3),
+            (Kind::GoHeap, all, Some(Request::Heap), 4),
+            (Kind::Goroutine, all, Some(Request::Goroutine), 4),
             (Kind::Native, all, Some(Request::Mappings), 3),
             (
                 Kind::GoHeap,
                 Abilities {
                     profiles: false,
                     mappings: true,
+                    holders: false,
                 },
                 Some(Request::Mappings),
                 1,

@@ -86,6 +86,7 @@ pub(crate) fn interpret(evidence: &Evidence<'_>) -> Interpretation {
             ),
             stack: Vec::new(),
             held_by: None,
+            holder: None,
             note: Some("which line: needs tracing".into()),
         })
         .collect();

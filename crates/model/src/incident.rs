@@ -42,6 +42,8 @@ pub enum EvidenceKind {
     Metrics,
     /// The verdict, JSON.
     Verdict,
+    /// Who holds the heap, JSON: names, types and sizes, no contents.
+    Holders,
     /// Why something was not taken.
     Refusal,
 }
@@ -56,6 +58,7 @@ impl EvidenceKind {
             Self::Mappings => "mappings",
             Self::Metrics => "metrics",
             Self::Verdict => "verdict",
+            Self::Holders => "holders",
             Self::Refusal => "refusal",
         }
     }

@@ -32,4 +32,6 @@ pub use series::{
 };
 pub use target::{Revision, Target, TargetId, TargetState, Workload};
 pub use time::{Clock, SimClock, UnixMs};
-pub use verdict::{Finding, Growth, Judgement, Kind, Reason, Suspect, SuspectWhat, Verdict};
+pub use verdict::{
+    Finding, Growth, Holder, HolderKind, Judgement, Kind, Reason, Suspect, SuspectWhat, Verdict,
+};

@@ -191,6 +191,54 @@ pub enum SuspectWhat {
     Fd,
 }
 
+/// What kind of thing keeps memory alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum HolderKind {
+    /// A variable of a package.
+    Global,
+    /// Goroutines that began in one function.
+    Goroutine,
+    /// Timers that will run one function.
+    Timer,
+    /// Finalizers of one function.
+    Finalizer,
+    /// Cleanups of one function.
+    Cleanup,
+    /// What objects with finalizers refer to.
+    Referent,
+    /// The runtime itself.
+    Runtime,
+    /// Several of the others on separate ways.
+    Several,
+}
+
+/// What keeps a suspect's memory alive, as the process's own heap shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The variable, `main.sessions`, or the function of goroutines, timers, finalizers.
+    pub name: String,
+    /// What kind of thing it is.
+    pub kind: HolderKind,
+    /// The way from it along which the memory lies, as one would write it in Go: `[key].token`.
+    pub path: String,
+    /// The type at the end of that way; empty where unknown.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Bytes that would go without it.
+    pub bytes: u64,
+    /// Bytes at the first of two looks.
+    pub bytes_before: Option<u64>,
+    /// How fast it grows, in bytes per second; `None` with one look, which shows size, not growth.
+    pub growth_bytes_per_s: Option<f64>,
+    /// The function that allocated most of it, by the samples of the memory profile.
+    pub allocated_in: Option<String>,
+    /// Functions that use the variable, where its own name was stripped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_by: Vec<String>,
+}
+
 /// A ranked culprit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Suspect {
@@ -218,6 +266,9 @@ pub struct Suspect {
     pub stack: Vec<String>,
     /// What holds the memory, where known.
     pub held_by: Option<String>,
+    /// The same with its figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
     /// A remark, such as the goroutines' wait reason or what is still needed to know more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -4,6 +4,7 @@
 //! `host`, `discover`, `doctor`, `status`, `own` (this process's capability lines),
 //! `read PID START_TICKS`, `go PID START_TICKS` (a reading with the figures of its Go runtime),
 //! `goes N` (microseconds of the best of N for each Go process found, once open), `mappings PID START_TICKS`, `time N` (microseconds of the best of N).
+//! `read PID START_TICKS`, `mappings PID START_TICKS`, `holders PID START_TICKS [BYTES SECONDS MS]`, `time N` (microseconds of the best of N).
 //! With the argument `in-thread` the reader is a thread; a number is the deadline of one call in
 //! milliseconds.
 
@@ -11,12 +12,15 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use model::{BootId, Pid, ProcessKey, StartTicks};
-use reader::{Reader, ReaderError, ReaderOptions};
+use reader::{HoldersBudget, Reader, ReaderError, ReaderOptions};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if reader::is_reader() {
         return Ok(reader::serve(std::io::stdin())?);
+    }
+    if reader::is_holders() {
+        return Ok(reader::find_holders(std::io::stdin(), std::io::stdout())?);
     }
     let argument = std::env::args().nth(1);
     let deadline_ms = argument.as_deref().and_then(|text| text.parse().ok());
@@ -70,6 +74,7 @@ fn answer(reader: &Reader, boot: &BootId, words: &[&str]) -> Result<Value, Reade
         "read" => json!(reader.read(&[key])?),
         "go" => json!(reader.read_with_go(&[key])?),
         "goes" => goes(reader, number(1))?,
+        "holders" => json!(reader.holders(&key, &budget(number(3), number(4), number(5)))?),
         "mappings" => json!(reader.mappings(&key, false)?),
         "time" => time(reader, number(1))?,
         other => json!({"error": format!("unknown request {other}")}),
@@ -105,6 +110,21 @@ fn goes(reader: &Reader, times: u64) -> Result<Value, ReaderError> {
         "go_processes": keys.len(), "open_all_ms": opened.as_millis() as u64,
         "read_us_each": each(without), "read_with_go_us_each": each(with),
     }))
+}
+
+/// The defaults where a number is 0.
+fn budget(memory_bytes: u64, cpu_s: u64, time_ms: u64) -> HoldersBudget {
+    let default = HoldersBudget::default();
+    let or = |n: Duration, default| if n.is_zero() { default } else { n };
+    let memory = match memory_bytes {
+        0 => default.memory_bytes,
+        bytes => bytes,
+    };
+    HoldersBudget::new(
+        or(Duration::from_millis(time_ms), default.time),
+        or(Duration::from_secs(cpu_s), default.cpu),
+        memory,
+    )
 }
 
 fn time(reader: &Reader, times: u64) -> Result<Value, ReaderError> {

@@ -32,7 +32,8 @@ const WELL_AFTER: Duration = Duration::from_secs(60);
 pub struct ReaderOptions {
     /// The time for one call; 5 s unless told otherwise.
     pub deadline: Duration,
-    /// The executable that is started with [`READER_ARGUMENT`]; our own unless told otherwise.
+    /// The executable that is started with [`READER_ARGUMENT`], and by a reader that is a thread with
+    /// [`crate::HOLDERS_ARGUMENT`]; our own unless told otherwise.
     pub program: PathBuf,
 }
 
@@ -147,6 +148,11 @@ impl Reader {
     /// [`ReaderError::Start`], [`ReaderError::Handshake`].
     pub fn in_thread(options: ReaderOptions) -> Result<Self, ReaderError> {
         Self::connected(options, true)
+    }
+
+    /// One request, one answer.
+    pub(crate) fn call(&self, request: Request) -> Result<Answer, ReaderError> {
+        self.shared.call(request)
     }
 
     fn connected(options: ReaderOptions, in_thread: bool) -> Result<Self, ReaderError> {
@@ -328,7 +334,7 @@ impl Shared {
             return Err(ReaderError::Waiting { wait });
         }
         let link = if self.in_thread {
-            start_thread()
+            start_thread(self.options.program.clone())
         } else {
             start_child(&self.options.program)
         };
@@ -417,12 +423,12 @@ fn start_child(program: &Path) -> io::Result<Link> {
     })
 }
 
-fn start_thread() -> io::Result<Link> {
+fn start_thread(program: PathBuf) -> io::Result<Link> {
     let (ours, theirs) = UnixStream::pair()?;
     std::thread::Builder::new()
         .name("reader".to_owned())
         .spawn(move || {
-            if let Err(error) = serve_socket(&theirs, None, &SystemClock, How::Here) {
+            if let Err(error) = serve_socket(&theirs, None, program, &SystemClock, How::Here) {
                 tracing::debug!(%error, "the reader's thread ends");
             }
         })?;
@@ -438,7 +444,7 @@ fn reap(ending: &mut Vec<Child>) {
     ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }
 
-fn unexpected(answer: &Answer) -> ReaderError {
+pub(crate) fn unexpected(answer: &Answer) -> ReaderError {
     let text: String = format!("{answer:?}").chars().take(200).collect();
     ReaderError::Malformed {
         what: format!("an answer of another kind: {text}"),

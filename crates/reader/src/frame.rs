@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::answers::{Ability, Discovery, Greeting, Host, Mappings, ReadFailure, Reading};
+use crate::holders::{HoldersBudget, HoldersFailure, HoldersLook};
 
 /// Both sides must have the same.
 pub(crate) const PROTOCOL: u32 = 2;
@@ -44,6 +45,13 @@ pub(crate) enum Request {
         any_size: bool,
     },
     Doctor,
+    HoldersStart {
+        key: ProcessKey,
+        budget: HoldersBudget,
+    },
+    HoldersPoll {
+        look: u64,
+    },
 }
 
 impl Request {
@@ -55,6 +63,7 @@ impl Request {
             Self::Read { .. } => "read",
             Self::Mappings { .. } => "mappings",
             Self::Doctor => "doctor",
+            Self::HoldersStart { .. } | Self::HoldersPoll { .. } => "holders",
         }
     }
 }
@@ -69,7 +78,13 @@ pub(crate) enum Answer {
     Readings(Vec<Result<Reading, ReadFailure>>),
     Mappings(Result<Mappings, ReadFailure>),
     Doctor(Vec<Ability>),
-    Refused { reason: String },
+    /// The number of the look that was started.
+    HoldersStarted(Result<u64, HoldersFailure>),
+    /// `None` while it goes on.
+    Holders(Option<Result<Box<HoldersLook>, HoldersFailure>>),
+    Refused {
+        reason: String,
+    },
 }
 
 /// A message with its id.

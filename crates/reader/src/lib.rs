@@ -6,7 +6,8 @@
 //! capability of the calling process. The executable's `main` hands control to [`serve`] when
 //! [`is_reader`] says so. From then on every look at another process is one typed, bounded request
 //! over the socket: [`Reader::discover`], [`Reader::read`], [`Reader::read_with_go`],
-//! [`Reader::mappings`], [`Reader::host`], [`Reader::doctor`].
+//! [`Reader::mappings`], [`Reader::host`], [`Reader::doctor`]. [`Reader::start_holders`] has a child of the reader's
+//! own look, by the one argument [`HOLDERS_ARGUMENT`]: `main` then does [`find_holders`] when [`is_holders`] says so.
 //!
 //! Processes are named by [`model::ProcessKey`]: a request for a pid that was used again since is
 //! answered with [`ReadFailure::Gone`], never with the new process's numbers.
@@ -30,6 +31,7 @@ mod discover;
 mod error;
 mod executables;
 mod frame;
+mod holders;
 mod host;
 mod listeners;
 mod mappings;
@@ -48,6 +50,10 @@ pub use answers::{
 };
 pub use client::{Reader, ReaderOptions, ReaderStatus};
 pub use error::ReaderError;
+pub use holders::{
+    BudgetPart, HOLDERS_ARGUMENT, HoldersBudget, HoldersCost, HoldersFailure, HoldersLook,
+    find_holders, is_holders,
+};
 pub use serve::{READER_ARGUMENT, is_reader, serve};
 
 /// Feeds arbitrary bytes to every parser of this crate. For fuzzers: must return without a panic.

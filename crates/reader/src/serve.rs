@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use model::{Clock, ProcessKey};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -13,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::discover::Discoverer;
 use crate::error::ReaderError;
 use crate::frame::{self, Answer, Frame, KEYS_MAX, PROTOCOL, Request};
+use crate::holders::Looks;
 use crate::host::{self, Boot};
 use crate::opener::{self, How};
 use crate::process::{self, ProcessReader};
@@ -65,8 +67,10 @@ pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
     let socket = input.as_fd().try_clone_to_owned();
     let socket = socket.map(UnixStream::from).map_err(lost)?;
     let main = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    let opens = How::Child("/proc/self/exe".into());
-    serve_socket(&socket, main, &SystemClock, opens)
+    // Ours, whatever lies at its path by now.
+    let program = PathBuf::from("/proc/self/exe");
+    let opens = How::Child(program.clone());
+    serve_socket(&socket, main, program, &SystemClock, opens)
 }
 
 fn lost(source: io::Error) -> ReaderError {
@@ -80,10 +84,11 @@ fn lost(source: io::Error) -> ReaderError {
 pub(crate) fn serve_socket(
     socket: &UnixStream,
     main: Option<u32>,
+    program: PathBuf,
     clock: &dyn Clock,
     opens: How,
 ) -> Result<(), ReaderError> {
-    let mut server = Server::new(main, clock, opens);
+    let mut server = Server::new(main, program, clock, opens);
     loop {
         let request = match frame::read::<Request>(socket, None) {
             Ok(Some(request)) => request,
@@ -118,11 +123,12 @@ struct Server<'a> {
     mounts: Vec<Mount>,
     discoverer: Discoverer,
     processes: ProcessReader,
+    looks: Looks,
     has_parent: bool,
 }
 
 impl<'a> Server<'a> {
-    fn new(main: Option<u32>, clock: &'a dyn Clock, opens: How) -> Self {
+    fn new(main: Option<u32>, program: PathBuf, clock: &'a dyn Clock, opens: How) -> Self {
         let skip = std::iter::once(std::process::id()).chain(main).collect();
         Self {
             clock,
@@ -130,12 +136,14 @@ impl<'a> Server<'a> {
             mounts: host::mounts(),
             discoverer: Discoverer::new(skip),
             processes: ProcessReader::new(opens),
+            looks: Looks::new(program, main.is_some()),
             has_parent: main.is_some(),
         }
     }
 
     fn answer(&mut self, request: Request) -> Answer {
         self.boot.follow(self.clock);
+        self.looks.tick();
         match request {
             Request::Hello { die_with_parent } => Answer::Hello(self.hello(die_with_parent)),
             Request::Host => {
@@ -156,6 +164,15 @@ impl<'a> Server<'a> {
                 let reader = &mut self.processes;
                 let mappings = process::mappings(reader, &key, any_size, &self.boot, self.clock);
                 Answer::Mappings(mappings)
+            }
+            Request::HoldersStart { key, budget } if key.boot_id == self.boot.id => {
+                let started = self.looks.start(&key, budget, &self.mounts, self.clock);
+                Answer::HoldersStarted(started)
+            }
+            Request::HoldersStart { .. } => Answer::HoldersStarted(Err(ReadFailure::Gone.into())),
+            Request::HoldersPoll { look } => {
+                let said = self.looks.poll(look);
+                Answer::Holders(said.map(|said| said.map(Box::new)))
             }
             Request::Doctor => {
                 let pids = proc_dir::all_pids().unwrap_or_default();
@@ -200,7 +217,7 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.write_all(bytes).unwrap();
         drop(ours);
-        serve_socket(&theirs, None, &SystemClock, How::Here)
+        serve_socket(&theirs, None, PathBuf::new(), &SystemClock, How::Here)
     }
 
     #[test]
@@ -224,7 +241,7 @@ mod tests {
             pid: model::Pid(1),
             start_ticks: model::StartTicks(0),
         };
-        let mut server = Server::new(None, &SystemClock, How::Here);
+        let mut server = Server::new(None, PathBuf::new(), &SystemClock, How::Here);
         let keys = vec![key; KEYS_MAX + 1];
         let answer = server.answer(Request::Read { keys, go: false });
         assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");

@@ -154,8 +154,8 @@ pub(crate) fn suspects(suspects: &[Suspect], width: usize) -> Vec<Line> {
         if !figures.is_empty() {
             lines.extend(hang("     ".into(), &figures, width));
         }
-        if let Some(holder) = &suspect.held_by {
-            lines.extend(hang("     held by ".into(), holder, width));
+        if let Some(held) = held(suspect) {
+            lines.extend(hang("     ".into(), &held, width));
         }
         if let Some(note) = &suspect.note {
             lines.extend(hang("     ".into(), note, width));
@@ -196,6 +196,25 @@ pub(crate) fn figures(suspect: &Suspect) -> String {
         parts.push(format!("{count} {}", counted(suspect)));
     }
     parts.join(", ")
+}
+
+/// `held by main.sessions[key] (812 MiB, growing 5.0 MiB/min)`; a suspect that is the holder itself
+/// `keeps` so much.
+pub(crate) fn held(suspect: &Suspect) -> Option<String> {
+    let held_by = suspect.held_by.as_ref()?;
+    let Some(holder) = &suspect.holder else {
+        return Some(format!("held by {held_by}"));
+    };
+    let size = words::bytes(holder.bytes as f64);
+    let growth = holder.growth_bytes_per_s.map_or_else(String::new, |per_s| {
+        format!(", growing {}/min", words::bytes(per_s * 60.0))
+    });
+    if *held_by != suspect.function {
+        return Some(format!("held by {held_by} ({size}{growth})"));
+    }
+    let site = holder.allocated_in.as_ref();
+    let site = site.map_or_else(String::new, |site| format!(", allocated in {site}"));
+    Some(format!("keeps {size}{growth}{site}"))
 }
 
 /// `12.0 MiB -> 398 MiB`, or what there is of it.
@@ -289,6 +308,34 @@ mod tests {
         assert_eq!(text.matches("UNSURE").count(), 1, "{text}");
         assert_eq!(text.matches("41 s of data").count(), 1, "{text}");
         assert!(text.contains("Something else."), "{text}");
+    }
+
+    #[test]
+    fn the_holder_has_its_figures() {
+        let mut suspect = crate::board::tests::suspect();
+        assert_eq!(held(&suspect), None);
+        suspect.held_by = Some("main.sessions[key]".into());
+        assert_eq!(held(&suspect).unwrap(), "held by main.sessions[key]");
+        suspect.holder = Some(model::Holder {
+            name: "main.sessions".into(),
+            kind: model::HolderKind::Global,
+            path: "[key]".into(),
+            ty: "*main.Session".into(),
+            bytes: 812 << 20,
+            bytes_before: Some(800 << 20),
+            growth_bytes_per_s: Some(f64::from(5 << 20) / 60.0),
+            allocated_in: Some("main.(*SessionCache).Put".into()),
+            used_by: Vec::new(),
+        });
+        assert_eq!(
+            held(&suspect).unwrap(),
+            "held by main.sessions[key] (812 MiB, growing 5.0 MiB/min)"
+        );
+        suspect.function = "main.sessions[key]".into();
+        assert_eq!(
+            held(&suspect).unwrap(),
+            "keeps 812 MiB, growing 5.0 MiB/min, allocated in main.(*SessionCache).Put"
+        );
     }
 
     #[test]

@@ -311,7 +311,9 @@ fn incident_lines(incident: &Incident, frame: &Frame<'_>, width: usize) -> Vec<L
         Some(suspect) => {
             let line = Line::from("  ").with(Style::Strong, &suspect.function);
             lines.push(line.with(Style::Strong, answer::place(suspect)));
-            let note = suspect.note.iter().cloned();
+            let note = answer::held(suspect)
+                .into_iter()
+                .chain(suspect.note.clone());
             let figures: Vec<String> = std::iter::once(answer::figures(suspect))
                 .chain(note)
                 .collect();
@@ -373,7 +375,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn suspect() -> Suspect {
+    pub(crate) fn suspect() -> Suspect {
         Suspect {
             rank: 1,
             what: SuspectWhat::Allocation,
@@ -387,6 +389,7 @@ pub(crate) mod tests {
             growth_share: Some(0.97),
             stack: (1..=10).map(|i| format!("main.f{i} shop.go:{i}")).collect(),
             held_by: None,
+            holder: None,
             note: None,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use collect::{Endpoint, identity};
 use engine::diagnose::{DiagnoseError, Order, Progress, diagnose};
 use model::{Judgement, Target, Verdict};
-use reader::{Access, GoProcess, Host};
+use reader::{Access, GoProcess, HoldersBudget, Host};
 
 use crate::args::{Diagnose, FailOn, Format};
 use crate::find::{self, Found};
@@ -41,6 +41,7 @@ pub(crate) fn run(arguments: &Diagnose) -> anyhow::Result<ExitCode> {
         interval: arguments.interval,
         duration: arguments.duration,
         machine_bytes: host.memory_total_bytes,
+        inspect: Some(HoldersBudget::default()),
         source: setup::source(reader)?,
     };
     let mut teller = Teller::new(arguments.format, &order);

@@ -34,6 +34,12 @@ fn main() -> ExitCode {
             Err(error) => exit::failed(&error.into()),
         };
     }
+    if reader::is_holders() {
+        return match reader::find_holders(std::io::stdin(), std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => exit::failed(&error.into()),
+        };
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),

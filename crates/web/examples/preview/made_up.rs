@@ -582,6 +582,7 @@ fn suspects(service: &Service, goroutines: f64) -> Vec<Suspect> {
         growth_share: None,
         stack: vec![],
         held_by: None,
+        holder: None,
         note: None,
     };
     let bytes = |value: f64| Some(mib(value) as u64);

@@ -214,12 +214,35 @@ fn one_suspect(suspect: &Suspect) -> Markup {
                     span .share { (parts::bar(share, "fill")) (words::percent(share)) " of the growth" }
                 }
             }
-            @if let Some(held_by) = &suspect.held_by { p { "Held by " code { (held_by) } } }
+            (held(suspect))
             @if let Some(note) = &suspect.note { p .note { (note) } }
             @if !suspect.stack.is_empty() {
                 details id={ "stack-" (suspect.rank) } {
                     summary { "Stack, " (suspect.stack.len()) " frames, innermost first" }
                     (frames(&suspect.stack))
+                }
+            }
+        }
+    }
+}
+
+/// `Held by main.sessions[key], 812 MiB, +5.0 MiB/min`; a suspect that is the holder itself only has
+/// the figures.
+fn held(suspect: &Suspect) -> Markup {
+    let holder = suspect.holder.as_ref();
+    let is_itself = suspect.held_by.as_ref() == Some(&suspect.function);
+    html! {
+        @if let Some(held_by) = &suspect.held_by {
+            p .held {
+                @if is_itself { "Keeps" } @else { "Held by " code { (held_by) } @if holder.is_some() { "," } }
+                @if let Some(holder) = holder {
+                    " " (words::bytes(holder.bytes as f64))
+                    @if let Some(per_s) = holder.growth_bytes_per_s {
+                        ", " (words::bytes_per_minute(per_s * 60.0))
+                    }
+                    @if let (true, Some(site)) = (is_itself, &holder.allocated_in) {
+                        ", allocated in " code { (site) }
+                    }
                 }
             }
         }

@@ -1,0 +1,440 @@
+//! Who holds a leaking heap: one look when a leak is first found, one when it is confirmed. The pair
+//! shows who grows; a look alone shows only who is big.
+//!
+//! No verdict and no alert waits for a look: what it says joins the incident when it is there.
+
+use std::time::Duration;
+
+use collect::Source;
+use locate::{Interpretation, Request};
+use model::{
+    EvidenceFile, EvidenceKind, Incident, IncidentId, IncidentState, Judgement, Kind, ProcessKey,
+    Suspect, TargetId, Verdict,
+};
+use reader::{HoldersBudget, HoldersFailure, HoldersLook, ReaderError};
+
+use crate::book::culprit;
+use crate::evidence::Subject;
+use crate::main_loop::{Event, MainLoop, save};
+
+/// Between the two looks lies at least so long: less shows noise.
+const APART: Duration = Duration::from_secs(20);
+/// After another target's look was in the way.
+const BUSY: Duration = Duration::from_secs(5);
+/// Between two questions whether a look is over.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// The reader ends a look at its time; one that it could not end is given up so much later.
+const PATIENCE: Duration = Duration::from_secs(5);
+const NAMES: [&str; 2] = ["holders-1.json", "holders-2.json"];
+
+/// What the main loop keeps of one target's looks: at most two reports, each under a MiB.
+#[derive(Debug, Default)]
+pub(crate) struct Looks {
+    taken: Vec<HoldersLook>,
+    /// When the first was taken, by the monotonic clock.
+    first_at: Duration,
+    under_way: bool,
+    not_before: Duration,
+    /// Why the last one was not to be had.
+    refusal: Option<String>,
+}
+
+impl Looks {
+    /// Whether a look is due. The first is as soon as a leak is found, the second once there is
+    /// an incident to put it into.
+    fn is_due(&self, now: Duration, has_incident: bool) -> bool {
+        let due = match self.taken.len() {
+            0 => true,
+            1 => has_incident && now >= self.first_at + APART,
+            _ => false,
+        };
+        due && !self.under_way && now >= self.not_before
+    }
+
+    fn take_in(&mut self, now: Duration, said: Result<HoldersLook, Refusal>, retry: Duration) {
+        self.under_way = false;
+        match said {
+            Ok(look) => {
+                if self.taken.is_empty() {
+                    self.first_at = now;
+                }
+                self.refusal = None;
+                self.taken.push(look);
+            }
+            Err(Refusal { passing: true, .. }) => self.not_before = now + BUSY,
+            Err(refusal) => {
+                self.not_before = now + retry;
+                self.refusal = Some(refusal.text);
+            }
+        }
+    }
+
+    /// The first look and the latest, as `locate` reads them.
+    fn pair(&self) -> (Option<locate::HoldersLook>, Option<locate::HoldersLook>) {
+        let read = |look: &HoldersLook| read(look.clone());
+        (self.taken.first().map(read), self.taken.get(1).map(read))
+    }
+
+    /// The looks as files of an incident.
+    pub(crate) fn files(&self, target: &TargetId) -> Vec<EvidenceFile> {
+        let named = self.taken.iter().zip(NAMES);
+        named
+            .filter_map(|(look, name)| file(target, look, name))
+            .collect()
+    }
+
+    /// Joins what the looks show to the suspects of a finding of `kind`.
+    pub(crate) fn join(&self, kind: Kind, found: &mut Interpretation) {
+        let (first, last) = self.pair();
+        locate::join(kind, found, first.as_ref(), last.as_ref());
+    }
+
+    /// What an incident's timeline says of the looks that were taken or refused so far.
+    pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
+        let taken = (1..).zip(&self.taken);
+        let mut lines: Vec<_> = taken
+            .map(|(nth, look)| ("holders", line(nth, look)))
+            .collect();
+        lines.extend(self.refusal.iter().map(|text| ("refused", text.clone())));
+        lines
+    }
+}
+
+/// Why a look was not had.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refusal {
+    /// It may be had in a moment: nothing to tell anybody.
+    passing: bool,
+    pub(crate) text: String,
+}
+
+impl Refusal {
+    fn new(reason: &str) -> Self {
+        Self {
+            passing: false,
+            text: format!("who holds the heap: {reason}"),
+        }
+    }
+
+    pub(crate) fn cut_off() -> Self {
+        Self::new("the look was cut off")
+    }
+
+    fn of(failure: &HoldersFailure) -> Self {
+        let hint = failure.hint();
+        let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+        Self {
+            passing: failure.is_passing(),
+            ..Self::new(&format!("{failure}{hint}"))
+        }
+    }
+}
+
+/// Takes one look through the reader. It may take as long as the budget allows.
+pub(crate) async fn look(
+    source: &Source,
+    process: ProcessKey,
+    budget: HoldersBudget,
+) -> Result<HoldersLook, Refusal> {
+    let reader = source.reader.clone();
+    let start = move || reader.start_holders(&process, &budget);
+    let look = asked(start)
+        .await?
+        .map_err(|failure| Refusal::of(&failure))?;
+    let deadline = source.clock.monotonic() + budget.time + PATIENCE;
+    // Asked again and again, not waited for: the end of the watcher waits for nobody's budget.
+    while source.clock.monotonic() < deadline {
+        tokio::time::sleep(ASK_EVERY).await;
+        let reader = source.reader.clone();
+        if let Some(said) = asked(move || reader.poll_holders(look)).await? {
+            return said.map_err(|failure| Refusal::of(&failure));
+        }
+    }
+    Err(Refusal::of(&HoldersFailure::hangs()))
+}
+
+/// One call to the reader, on a blocking thread.
+async fn asked<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T, ReaderError> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(ask).await {
+        Ok(answer) => answer.map_err(|error| Refusal::new(&error.to_string())),
+        Err(_) => Err(Refusal::cut_off()),
+    }
+}
+
+/// A look as `locate` reads it.
+pub(crate) fn read(look: HoldersLook) -> locate::HoldersLook {
+    locate::HoldersLook {
+        at: look.at,
+        report: look.report,
+    }
+}
+
+fn file(target: &TargetId, look: &HoldersLook, name: &str) -> Option<EvidenceFile> {
+    Some(EvidenceFile {
+        kind: EvidenceKind::Holders,
+        target: target.clone(),
+        at: look.at,
+        name: name.to_owned(),
+        bytes: serde_json::to_vec_pretty(look).ok()?,
+    })
+}
+
+fn line(nth: usize, look: &HoldersLook) -> String {
+    format!("look {nth} at who holds the heap: {}", look.cost)
+}
+
+/// The culprit's name; none while the suspects are ranked by size, which names the biggest and not
+/// the one that leaks.
+pub(crate) fn culprit_of(suspects: &[Suspect]) -> String {
+    let by_size = |suspect: &Suspect| {
+        let holder = suspect.holder.as_ref();
+        suspect.stack.is_empty() && holder.is_some_and(|h| h.growth_bytes_per_s.is_none())
+    };
+    match suspects.first() {
+        Some(first) if by_size(first) => String::new(),
+        _ => culprit(suspects),
+    }
+}
+
+impl MainLoop {
+    /// Takes the look that is due for a leak that `verdict` has found, if its memory can be read.
+    pub(crate) fn look_at_holders(&mut self, id: &TargetId, verdict: &Verdict) {
+        let Some(budget) = self.config.inspect.budget() else {
+            return;
+        };
+        let now = self.clock().monotonic();
+        let has_incident = self.incidents_to_join(id).next().is_some();
+        let known = self.is_held_elsewhere(id, verdict);
+        let Some(tracked) = self.targets.get_mut(id).filter(|t| !t.is_gone()) else {
+            return;
+        };
+        let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
+        let abilities = subject.abilities();
+        let wanted = verdict.findings.iter().any(|finding| {
+            finding.verdict == Judgement::Leak
+                && locate::plan(finding, abilities).contains(&Request::Holders)
+        });
+        let Some(process) = subject.process.filter(|_| wanted && !known) else {
+            return;
+        };
+        if !tracked.looks.is_due(now, has_incident) {
+            return;
+        }
+        tracked.looks.under_way = true;
+        let (source, events, id) = (self.source().clone(), self.events.clone(), id.clone());
+        tokio::spawn(async move {
+            let said = look(&source, process, budget).await;
+            // An error means that the watcher is ending.
+            let _ = events.send(Event::Holders(id, Box::new(said))).await;
+        });
+    }
+
+    /// Whether the open incidents of this leak have looks enough: this target's own from before a
+    /// restart of ours, or those of other replicas.
+    fn is_held_elsewhere(&self, id: &TargetId, verdict: &Verdict) -> bool {
+        let of_leak = |incident: &Incident| {
+            incident.state == IncidentState::Open
+                && incident.workload == verdict.target.workload
+                && is_heap(incident.kind)
+        };
+        let own = self.targets.get(id).map_or(0, |t| t.looks.taken.len());
+        self.book.latest().filter(|i| of_leak(i)).any(|incident| {
+            let pair = incident.evidence.iter().find(|e| e.name == NAMES[1]);
+            pair.is_some_and(|look| look.target != *id || own == 0)
+        })
+    }
+
+    /// Open incidents of the target that have evidence of it: its own, not a replica's.
+    fn incidents_to_join<'a>(&'a self, id: &'a TargetId) -> impl Iterator<Item = &'a IncidentId> {
+        let joins = |incident: &Incident| {
+            incident.state == IncidentState::Open
+                && is_heap(incident.kind)
+                && incident.targets.contains(id)
+                && incident.evidence.iter().any(|e| e.target == *id)
+        };
+        let all = self.book.latest().filter(move |i| joins(i));
+        all.map(|incident| &incident.id)
+    }
+
+    /// A look is there, or was refused.
+    pub(crate) fn holders_seen(&mut self, id: &TargetId, said: Result<HoldersLook, Refusal>) {
+        let now = self.clock().monotonic();
+        let retry = self.config.evidence.capture_interval;
+        let Some(tracked) = self.targets.get_mut(id) else {
+            return;
+        };
+        tracked.looks.take_in(now, said, retry);
+        self.join_looks(id);
+    }
+
+    /// Puts what was seen of a target into its incidents, as far as it is not there yet.
+    pub(crate) fn join_looks(&mut self, id: &TargetId) {
+        let at = self.clock().now();
+        let incidents: Vec<IncidentId> = self.incidents_to_join(id).cloned().collect();
+        let Some(tracked) = self.targets.get(id) else {
+            return;
+        };
+        let (looks, mut to_store) = (&tracked.looks, Vec::new());
+        for incident_id in incidents {
+            let Some(incident) = self.book.get_mut(&incident_id) else {
+                continue;
+            };
+            for (code, text) in looks.lines() {
+                note_once(incident, at, code, text);
+            }
+            if incident.verdict.target.id == *id {
+                held(incident, looks);
+            }
+            let have: Vec<&str> = incident.evidence.iter().map(|e| e.name.as_str()).collect();
+            let mut files = looks.files(id);
+            files.retain(|file| !have.contains(&file.name.as_str()));
+            save(&self.book, &self.writer, &incident_id);
+            if !files.is_empty() {
+                to_store.push((incident_id, files));
+            }
+        }
+        for (incident, files) in to_store {
+            self.store_evidence(incident, files);
+        }
+        self.touch();
+    }
+}
+
+/// Tells the suspects of an incident who holds what they allocated.
+fn held(incident: &mut Incident, looks: &Looks) {
+    let kind = incident.kind;
+    let mut findings = incident.verdict.findings.iter_mut();
+    let Some(finding) = findings.find(|finding| finding.kind == Some(kind)) else {
+        return;
+    };
+    let mut found = Interpretation {
+        suspects: std::mem::take(&mut finding.suspects),
+        kind: None,
+        advice: std::mem::take(&mut finding.advice),
+    };
+    looks.join(kind, &mut found);
+    if incident.culprit.is_empty() {
+        incident.culprit = culprit_of(&found.suspects);
+    }
+    finding.suspects = found.suspects;
+    finding.advice = found.advice;
+    incident.verdict.collect_suspects();
+}
+
+/// The same refusal is told once in an incident's life.
+pub(crate) fn note_once(incident: &mut Incident, at: model::UnixMs, code: &str, text: String) {
+    let told = incident
+        .timeline
+        .iter()
+        .any(|event| event.code == code && event.text == text);
+    if !told {
+        incident.note(at, code, text);
+    }
+}
+
+pub(crate) fn is_heap(kind: Kind) -> bool {
+    matches!(kind, Kind::GoHeap | Kind::Goroutine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_look(at_s: i64) -> HoldersLook {
+        let json = serde_json::json!({
+            "at": at_s * 1000,
+            "cost": {"time_ms": 420, "cpu_ms": 310, "copied_bytes": 38 << 20, "memory_bytes": 120 << 20},
+            "report": {
+                "go_version": "go1.27.3", "layout": "table",
+                "heap": {"spans": 0, "span_bytes": 0, "scannable_bytes": 0, "objects": 0, "object_bytes": 0},
+                "reached_bytes": 0, "reached_objects": 0, "approximate": true, "blurred": 0,
+                "holders": [], "left_out": {"holders": 0, "bytes": 0}, "cost": {"calls": 0, "bytes": 0},
+            },
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn refused(failure: &HoldersFailure) -> Result<HoldersLook, Refusal> {
+        Err(Refusal::of(failure))
+    }
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn the_first_look_comes_at_once_and_the_second_later_with_an_incident() {
+        let mut looks = Looks::default();
+        assert!(looks.is_due(S(0), false));
+        looks.under_way = true;
+        assert!(!looks.is_due(S(1), true), "one at a time");
+        looks.take_in(S(2), Ok(a_look(2)), S(600));
+        let rows = [
+            ("too near", 21, true, false),
+            ("no incident", 90, false, false),
+            ("both", 22, true, true),
+        ];
+        for (name, at, incident, due) in rows {
+            assert_eq!(looks.is_due(S(at), incident), due, "{name}");
+        }
+        looks.take_in(S(30), Ok(a_look(30)), S(600));
+        assert!(!looks.is_due(S(9_999), true), "two are enough");
+        let target = TargetId("t".into());
+        let files = looks.files(&target);
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, NAMES);
+        assert_eq!(looks.lines()[1].0, "holders");
+        assert_eq!(
+            looks.lines()[1].1,
+            "look 2 at who holds the heap: 0.42 s, 0.31 s of CPU, 38 MiB copied, 120 MiB of memory"
+        );
+    }
+
+    #[test]
+    fn what_is_refused_is_told_and_not_asked_for_soon() {
+        let mut looks = Looks::default();
+        looks.take_in(S(10), refused(&HoldersFailure::Busy), S(600));
+        assert!(!looks.is_due(S(12), false) && looks.is_due(S(15), false));
+        assert_eq!(looks.lines(), [], "another's look is nothing to tell");
+        let over = HoldersFailure::OverBudget {
+            part: reader::BudgetPart::Cpu,
+            allowed: "20 s".into(),
+        };
+        looks.take_in(S(20), refused(&over), S(600));
+        assert!(!looks.is_due(S(619), false) && looks.is_due(S(620), false));
+        let told = "who holds the heap: it needs more processor time than the 20 s that it may take; \
+                    raise inspect.budget.cpu";
+        assert_eq!(looks.lines(), [("refused", told.to_owned())]);
+        looks.take_in(S(700), Ok(a_look(700)), S(600));
+        assert_eq!(
+            looks.lines()[0].0,
+            "holders",
+            "a look takes the refusal back"
+        );
+    }
+
+    #[test]
+    fn the_biggest_is_no_culprit() {
+        let incident: Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        let mut suspects = incident.verdict.suspects.clone();
+        suspects[0].stack.clear();
+        let name = suspects[0].function.clone();
+        assert_eq!(culprit_of(&suspects), name, "of a profile");
+        let holder = |growth| model::Holder {
+            name: "main.sessions".into(),
+            kind: model::HolderKind::Global,
+            path: String::new(),
+            ty: String::new(),
+            bytes: 1,
+            bytes_before: None,
+            growth_bytes_per_s: growth,
+            allocated_in: None,
+            used_by: Vec::new(),
+        };
+        suspects[0].holder = Some(holder(None));
+        assert_eq!(culprit_of(&suspects), "");
+        suspects[0].holder = Some(holder(Some(1.0)));
+        assert_eq!(culprit_of(&suspects), name);
+    }
+}
