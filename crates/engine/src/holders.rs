@@ -417,7 +417,7 @@ mod tests {
     fn the_biggest_is_no_culprit() {
         let incident: Incident =
             serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
-        let mut suspects = incident.verdict.suspects.clone();
+        let mut suspects = incident.verdict.findings[0].suspects.clone();
         suspects[0].stack.clear();
         let name = suspects[0].function.clone();
         assert_eq!(culprit_of(&suspects), name, "of a profile");

@@ -1,5 +1,5 @@
 //! One look at who holds a heap, by a child of the reader's, as the example `probe` starts it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
