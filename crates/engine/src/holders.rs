@@ -13,7 +13,7 @@ use model::{
 };
 use reader::{HoldersBudget, HoldersFailure, HoldersLook, ReaderError};
 
-use crate::book::culprit;
+use crate::book::{TARGETS_CAPTURED_MAX, culprit, targets_captured};
 use crate::evidence::Subject;
 use crate::main_loop::{Event, MainLoop, save};
 
@@ -234,15 +234,26 @@ impl MainLoop {
     /// Whether the open incidents of this leak have looks enough: this target's own from before a
     /// restart of ours, or those of other replicas.
     fn is_held_elsewhere(&self, id: &TargetId, verdict: &Verdict) -> bool {
+        let leaks = |kind: Kind| {
+            let mut findings = verdict.findings.iter();
+            findings.any(|f| f.verdict == Judgement::Leak && f.kind == Some(kind))
+        };
         let of_leak = |incident: &Incident| {
             incident.state == IncidentState::Open
                 && incident.workload == verdict.target.workload
-                && is_heap(incident.kind)
+                && leaks(incident.kind)
         };
         let own = self.targets.get(id).map_or(0, |t| t.looks.taken.len());
         self.book.latest().filter(|i| of_leak(i)).any(|incident| {
             let pair = incident.evidence.iter().find(|e| e.name == NAMES[1]);
-            pair.is_some_and(|look| look.target != *id || own == 0)
+            match pair {
+                Some(pair) if pair.target == *id => own == 0,
+                Some(_) => {
+                    incident.targets.contains(id)
+                        || targets_captured(incident) >= TARGETS_CAPTURED_MAX
+                }
+                None => false,
+            }
         })
     }
 
