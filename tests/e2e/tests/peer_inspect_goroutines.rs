@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::targets::goroutines::{self, Goroutine};
-use e2e::targets::inspect::{inspect, is_there};
+use e2e::targets::inspect::inspect;
 use e2e::targets::profile::{Profile, Stack};
 use e2e::targets::{cases, newest};
 use e2e::{Form, Program, Setting, Target, tell};
@@ -16,9 +16,6 @@ fn every_frame_equals_debug_2() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "goroutines") {
-        return;
-    }
     let story = Instant::now();
     for (release, form) in cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::Targets);
@@ -41,9 +38,6 @@ fn the_profile_equals_the_programs_own() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "goroutines") {
-        return;
-    }
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (release, form) in cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::Targets);
@@ -86,9 +80,6 @@ fn ten_thousand_are_read_in_a_moment() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "goroutines") {
-        return;
-    }
     let target = Target::build(&setting, &newest(), Form::Normal, Program::Targets);
     let running = target.start(&["parked", "-n", "10000"]);
     let pid = running.pid().to_string();

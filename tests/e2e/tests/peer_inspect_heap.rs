@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use e2e::targets::cases;
-use e2e::targets::inspect::{inspect, is_there, is_written};
+use e2e::targets::inspect::{inspect, is_written};
 use e2e::targets::profile::Profile;
 use e2e::{Program, Setting, Target, tell};
 
@@ -13,9 +13,6 @@ fn every_bucket_equals_the_endpoints() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "heap") {
-        return;
-    }
     let story = Instant::now();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (ours, theirs) = (
@@ -66,9 +63,6 @@ fn a_profile_that_the_linker_dropped_is_said_to_be_missing() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "heap") {
-        return;
-    }
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (release, form) in cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::NoProf);

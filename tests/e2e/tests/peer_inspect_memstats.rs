@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use e2e::targets::inspect::{inspect, is_there};
+use e2e::targets::inspect::inspect;
 use e2e::targets::{cases, newest};
 use e2e::{Form, Program, RunningTarget, Setting, Target, tell};
 use serde_json::Value;
@@ -36,9 +36,6 @@ fn every_field_equals_read_mem_stats() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "memstats") {
-        return;
-    }
     let story = Instant::now();
     for (release, form) in cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::Targets);
@@ -55,9 +52,6 @@ fn limits_in_force_are_shown() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "memstats") {
-        return;
-    }
     let target = Target::build(&setting, &newest(), Form::Normal, Program::Targets);
     let unlimited = i64::MAX.cast_unsigned();
     type Variables = &'static [(&'static str, &'static str)];
@@ -93,9 +87,6 @@ fn a_reading_is_cheap() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "memstats") {
-        return;
-    }
     for (release, form) in cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::Targets);
         let running = target.start(&["planted"]);

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use e2e::targets::cases;
-use e2e::targets::inspect::{inspect, is_there};
+use e2e::targets::inspect::inspect;
 use e2e::{Program, RunningTarget, Setting, Target, tell};
 use serde_json::Value;
 
@@ -31,9 +31,6 @@ fn holders_are_named_and_have_their_sizes() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "refs") {
-        return;
-    }
     let story = Instant::now();
     for (release, form) in cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::Targets);
@@ -70,9 +67,6 @@ fn a_busy_target_gives_the_same_holders() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    if !is_there(&setting, "refs") {
-        return;
-    }
     for (release, form) in cases(&setting)
         .into_iter()
         .filter(|(_, form)| !form.is_stripped())

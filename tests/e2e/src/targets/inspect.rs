@@ -70,13 +70,3 @@ impl Inspected {
 pub fn is_written(file: &Path) -> bool {
     file.metadata().is_ok_and(|data| data.len() > 0)
 }
-
-/// Whether the binary under test has the command; says that the test is skipped if not.
-#[must_use]
-pub fn is_there(setting: &Setting, command: &str) -> bool {
-    let there = inspect(setting, &[command, "--help"]).code == Some(0);
-    if !there {
-        println!("SKIP: this unswept has no `inspect {command}` yet");
-    }
-    there
-}
