@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use inspect::Program;
+use inspect::heap::Reading;
 use inspect::holders::{GoroutineGroup, Options, Report, Taken};
 
 const SOURCE: &str = include_str!("main.go");
@@ -120,7 +121,7 @@ impl Running {
     fn report(&self) -> Report {
         let program = Program::attach(self.child.id()).unwrap();
         let options = Options::default();
-        let taken = Taken::read(&program, &options, Vec::new(), None).unwrap();
+        let taken = Taken::read(&program, &options, Reading::Copy(Vec::new()), None).unwrap();
         taken.report(&program, &options).unwrap()
     }
 
