@@ -296,7 +296,7 @@ fn graph(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let [objects, pointers, _] = bench.sizes.graph;
     let by = format!("graph_bench {objects} {pointers}");
     let mut figures = Vec::new();
-    for line in text.lines().filter(|line| line.contains(" cpu ")) {
+    for line in text.lines().filter(|line| line.contains(" wall ")) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let after = |name: &str| {
             let at = words.iter().position(|word| *word == name)?;
