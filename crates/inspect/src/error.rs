@@ -195,7 +195,7 @@ impl InspectError {
             Self::NoHeapProfile {
                 why: NoHeapProfile::LeftOut,
             } => Some(
-                "import runtime/pprof or net/http/pprof anywhere in the program and build it again; the profile then costs it nothing noticeable",
+                "import net/http/pprof anywhere in the program, or call pprof.WriteHeapProfile of runtime/pprof, and build it again; the profile then costs it nothing noticeable",
             ),
             Self::NoHeapProfile {
                 why: NoHeapProfile::TurnedOff,

@@ -123,13 +123,15 @@ fn ten_thousand_goroutines_are_told_alike() {
 #[test]
 fn goroutines_in_c_are_told_as_well() {
     for release in releases() {
-        let case = format!("go{} cgo", release.version);
-        let states = compare(Running::start(&CGO.build(&release, FORMS[0].1), &[]), &case);
-        assert_eq!(states["syscall"], 3, "{case}: {states:?}");
-        assert_eq!(
-            states["chan receive, locked to thread"], 6,
-            "{case}: {states:?}"
-        );
+        for (form, flags) in FORMS {
+            let case = format!("go{} cgo {form}", release.version);
+            let states = compare(Running::start(&CGO.build(&release, flags), &[]), &case);
+            assert_eq!(states["syscall"], 3, "{case}: {states:?}");
+            assert_eq!(
+                states["chan receive, locked to thread"], 6,
+                "{case}: {states:?}"
+            );
+        }
     }
 }
 

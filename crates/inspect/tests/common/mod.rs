@@ -240,7 +240,8 @@ impl Running {
             output,
         };
         let line = running.line();
-        assert!(line.eq_ignore_ascii_case("ready"), "{command:?}: {line:?}");
+        let is_ready = line.to_ascii_lowercase().contains("ready");
+        assert!(is_ready, "{command:?}: {line:?}");
         running
     }
 
@@ -254,9 +255,13 @@ impl Running {
         line.trim_end().to_owned()
     }
 
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
+    }
+
     /// Says a line to it, which it answers with a length and so many bytes.
     pub(crate) fn ask(&mut self, line: &str) -> String {
-        writeln!(self.input, "{line}").unwrap();
+        self.tell(line);
         let mut text = vec![0; self.line().parse().unwrap()];
         self.output.read_exact(&mut text).unwrap();
         String::from_utf8(text).unwrap()
