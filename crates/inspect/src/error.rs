@@ -181,7 +181,7 @@ impl InspectError {
                 Some("run as the process's user, or with CAP_SYS_PTRACE")
             }
             Self::Refused { .. } => Some(
-                "run as the process's user (its uid, a process that may be dumped), or with CAP_SYS_PTRACE",
+                "run as the process's user (its uid, a process that may be dumped), or with CAP_SYS_PTRACE; an executable that others may not read takes CAP_DAC_READ_SEARCH too",
             ),
             Self::UnknownLayout { .. } => Some(
                 "a build with DWARF (without -ldflags=-s or -w) can be read with any Go version",

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
@@ -52,6 +53,22 @@ impl MapLine {
     /// Whether an address lies in it.
     pub(crate) fn has(&self, addr: u64) -> bool {
         (self.start..self.end).contains(&addr)
+    }
+
+    /// Whether it is of the file that a link as `/proc/PID/exe` leads to.
+    pub(crate) fn is_of(&self, link: &Path) -> bool {
+        without_deleted(&link.to_string_lossy()).0 == self.file
+    }
+
+    /// What was added to the addresses of the ELF file that is mapped here.
+    pub(crate) fn bias_of(&self, elf: &Elf) -> Option<u64> {
+        let segment = elf.segments.iter().find(|of| {
+            let starts = of.offset & !(FIRST_PAGE as u64 - 1);
+            let ends = of.offset.saturating_add(of.file_bytes);
+            of.is_load() && (starts..ends).contains(&self.offset)
+        })?;
+        let base = self.start.wrapping_sub(self.offset);
+        Some(base.wrapping_add(segment.offset).wrapping_sub(segment.addr))
     }
 
     /// Whether a file lies behind it that can be opened by its path.
@@ -107,12 +124,7 @@ impl MappedElf {
     pub(crate) fn open(pid: u32, lines: &[MapLine], line: &MapLine) -> Option<Self> {
         let file = open_mapped(pid, lines, line)?;
         let elf = Elf::read(&file).ok()?;
-        let segment = elf.segments.iter().find(|of| {
-            let starts = of.offset & !(FIRST_PAGE as u64 - 1);
-            of.is_load() && (starts..of.offset.saturating_add(of.file_bytes)).contains(&line.offset)
-        })?;
-        let bias = line.start.wrapping_sub(line.offset);
-        let bias = bias.wrapping_add(segment.offset).wrapping_sub(segment.addr);
+        let bias = line.bias_of(&elf)?;
         Some(Self { file, elf, bias })
     }
 }
@@ -123,13 +135,13 @@ const FIRST_PAGE: usize = 4096;
 /// A plain file at a path of the process's own root. Links in it lead nowhere else, and nothing but a plain file is
 /// waited for.
 fn open_in_root(pid: u32, path: &str) -> Option<File> {
-    let root = format!("/proc/{pid}/root");
-    let root = openat(
-        CWD,
-        root,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
+    let link = format!("/proc/{pid}/root");
+    // Of a process with another root in our mounts (chroot), the kernel tells paths from the root of the mounts on.
+    let root = std::fs::read_link(&link).ok()?;
+    let path = Path::new(path);
+    let path = path.strip_prefix(root).unwrap_or(path);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, link, flags, Mode::empty());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let file = File::from(openat2(root.ok()?, path, flags, Mode::empty(), within).ok()?);
@@ -139,12 +151,7 @@ fn open_in_root(pid: u32, path: &str) -> Option<File> {
 fn of_process(pid: u32) -> Vec<Mapping> {
     let lines = map_lines(pid);
     // Whatever became of its name.
-    let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
-    let exe = exe.map(|path| path.to_string_lossy().into_owned());
-    let exe = exe.map_or_else(
-        |_| String::new(),
-        |path| without_deleted(&path).0.to_owned(),
-    );
+    let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let mut ids: Vec<(&str, String)> = Vec::new();
     let mut mappings = Vec::new();
     // Huge pages of code leave a part that has no file.
@@ -154,7 +161,7 @@ fn of_process(pid: u32) -> Vec<Mapping> {
         let build_id = match known {
             Some((_, id)) => id.clone(),
             None if ids.len() < limits::MAPPED_FILES_MAX && line.file.starts_with('/') => {
-                let file = match line.file == exe {
+                let file = match line.is_of(&exe) {
                     true => File::open(format!("/proc/{pid}/exe")).ok(),
                     false => open_mapped(pid, &lines, line),
                 };

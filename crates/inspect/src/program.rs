@@ -85,15 +85,22 @@ impl Program {
             }
         };
         let file = File::open(format!("/proc/{pid}/exe")).map_err(refused("its executable"))?;
-        let auxv =
-            std::fs::read(format!("/proc/{pid}/auxv")).map_err(refused("its start-up values"))?;
-        let entry = entry_of(&auxv).ok_or(InspectError::NoProcess { pid })?;
         let memory = Box::new(LiveMemory::new(pid));
         if matches!(Executable::read(&file), Err(InspectError::NotGo)) {
             let library = go_library(pid).ok_or(InspectError::NotGo)?;
-            let entry = library.elf.entry.wrapping_add(library.bias);
-            return Self::open_by(memory, Box::new(library.file), entry, Some(pid), order);
+            let (file, entry) = (Box::new(library.file), library.elf.entry);
+            let entry = entry.wrapping_add(library.bias);
+            return Self::open_by(memory, file, entry, Some(pid), order);
         }
+        let entry = match std::fs::read(format!("/proc/{pid}/auxv")) {
+            Ok(auxv) => entry_of(&auxv).ok_or(InspectError::NoProcess { pid })?,
+            // Another user's, and no CAP_DAC_READ_SEARCH; mappings are shown to whoever may trace.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                entry_by_mappings(pid, &file)
+                    .ok_or_else(|| refused("its start-up values")(error))?
+            }
+            Err(error) => return Err(refused("its start-up values")(error)),
+        };
         Self::open_by(memory, Box::new(file), entry, Some(pid), order)
     }
 
@@ -376,6 +383,15 @@ impl Program {
     pub(crate) fn machine(&self) -> Machine {
         self.machine
     }
+}
+
+/// Where the first instruction of the executable `file` lies in the process.
+fn entry_by_mappings(pid: u32, file: &File) -> Option<u64> {
+    let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let lines = map_lines(pid);
+    let line = lines.iter().find(|line| line.is_of(&exe))?;
+    let elf = Elf::read(file).ok()?;
+    Some(elf.entry.wrapping_add(line.bias_of(&elf)?))
 }
 
 /// The library with a Go runtime in it that a program of another language has loaded (`-buildmode=c-shared`).

@@ -510,7 +510,7 @@ fn each_refusal_names_its_reason() {
     if !status(std::process::id(), "Uid").starts_with("0\t")
         || Command::new("setpriv").arg("--version").output().is_err()
     {
-        println!("SKIPPED: needs root and setpriv");
+        println!("SKIP: needs root and setpriv");
         return;
     }
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -538,6 +538,21 @@ fn each_refusal_names_its_reason() {
     eventually("it has become nobody", || {
         status(theirs.pid(), "Uid").starts_with("65534") && status(theirs.pid(), "Name") == "sleep"
     });
+    // Uid 65534 here, and root there; the namespace is root's.
+    let mut contained = Command::new("unshare");
+    let script =
+        "echo there; read mapped; exec setpriv --reuid=0 --regid=0 --clear-groups sleep 100";
+    contained.args(["-U", "--keep-caps", "sh", "-c", script]);
+    let mut contained = Shell::from(contained, Stdio::piped());
+    assert_eq!(contained.line(), "there");
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{}/{map}", contained.pid()), "0 65534 1").unwrap();
+    }
+    contained.say("mapped");
+    eventually("it has become root there", || {
+        status(contained.pid(), "Uid").starts_with("65534")
+            && status(contained.pid(), "Name") == "sleep"
+    });
     let mut undumpable = as_nobody(hidden.to_str().unwrap(), &["0", "0", "0", "hidden"]);
     assert_eq!(undumpable.line(), "ready");
     let rows: &[(&str, &[&str], u32, &str)] = &[
@@ -562,6 +577,18 @@ fn each_refusal_names_its_reason() {
             "allowed",
         ),
         (
+            "another user namespace",
+            &nobody,
+            contained.pid(),
+            "refused: it lives in another user namespace (a container), where we have no rights",
+        ),
+        (
+            "another user namespace, capable",
+            &capable,
+            contained.pid(),
+            "allowed",
+        ),
+        (
             "gone",
             &nobody,
             u32::MAX,
@@ -581,6 +608,24 @@ fn each_refusal_names_its_reason() {
             "{name}: {said}{}",
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+    // What is allowed is enough to look into another user's program: the capability alone, and no right to its files.
+    let looker = folder.join("goroutines");
+    std::fs::copy(example().with_file_name("goroutines"), &looker).unwrap();
+    for (pid, want) in [(undumpable.pid(), "main.main"), (theirs.pid(), "")] {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65533", "--regid=65533", "--clear-groups"]);
+        command
+            .args(&capable[3..])
+            .arg(&looker)
+            .arg(pid.to_string());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        match want {
+            "" => assert!(errors.contains("not a Go executable"), "{errors}"),
+            function => assert!(said.contains(function), "{said}{errors}"),
+        }
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }

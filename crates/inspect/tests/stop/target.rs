@@ -176,6 +176,12 @@ impl Shell {
         self.process.id()
     }
 
+    /// Writes a line to its input, which must be a pipe.
+    pub(crate) fn say(&mut self, line: &str) {
+        let input = self.process.stdin.as_mut().unwrap();
+        writeln!(input, "{line}").unwrap();
+    }
+
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
