@@ -50,8 +50,12 @@ pub(super) fn lines(arguments: &Refs, opened: &Opened, look: &Look) -> Vec<Line>
 }
 
 fn how(look: &Look) -> String {
+    let way = match look.report.low_memory {
+        true => " with little memory",
+        false => "",
+    };
     let read = format!(
-        "{} read in {} calls of the kernel, {:.2} s in all",
+        "{} read in {} calls of the kernel, {:.2} s in all{way}",
         bytes(look.cost.bytes),
         words::count(look.cost.syscalls),
         look.cost.wall_us as f64 / 1e6
