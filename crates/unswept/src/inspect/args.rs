@@ -11,7 +11,6 @@ pub(crate) enum Inspect {
     Memstats(MemStats),
     Goroutines(Goroutines),
     Heap(Heap),
-    /// Who holds the heap: variables, goroutines, timers, with sizes and paths; and what grows
     Refs(Refs),
 }
 
@@ -189,6 +188,8 @@ pub(crate) enum HeapFormat {
     Pprof,
 }
 
+/// Who holds the heap: variables, goroutines, timers, with sizes and paths; and what grows
+///
 /// Walks the heap with the collector's own precision and tells, for each variable, goroutine, timer
 /// and finalizer, what would go if it let go: bytes, objects, the paths, the types, and where that
 /// was allocated. Works on stripped programs too: variables then have no names, but the functions
