@@ -19,6 +19,12 @@ pub(super) type Outcome = Result<Option<Arc<Held>>, ApiError>;
 
 /// Lines of the tree, the biggest first: a page is made anew with every reading.
 const LINES_MAX: usize = 300;
+/// Holders above the fold.
+const TOP_MAX: usize = 15;
+/// A holder with less of the heap, and less of its growth, is below the fold.
+const TOP_SHARE: f64 = 0.002;
+/// Who has less of all growth does not stand out.
+const GROWS_SHARE: f64 = 0.02;
 /// Levels of the tree: a page that nests deeper is no help.
 const LEVELS_MAX: usize = 16;
 /// What every refusal of a look begins with.
@@ -108,8 +114,10 @@ fn how(held: &Held) -> Markup {
     html! {
         p {
             strong { (bytes(report.reached_bytes)) } " in "
-            (words::count(report.reached_objects as f64)) " objects are reached, "
-            (words::percent(share)) " of all objects."
+            (words::count(report.reached_objects as f64)) " objects are in use, "
+            (words::percent(share)) " of what is allocated"
+            @if share < 0.95 { "; the rest is garbage that was not swept yet" }
+            "."
             @if let Some(growth) = held.growth_bytes {
                 " Between the two looks that changed by " strong { (signed(growth)) }
                 @if let Some(seconds) = held.seconds() { " (" (rate(growth, seconds)) ")" }
@@ -155,8 +163,14 @@ fn costs(cost: Cost) -> String {
 
 fn tree(held: &Held) -> Markup {
     let lines = Lines::new(held);
-    let top = held.holders.iter().filter(|node| lines.is_told(node));
-    let top: Vec<&Node> = top.take(LINES_MAX).collect();
+    let all = held.holders.iter().filter(|node| lines.is_told(node));
+    let all: Vec<&Node> = all.take(LINES_MAX).collect();
+    let big = all.iter().take(TOP_MAX);
+    let top = big.take_while(|node| stands_out(held, node)).count();
+    let (top, small) = all.split_at(top.max(1).min(all.len()));
+    let small_bytes = small
+        .iter()
+        .fold(0u64, |sum, node| sum.saturating_add(node.bytes));
     let report = &held.report;
     html! {
         div .held-head aria-hidden="true" {
@@ -164,7 +178,13 @@ fn tree(held: &Held) -> Markup {
             span .num { "Growth" }
         }
         ul .held {
-            @for node in &top { (line(held, &lines, node, "held", 0)) }
+            @for node in top { (line(held, &lines, node, "held", 0)) }
+        }
+        @if !small.is_empty() {
+            details #held-small {
+                summary { (words::count(small.len() as f64)) " smaller holders with " (words::bytes(small_bytes as f64)) }
+                ul .held { @for node in small { (line(held, &lines, node, "held", 0)) } }
+            }
         }
         @if top.is_empty() { p .quiet { "Nothing is held that is worth a line." } }
         p .quiet.small {
@@ -179,6 +199,21 @@ fn tree(held: &Held) -> Markup {
             @if held.is_cut { "Names or ways too long or too many for a page are cut." }
         }
     }
+}
+
+/// Whether a holder has enough of the heap, or of its growth, to be seen at once.
+fn stands_out(held: &Held, node: &Node) -> bool {
+    let share = node.bytes as f64 / held.report.reached_bytes.max(1) as f64;
+    share >= TOP_SHARE
+        || node
+            .before
+            .is_some_and(|before| grows(held, change(before, node.bytes)))
+}
+
+/// Whether a growth is enough of all growth to stand out.
+fn grows(held: &Held, growth: i64) -> bool {
+    let all = held.growth_bytes.unwrap_or(0).max(1);
+    growth > 0 && growth as f64 >= all as f64 * GROWS_SHARE
 }
 
 /// Which lines there is room for.
@@ -288,8 +323,8 @@ fn growth(held: &Held, node: &Node) -> Markup {
                 @let growth = change(before, node.bytes);
                 @match held.seconds() {
                     _ if growth == 0 => span .quiet { "unchanged" },
-                    Some(seconds) => span .up[growth > 0] title=(signed(growth)) { (rate(growth, seconds)) },
-                    None => span .up[growth > 0] { (signed(growth)) },
+                    Some(seconds) => span .up[grows(held, growth)] title=(signed(growth)) { (rate(growth, seconds)) },
+                    None => span .up[grows(held, growth)] { (signed(growth)) },
                 }
             }
         }
