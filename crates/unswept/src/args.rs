@@ -384,7 +384,10 @@ mod tests {
                 let text = words(text);
                 assert!(help.contains(&text), "{name} --help hides: {text}");
             }
-            for value in own.get_arguments().flat_map(|one| one.get_possible_values()) {
+            for value in own
+                .get_arguments()
+                .flat_map(|one| one.get_possible_values())
+            {
                 let text = value.get_help().map(words).unwrap_or_default();
                 assert!(help.contains(&text), "{name} --help hides: {text}");
             }
