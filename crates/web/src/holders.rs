@@ -461,3 +461,133 @@ fn full_name(node: &Node) -> String {
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn report(holders: Value) -> Value {
+        json!({
+            "at": 0,
+            "cost": {"time_ms": 1, "cpu_ms": 1, "copied_bytes": 1, "memory_bytes": 1},
+            "report": {
+                "go_version": "go1.27.3", "layout": "table",
+                "heap": {"spans": 0, "span_bytes": 0, "scannable_bytes": 0, "objects": 0, "object_bytes": 0},
+                "reached_bytes": u64::MAX, "reached_objects": 1, "approximate": true, "blurred": 0,
+                "holders": holders, "left_out": {"holders": 0, "bytes": 0},
+                "cost": {"calls": 0, "bytes": 0},
+            },
+        })
+    }
+
+    fn holder(name: &str, bytes: u64, paths: Value) -> Value {
+        json!({
+            "name": name, "kind": "global", "type": "", "count": 1, "retained_bytes": bytes,
+            "retained_objects": 1, "paths": paths, "allocated_at": [],
+        })
+    }
+
+    fn step(children: Value) -> Value {
+        json!({"path": ".x", "type": "", "bytes": 1, "count": 1, "children": children})
+    }
+
+    fn looked(report: &Value) -> (Look, bool) {
+        let mut is_cut = false;
+        let look = parse(report.to_string().as_bytes(), &mut is_cut).unwrap();
+        (look, is_cut)
+    }
+
+    fn held(first: Option<&Value>, last: &Value) -> Held {
+        let (last, is_cut) = looked(last);
+        let first = first.map(|first| looked(first).0);
+        compare(TargetId("t".into()), first, last, is_cut).unwrap()
+    }
+
+    #[test]
+    fn what_is_too_much_is_cut_and_said_to_be() {
+        let many: Vec<Value> = (0..HOLDERS_MAX + 5)
+            .map(|at| holder(&format!("main.v{at}"), u64::MAX, json!([])))
+            .collect();
+        let mut deep = json!([]);
+        for _ in 0..40 {
+            deep = json!([step(deep)]);
+        }
+        let wide: Vec<Value> = (0..BESIDE_MAX + 5).map(|_| step(json!([]))).collect();
+        let long = "λ".repeat(LETTERS_MAX + 1);
+        for (name, holders) in [
+            ("holders", json!(many)),
+            ("levels", json!([holder("main.deep", 1, deep)])),
+            (
+                "steps beside each other",
+                json!([holder("main.wide", 1, json!(wide))]),
+            ),
+            ("letters", json!([holder(&long, 1, json!([]))])),
+        ] {
+            let held = held(None, &report(holders));
+            assert!(held.is_cut, "{name}");
+            assert!(held.holders.len() <= HOLDERS_MAX, "{name}");
+            assert!(held.flame_json.len() < 1 << 20, "{name}");
+        }
+        let tidy = report(json!([holder("main.v", 1, json!([step(json!([]))]))]));
+        assert!(!held(None, &tidy).is_cut);
+    }
+
+    #[test]
+    fn what_is_no_look_is_refused_in_words() {
+        let nested = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        let big = vec![b' '; FILE_BYTES_MAX + 1];
+        let rows: [(&str, &[u8], &str); 4] = [
+            ("empty", b"", "it is no look"),
+            ("of something else", b"{\"at\": 0}", "missing field `cost`"),
+            ("nested without end", nested.as_bytes(), "it is no look"),
+            ("without end", &big, "too much for a look"),
+        ];
+        for (name, bytes, wanted) in rows {
+            let reason = parse(bytes, &mut false).err().unwrap_or_default();
+            assert!(reason.contains(wanted), "{name}: {reason}");
+        }
+    }
+
+    #[test]
+    fn growth_is_told_where_it_is_known() {
+        let first = report(json!([
+            holder("main.a", 10, json!([])),
+            holder("main.gone", 7, json!([]))
+        ]));
+        let last = report(json!([
+            holder("main.a", 30, json!([step(json!([]))])),
+            holder("main.new", 5, json!([])),
+        ]));
+        let both = held(Some(&first), &last);
+        let told: Vec<_> = both
+            .holders
+            .iter()
+            .map(|node| (node.name.as_str(), node.before, node.bytes))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("main.a", Some(10), 30),
+                ("main.new", Some(0), 5),
+                ("main.gone", Some(7), 0)
+            ]
+        );
+        assert_eq!(
+            both.holders[0].below[0].before,
+            Some(0),
+            "a step that is new"
+        );
+        assert_eq!(both.growth_bytes, Some(0));
+        assert_eq!(both.seconds(), None, "too near each other for a rate");
+        let one = held(None, &last);
+        assert!(one.holders.iter().all(|node| node.before.is_none()));
+
+        let mut cut = first.clone();
+        cut["report"]["left_out"]["holders"] = 3.into();
+        let after = held(Some(&cut), &last);
+        assert_eq!(after.holders[1].before, None, "it may have been left out");
+        assert_eq!(change(u64::MAX, 0), -i64::MAX);
+    }
+}
