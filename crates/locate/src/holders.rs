@@ -311,6 +311,8 @@ fn text(change: &Change) -> String {
     let name = &change.name;
     let named = match change.kind {
         Kept::Global | Kept::Runtime => name.clone(),
+        // There is only ever one; of others the number changes, and this text names the culprit.
+        Kept::Goroutine if name == "main.main" => format!("goroutine of {name}"),
         Kept::Goroutine => format!("goroutines of {name}"),
         Kept::Timer => format!("timers of {name}"),
         Kept::Finalizer => format!("finalizers {name}"),

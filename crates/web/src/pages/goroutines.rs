@@ -99,14 +99,17 @@ fn proof(of: &Held, group: &Group) -> Markup {
                 @if is_sure { "." } @else { ", as one look at the running program has it." }
             }
         }
-        @for way in &now.kept_by { div .small { (kept(way)) } }
+        @for way in &now.kept_by { div .small { (kept(now, way)) } }
         @if group.leaked == 0 && now.kept_by.is_empty() {
             span .quiet { (unproven(now)) }
         }
     }
 }
 
-fn kept(way: &KeptBy) -> Markup {
+/// Of several ways each has its part of the sample.
+fn kept(group: &GoroutineGroup, way: &KeptBy) -> Markup {
+    let counts = group.kept_by.iter().map(|way| way.count);
+    let looked_at = counts.fold(0u64, u64::saturating_add);
     let by = match way.kind {
         HolderKind::Goroutine => "a goroutine that can run: ",
         HolderKind::Timer => "a timer: ",
@@ -114,7 +117,11 @@ fn kept(way: &KeptBy) -> Markup {
     };
     html! {
         "Still reached by " (by) code { (way.path.trim()) }
-        @if way.count > 1 { span .quiet { " ×" (words::count(way.count as f64)) } }
+        @if group.kept_by.len() > 1 {
+            span .quiet {
+                " (" (words::count(way.count as f64)) " of " (words::count(looked_at as f64)) " looked at)"
+            }
+        }
     }
 }
 

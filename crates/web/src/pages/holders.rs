@@ -27,6 +27,8 @@ const TOP_SHARE: f64 = 0.002;
 const GROWS_SHARE: f64 = 0.02;
 /// Levels of the tree: a page that nests deeper is no help.
 const LEVELS_MAX: usize = 16;
+/// Letters of a type's name on a line.
+const TYPE_LETTERS_MAX: usize = 90;
 /// What every refusal of a look begins with.
 const REFUSED: &str = "who holds the heap: ";
 
@@ -307,9 +309,20 @@ fn name(node: &Node) -> Markup {
         } @else {
             span .function { @if step.is_empty() { "→" } @else { (step) } }
         }
-        @if !node.ty.is_empty() { " " code .type { (node.ty) } }
+        @if !node.ty.is_empty() { " " (ty(&node.ty)) }
         @if !node.again.is_empty() {
             span .quiet.small { " one after another by " code { (node.again) } }
+        }
+    }
+}
+
+/// A generic type's name may take half a page: its beginning says enough, the rest is in reach.
+fn ty(name: &str) -> Markup {
+    let cut = name.char_indices().nth(TYPE_LETTERS_MAX);
+    html! {
+        @match cut {
+            Some((at, _)) => code .type title=(name) { (name[..at]) "…" },
+            None => code .type { (name) },
         }
     }
 }

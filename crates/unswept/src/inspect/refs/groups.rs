@@ -74,7 +74,7 @@ fn group_lines(group: &GoroutineGroup, is_sure: bool, lines: &mut Vec<Line>) {
         more(Style::Bad, leaked(group, is_sure));
     }
     for way in group.kept_by.iter().take(WAYS) {
-        more(Style::Faint, kept(way));
+        more(Style::Faint, kept(group, way));
     }
 }
 
@@ -113,21 +113,32 @@ fn leaked(group: &GoroutineGroup, is_sure: bool) -> String {
     format!("{who} stuck for good: nothing that could run reaches what they wait for{by}")
 }
 
-/// `what 8 wait for is still reached by main.never`.
-fn kept(way: &KeptBy) -> String {
+/// `what they wait for is still reached by main.never`; of several ways each with its part of the sample.
+fn kept(group: &GoroutineGroup, way: &KeptBy) -> String {
     let by = match way.kind {
         HolderKind::Goroutine => "a goroutine that can run, ",
         HolderKind::Timer => "a timer, ",
         _ => "",
     };
+    let who = if group.count == 1 {
+        "it waits"
+    } else {
+        "they wait"
+    };
     let path = way.path.trim();
-    match way.count {
-        1 => format!("what one waits for is still reached by {by}{path}"),
-        count => format!(
-            "what {} wait for is still reached by {by}{path}",
-            words::count(count)
+    let looked_at = group
+        .kept_by
+        .iter()
+        .fold(0u64, |sum, way| sum.saturating_add(way.count));
+    let part = match group.kept_by.len() {
+        1 => String::new(),
+        _ => format!(
+            " ({} of {} looked at)",
+            words::count(way.count),
+            words::count(looked_at)
         ),
-    }
+    };
+    format!("what {who} for is still reached by {by}{path}{part}")
 }
 
 #[cfg(test)]
