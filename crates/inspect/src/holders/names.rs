@@ -347,7 +347,8 @@ mod tests {
     #[test]
     fn sharers_are_told_as_a_person_would() {
         use HolderKind::{Global, Goroutine, Timer};
-        let rows: [(&str, &[(&str, HolderKind)], &str); 6] = [
+        type Row<'a> = (&'a str, &'a [(&'a str, HolderKind)], &'a str);
+        let rows: [Row<'_>; 6] = [
             ("two", &[("a", Global), ("b", Global)], "a and b"),
             (
                 "three",
