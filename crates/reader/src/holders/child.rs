@@ -144,6 +144,7 @@ fn look(order: &Order, begun: Instant) -> Said {
         holders: HOLDERS,
         paths: PATHS,
         depth: DEPTH,
+        now_ns: u64::try_from(SystemClock.monotonic().as_nanos()).ok(),
         ..Options::default()
     };
     let at = SystemClock.now();

@@ -11,7 +11,6 @@ pub(crate) enum Inspect {
     Memstats(MemStats),
     Goroutines(Goroutines),
     Heap(Heap),
-    /// Who holds the heap: variables, goroutines, timers, with sizes and paths; and what grows
     Refs(Refs),
 }
 
@@ -189,10 +188,13 @@ pub(crate) enum HeapFormat {
     Pprof,
 }
 
+/// Who holds the heap: variables, goroutines, timers, with sizes and paths; and what grows
+///
 /// Walks the heap with the collector's own precision and tells, for each variable, goroutine, timer
 /// and finalizer, what would go if it let go: bytes, objects, the paths, the types, and where that
 /// was allocated. Works on stripped programs too: variables then have no names, but the functions
-/// that use them are told. Contents of objects are never shown.
+/// that use them are told. Below that the goroutines in groups: what they hold, and which of them
+/// can never run again. Contents of objects are never shown.
 ///
 /// By default the process runs on and is read twice; what the two looks disagree about is marked
 /// with ~. With --pause it is stopped for the copying, at most for --max-pause; with --snapshot it

@@ -78,7 +78,8 @@ fn of_core(threads: &[CoreThread], tid: u64) -> Option<Registers> {
     })
 }
 
-fn monotonic_ns() -> u64 {
+/// The machine's monotonic clock, by which the runtime notes since when goroutines wait.
+pub(super) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),

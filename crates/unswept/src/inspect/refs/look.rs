@@ -81,6 +81,7 @@ pub(crate) fn take(
             true => arguments.depth.max(12),
             false => arguments.depth,
         },
+        now_ns: opened.pid.map(|_| super::super::goroutines::monotonic_ns()),
         ..Options::default()
     };
     let (at, started) = (clock.now(), Instant::now());

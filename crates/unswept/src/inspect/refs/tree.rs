@@ -4,6 +4,7 @@ use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Site};
 
 use super::super::args::Refs;
 use super::super::open::Opened;
+use super::groups;
 use super::look::{Look, Mode};
 use crate::terminal::Screen;
 use crate::text::{Line, Style};
@@ -42,6 +43,7 @@ pub(super) fn lines(arguments: &Refs, opened: &Opened, look: &Look) -> Vec<Line>
             ),
         ));
     }
+    lines.extend(groups::lines(report, look.mode, arguments.once));
     let width = Screen::stdout().width;
     lines
         .into_iter()
@@ -116,7 +118,7 @@ fn name(kind: HolderKind, name: &str, count: u64, line: &mut Line) {
     }
 }
 
-const INDENT: &str = "                                ";
+pub(super) const INDENT: &str = "                                ";
 
 fn more(used_by: &[String], sites: &[Site], lines: &mut Vec<Line>) {
     if !used_by.is_empty() {
