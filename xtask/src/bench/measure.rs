@@ -60,10 +60,8 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<Run> {
     let read = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().unwrap_or_default();
     let (output, errors) = (read(output), read(errors));
     if !status.success() {
-        bail!(
-            "`{name}` failed: {}",
-            String::from_utf8_lossy(&errors).trim()
-        );
+        let errors = String::from_utf8_lossy(&errors);
+        bail!("`{name}` ended with {status}: {}", errors.trim());
     }
     Ok(Run {
         wall,
