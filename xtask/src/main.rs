@@ -8,6 +8,7 @@
 mod apt;
 mod counts;
 mod demo;
+mod fuzz;
 mod http;
 mod layouts;
 mod process;
@@ -33,6 +34,12 @@ commands
             --list              name the stages and their budgets
   soak    what takes too long for every run; goes on where it was interrupted
             inspect             looking into Go programs: every release in every form
+            fuzz                a million rounds of `fuzz` for every parser
+  fuzz    damaged bytes for every parser of bytes from outside
+            NAME...             only these: memory, core, executable, profile, wire, native, reader
+            --for 60s           so long for each; or --rounds N, those of earlier runs included
+            --seed S            the same inputs again; with --round R this one input
+            --beside N          parsers fed at a time
   layouts make the tables of Go runtimes' layouts anew, from programs of each release
             --check             only compare them with those in the tree
   tidy    the rules of this repository that a machine can check: who may know whom,
@@ -79,10 +86,11 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .any(|argument| argument == "--help" || argument == "-h");
     match command.as_str() {
         "--help" | "-h" | "help" => print!("{HELP}"),
-        "demo" | "test" | "soak" | "layouts" | "tidy" if asks_help => print!("{HELP}"),
+        "demo" | "test" | "soak" | "fuzz" | "layouts" | "tidy" if asks_help => print!("{HELP}"),
         "demo" => return demo::run(rest),
         "test" => return stages::run(rest),
         "soak" => return stages::soak::run(rest),
+        "fuzz" => return fuzz::run(rest),
         "layouts" => return layouts::run(rest),
         "tidy" => return tidy::run(rest),
         process::GUARD => return Err(process::exec_guarded(rest)),
@@ -134,7 +142,7 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for command in ["demo", "test", "soak", "layouts", "tidy"] {
+        for command in ["demo", "test", "soak", "fuzz", "layouts", "tidy"] {
             assert!(HELP.contains(&format!("\n  {command} ")), "{command}");
         }
     }
