@@ -34,6 +34,7 @@ commands
             --list              name the stages and their budgets
   soak    what takes too long for every run; goes on where it was interrupted
             inspect             looking into Go programs: every release in every form
+            kills               every way to look into a process, killed 1,000 times
             fuzz                a million rounds of `fuzz` for every parser
   fuzz    damaged bytes for every parser of bytes from outside
             NAME...             only these: memory, core, executable, profile, wire, native, reader
