@@ -71,8 +71,8 @@ pub struct CoreThread {
     pub sp: u64,
     /// The link register, on machines that have one; else zero.
     pub lr: u64,
-    /// All general registers, in the order of the machine's `user_regs_struct`.
-    pub registers: Vec<u64>,
+    /// The general registers by their numbers in debug information.
+    pub general: Vec<u64>,
 }
 
 impl Core {
@@ -459,9 +459,11 @@ fn padded(bytes: u32) -> u64 {
 
 /// `struct elf_prstatus`: the thread's id at 32, its registers from 112 on.
 fn thread(bytes: &[u8], arch: Arch) -> Option<CoreThread> {
-    let (count, pc, sp, lr) = match arch {
-        Arch::Amd64 => (27, 16, 19, None),
-        Arch::Arm64 => (34, 32, 31, Some(30)),
+    // rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8 to r15.
+    const AMD64: [usize; 16] = [10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0];
+    let (count, pc, sp, lr, general) = match arch {
+        Arch::Amd64 => (27, 16, 19, None, AMD64.to_vec()),
+        Arch::Arm64 => (34, 32, 31, Some(30), (0..31).collect()),
         _ => return None,
     };
     let registers = bytes.get(112..112 + count * 8)?.chunks_exact(8);
@@ -471,7 +473,7 @@ fn thread(bytes: &[u8], arch: Arch) -> Option<CoreThread> {
         pc: registers[pc],
         sp: registers[sp],
         lr: lr.map_or(0, |at: usize| registers[at]),
-        registers,
+        general: general.into_iter().map(|at: usize| registers[at]).collect(),
     })
 }
 

@@ -1,11 +1,12 @@
 //! A running Go program, or its core: memory, layout, symbols and modules together.
 
 use std::fs::File;
+use std::sync::OnceLock;
 
 use crate::arch::Machine;
 use crate::check::{Refused, check};
 use crate::core_file::CoreFacts;
-use crate::dwarf::Dwarf;
+use crate::dwarf::{Dwarf, Frames};
 use crate::elf::Elf;
 use crate::find_module::find_module;
 use crate::functions::Functions;
@@ -40,6 +41,7 @@ pub struct Program {
     symbols: Symbols,
     modules: Vec<Module>,
     dwarf: Option<Dwarf>,
+    frames: OnceLock<Option<Frames>>,
 }
 
 /// What is asked first for a layout.
@@ -135,6 +137,7 @@ impl Program {
         let mut program = Self {
             bias: entry.wrapping_sub(elf.entry),
             dwarf: None,
+            frames: OnceLock::new(),
             memory,
             file,
             elf,
@@ -288,6 +291,13 @@ impl Program {
     /// Its debug information, if it has any.
     pub fn dwarf(&self) -> Option<&Dwarf> {
         self.dwarf.as_ref()
+    }
+
+    /// Where its functions keep their variables, if it has debug information. Read when first asked for.
+    pub fn frames(&self) -> Option<&Frames> {
+        self.dwarf.as_ref()?;
+        let frames = self.frames.get_or_init(|| Frames::read(&*self.file).ok());
+        frames.as_ref()
     }
 
     /// The address of a variable of the runtime, as `runtime.allgs`.

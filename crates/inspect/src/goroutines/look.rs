@@ -47,6 +47,28 @@ pub struct Registers {
     pub sp: u64,
     /// The link register on machines that have one, else zero.
     pub lr: u64,
+    /// The general registers by their numbers in debug information, as many as the machine has and are known; the
+    /// rest are zero.
+    pub general: [u64; GENERAL_REGISTERS_MAX],
+}
+
+/// General registers of the machine that has most.
+pub const GENERAL_REGISTERS_MAX: usize = 31;
+
+impl Registers {
+    /// With the general registers that are known.
+    pub fn new(pc: u64, sp: u64, lr: u64, general: &[u64]) -> Self {
+        let mut all = [0; GENERAL_REGISTERS_MAX];
+        for (to, from) in all.iter_mut().zip(general) {
+            *to = *from;
+        }
+        Self {
+            pc,
+            sp,
+            lr,
+            general: all,
+        }
+    }
 }
 
 /// What of a program this needs.
@@ -72,6 +94,8 @@ pub(crate) struct SeenStack<'a> {
     pub(crate) bytes: StackBytes<'a>,
     /// It runs, so that its innermost frame stands between calls.
     pub(crate) runs: bool,
+    /// The general registers of its thread, when those are its own.
+    pub(crate) general: &'a [u64],
 }
 
 /// Sees each stack once.
@@ -136,7 +160,12 @@ struct Place {
     start: Start,
     range: Range,
     approximate: bool,
+    /// The registers that the goroutine works with.
+    general: Option<[u64; GENERAL_REGISTERS_MAX]>,
 }
+
+/// Where a running goroutine stands, whether that is approximate, and its registers.
+type Running = (Start, bool, Option<[u64; GENERAL_REGISTERS_MAX]>);
 
 impl<'a, 'v> Look<'a, 'v> {
     fn new(
@@ -212,7 +241,8 @@ impl<'a, 'v> Look<'a, 'v> {
                 match &place {
                     Some(place) => {
                         let base = place.range.addr;
-                        self.show(raw, &frames, StackBytes { base, bytes: stack });
+                        let general = place.general.as_ref().map_or(&[][..], |all| all);
+                        self.show(raw, &frames, StackBytes { base, bytes: stack }, general);
                     }
                     None => self.show_unknown(raw),
                 }
@@ -284,8 +314,9 @@ impl<'a, 'v> Look<'a, 'v> {
             trap: false,
         };
         let mut approximate = raw.status == Status::CopyStack;
+        let mut general = None;
         if raw.status == Status::Running && !raw.in_syscall {
-            (start, approximate) = self.running(raw)?;
+            (start, approximate, general) = self.running(raw)?;
         }
         let (low, high) = raw.stack;
         let is_stack =
@@ -304,19 +335,26 @@ impl<'a, 'v> Look<'a, 'v> {
             start,
             range,
             approximate,
+            general,
         })
     }
 
     /// A running goroutine's place, from its thread's registers, and whether that is approximate: a thread on its
-    /// system or signal stack may have left the goroutine further on than where it last stopped.
-    fn running(&self, raw: &RawGoroutine) -> Option<(Start, bool)> {
+    /// system or signal stack may have left the goroutine further on than where it last stopped. The general registers
+    /// are the goroutine's own only while the thread is on its stack.
+    fn running(&self, raw: &RawGoroutine) -> Option<Running> {
         let (layout, memory) = (self.target.layout, self.target.memory);
         let registers = self.options.registers?;
         let word = |name: &str| {
             let field = layout.find(name)?;
             memory.u64(raw.thread.checked_add(field.offset)?).ok()
         };
-        let Registers { pc, sp, lr } = registers(word("m.procid")?)?;
+        let Registers {
+            pc,
+            sp,
+            lr,
+            general,
+        } = registers(word("m.procid")?)?;
         let last_stop = Start {
             pc: raw.pc,
             sp: raw.sp,
@@ -336,6 +374,7 @@ impl<'a, 'v> Look<'a, 'v> {
                     ..last_stop
                 },
                 false,
+                Some(general),
             ));
         }
         // The kernel's clock functions run on the system stack, after a note of who called them.
@@ -348,8 +387,9 @@ impl<'a, 'v> Look<'a, 'v> {
                     ..last_stop
                 },
                 false,
+                None,
             )),
-            _ => Some((last_stop, true)),
+            _ => Some((last_stop, true, None)),
         }
     }
 
@@ -400,13 +440,20 @@ impl<'a, 'v> Look<'a, 'v> {
         }
     }
 
-    fn show(&mut self, raw: &RawGoroutine, frames: &[PhysicalFrame], bytes: StackBytes<'_>) {
+    fn show(
+        &mut self,
+        raw: &RawGoroutine,
+        frames: &[PhysicalFrame],
+        bytes: StackBytes<'_>,
+        general: &[u64],
+    ) {
         if let Some(visit) = &mut self.visit {
             visit(&SeenStack {
                 addr: raw.addr,
                 frames,
                 bytes,
                 runs: raw.status == Status::Running && !raw.in_syscall,
+                general,
             });
         }
     }
@@ -421,7 +468,7 @@ impl<'a, 'v> Look<'a, 'v> {
         let memory = self.target.memory;
         if let Ok(bytes) = memory.bytes("stack", raw.sp, len, limits::STACK_BYTES_MAX) {
             let (base, bytes) = (raw.sp, bytes.as_slice());
-            self.show(raw, &[], StackBytes { base, bytes });
+            self.show(raw, &[], StackBytes { base, bytes }, &[]);
         }
     }
 

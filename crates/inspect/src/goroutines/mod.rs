@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use groups::{Group, Sample, WaitTimes};
 pub use labels::Labels;
-pub use look::{Options, Registers};
+pub use look::{GENERAL_REGISTERS_MAX, Options, Registers};
 pub use raw::Status;
 pub use stacks::{Frame, Stack};
 pub use text::{GroupsText, Text};

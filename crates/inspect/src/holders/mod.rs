@@ -10,6 +10,7 @@
 mod diff;
 mod groups;
 mod label;
+mod locals;
 mod names;
 mod sites;
 mod stuck;

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dwarf::FrameSlot;
 use crate::goroutines::{self, Code, Goroutines, SeenStack};
 use crate::heap::Heap;
 use crate::layout::Field;
@@ -55,11 +56,51 @@ pub struct Root {
     pub is_variable: bool,
 }
 
+/// Where in a frame a pointer lies, in the form that many of them are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FramePlace(i32);
+
+impl FramePlace {
+    /// In no frame.
+    pub const NONE: Self = Self(i32::MIN);
+    /// Registers have numbers from here on.
+    const REGISTERS: i32 = i32::MIN + 1;
+    /// As many registers as there are numbers for.
+    const REGISTERS_MAX: i32 = 64;
+
+    fn of_slot(slot: i64) -> Self {
+        let place = i32::try_from(slot).map_or(Self::NONE, Self);
+        match place.slot() {
+            Some(FrameSlot::Frame(_)) => place,
+            _ => Self::NONE,
+        }
+    }
+
+    fn of_register(number: usize) -> Self {
+        let number = i32::try_from(number).ok();
+        let number = number.filter(|&number| number < Self::REGISTERS_MAX);
+        number.map_or(Self::NONE, |number| Self(Self::REGISTERS + number))
+    }
+
+    /// The slot as debug information names it.
+    pub fn slot(self) -> Option<FrameSlot> {
+        if self == Self::NONE {
+            return None;
+        }
+        match self.0.wrapping_sub(Self::REGISTERS) {
+            number @ 0..Self::REGISTERS_MAX => Some(FrameSlot::Register(number as u16)),
+            _ => Some(FrameSlot::Frame(self.0.into())),
+        }
+    }
+}
+
 /// A pointer that a root holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RootPointer {
     /// Which root, by its place in [`RootSet::roots`].
     pub root: u32,
+    /// On a stack: where in its frame.
+    pub slot: FramePlace,
     /// Where in the root: bytes from a variable's start; of a stack, the code address at which its frame stands.
     pub place: u64,
     /// The pointer itself, which may lie inside its object.
@@ -171,8 +212,14 @@ impl Collector<'_> {
     }
 
     fn point(&mut self, root: u32, place: u64, value: u64) {
+        let slot = FramePlace::NONE;
         if self.heap.object_at(value).is_some() {
-            self.pointers.push(RootPointer { root, place, value });
+            self.pointers.push(RootPointer {
+                root,
+                slot,
+                place,
+                value,
+            });
         }
     }
 
@@ -198,7 +245,7 @@ impl Collector<'_> {
             if seen.frames.is_empty() {
                 scanner.scan_all(seen.bytes, &mut pointers);
             } else {
-                scanner.scan(seen.frames, seen.bytes, seen.runs, &mut pointers);
+                scanner.scan(seen, &mut pointers);
             }
             let into_heap = pointers
                 .iter()
@@ -229,7 +276,12 @@ impl Collector<'_> {
         }
         for (addr, pointer) in found {
             if let Some(&root) = by_addr.get(&addr) {
-                self.point(root, pointer.pc, pointer.value);
+                self.pointers.push(RootPointer {
+                    root,
+                    slot: pointer.slot,
+                    place: pointer.pc,
+                    value: pointer.value,
+                });
             }
         }
         Ok(dump)

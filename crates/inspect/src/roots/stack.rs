@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 
+use super::FramePlace;
 use crate::functions::FunctionId;
-use crate::goroutines::{Code, PhysicalFrame, StackBytes};
+use crate::goroutines::{Code, PhysicalFrame, SeenStack, StackBytes};
 use crate::limits;
 use crate::memory::{Memory, le32, le64};
 
@@ -17,6 +18,9 @@ const LOCALS: u32 = 1;
 const STACK_OBJECTS: u32 = 2;
 /// `pcdata` table that tells which map holds.
 const MAP_INDEX: u32 = 1;
+
+/// Below a page there is nothing to point at.
+const LOWEST: u64 = 4096;
 
 /// The maps of one function.
 #[derive(Debug, Default)]
@@ -70,6 +74,8 @@ struct Placed {
 pub(super) struct StackPointer {
     /// Where its frame stands.
     pub(super) pc: u64,
+    /// As [`RootPointer::slot`](super::RootPointer::slot).
+    pub(super) slot: FramePlace,
     /// What it points at.
     pub(super) value: u64,
 }
@@ -95,27 +101,20 @@ impl<'a> StackScanner<'a> {
         }
     }
 
-    /// Appends the live pointers of a stack to `out`. `is_running`: the innermost frame stands between calls.
-    pub(super) fn scan(
-        &mut self,
-        frames: &[PhysicalFrame],
-        stack: StackBytes<'_>,
-        is_running: bool,
-        out: &mut Vec<StackPointer>,
-    ) {
+    /// Appends the live pointers of a stack with frames to `out`. The innermost frame of a goroutine that runs stands
+    /// between calls, and has pointers in registers, too.
+    pub(super) fn scan(&mut self, seen: &SeenStack<'_>, out: &mut Vec<StackPointer>) {
+        let (frames, stack) = (seen.frames, seen.bytes);
         let first = out.len();
         let mut objects = Vec::new();
-        let mut conservative = is_running;
+        let mut conservative = seen.runs;
         for (number, frame) in frames.iter().enumerate() {
             let key = (frame.module, frame.function);
             let is_preempted = self.async_preempt == Some(key);
             self.load(key);
             let maps = &self.maps[&key];
             let varp = self.varp(frame);
-            let scan = Scan {
-                stack,
-                pc: frame.pc,
-            };
+            let scan = Scan::of(stack, frame);
             if conservative || is_preempted {
                 scan.all(frame.sp, varp, out);
                 let arguments = self.code.module(frame.module).args(frame.function);
@@ -128,13 +127,21 @@ impl<'a> StackScanner<'a> {
             // The function that was interrupted lies under the one that interrupts.
             conservative = is_preempted;
         }
+        if let Some(innermost) = frames.first() {
+            in_registers(seen.general, innermost.pc, out);
+        }
         self.follow(frames, stack, &mut objects, first, out);
     }
 
     /// Appends every word of a stack whose frames nobody knows.
     pub(super) fn scan_all(&self, stack: StackBytes<'_>, out: &mut Vec<StackPointer>) {
         let end = stack.base.saturating_add(stack.bytes.len() as u64);
-        Scan { stack, pc: 0 }.all(stack.base, end, out);
+        let scan = Scan {
+            stack,
+            pc: 0,
+            fp: None,
+        };
+        scan.all(stack.base, end, out);
     }
 
     /// Where a frame's locals end.
@@ -197,10 +204,7 @@ impl<'a> StackScanner<'a> {
             object.seen = true;
             let frame = &frames[object.frame];
             let known = &self.maps[&(frame.module, frame.function)].objects[object.at];
-            let scan = Scan {
-                stack,
-                pc: frame.pc,
-            };
+            let scan = Scan::of(stack, frame);
             scan.by_bits(object.start, &known.mask, 8 * known.mask.len(), out);
         }
     }
@@ -261,6 +265,17 @@ impl<'a> StackScanner<'a> {
     }
 }
 
+/// Every register that could be a pointer.
+fn in_registers(general: &[u64], pc: u64, out: &mut Vec<StackPointer>) {
+    let all = general.iter().enumerate();
+    let pointers = all.filter(|&(_, &value)| value >= LOWEST);
+    out.extend(pointers.map(|(number, &value)| StackPointer {
+        pc,
+        slot: FramePlace::of_register(number),
+        value,
+    }));
+}
+
 /// Where this frame's stack objects lie.
 fn place(maps: &Maps, number: usize, frame: &PhysicalFrame, varp: u64, out: &mut Vec<Placed>) {
     for (at, object) in maps.objects.iter().enumerate() {
@@ -302,19 +317,36 @@ impl Bitmaps {
 struct Scan<'a> {
     stack: StackBytes<'a>,
     pc: u64,
+    fp: Option<u64>,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    fn of(stack: StackBytes<'a>, frame: &PhysicalFrame) -> Self {
+        Self {
+            stack,
+            pc: frame.pc,
+            fp: Some(frame.fp),
+        }
+    }
+
+    fn slot(&self, addr: u64) -> FramePlace {
+        let slot = self.fp.map(|fp| addr.wrapping_sub(fp) as i64);
+        slot.map_or(FramePlace::NONE, FramePlace::of_slot)
+    }
+
     fn word(&self, addr: u64, out: &mut Vec<StackPointer>) {
         let at = addr.checked_sub(self.stack.base);
         let bytes = at.and_then(|at| self.stack.bytes.get(usize::try_from(at).ok()?..));
-        // Below a page there is nothing to point at.
         if let Some(value) = bytes
             .filter(|rest| rest.len() >= 8)
             .map(|rest| le64(rest, 0))
-            && value >= 4096
+            && value >= LOWEST
         {
-            out.push(StackPointer { pc: self.pc, value });
+            out.push(StackPointer {
+                pc: self.pc,
+                slot: self.slot(addr),
+                value,
+            });
         }
     }
 

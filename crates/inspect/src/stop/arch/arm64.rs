@@ -1,4 +1,5 @@
-//! arm64. Register names and their order: `user_regs_struct` of the kernel's `uapi/asm/ptrace.h`.
+//! arm64. Register names and their order, which is that of DWARF: `user_regs_struct` of the kernel's
+//! `uapi/asm/ptrace.h`.
 //! Compiled, not yet run on a machine of this kind.
 
 use nix::sys::ptrace;

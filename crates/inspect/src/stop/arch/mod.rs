@@ -17,6 +17,7 @@ pub struct Registers {
     pub pc: u64,
     /// The stack pointer.
     pub sp: u64,
-    /// The general registers, in the kernel's order: any of them may hold a pointer that lies nowhere else.
+    /// The general registers by their numbers in debug information: any of them may hold a pointer that lies nowhere
+    /// else.
     pub general: Vec<u64>,
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use inspect::goroutines;
+use inspect::goroutines::{self, stopped_thread};
 use inspect::graph::Effort;
 use inspect::heap::Heap;
 use inspect::holders::{Options, Report, Taken};
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::super::args::Refs;
 use super::super::document::Cost;
+use super::super::goroutines::of_core;
 use super::super::open::Opened;
 use crate::terminal;
 
@@ -31,6 +32,9 @@ pub(crate) enum Mode {
     /// It had ended: its core was read.
     Core,
 }
+
+/// What failed, when the heap cannot be copied.
+const READ: &str = "failed to read the heap";
 
 /// How long the process stood still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -81,11 +85,7 @@ pub(crate) fn take(
                 "a core stands still: --pause, --snapshot and --diff TIME are for live processes"
             )
         }
-        None => (
-            Mode::Core,
-            running(&opened.program, &options)?.of_one_moment(),
-            None,
-        ),
+        None => (Mode::Core, core(&opened.program, &options)?, None),
         Some(pid) if arguments.snapshot => snapshot(opened, pid, arguments, &options)?,
         Some(pid) if arguments.pause => paused(opened, pid, arguments, &options)?,
         Some(_) => (Mode::Running, running(&opened.program, &options)?, None),
@@ -116,8 +116,18 @@ fn explain(opened: &Opened, taken: &Taken, options: &Options) -> anyhow::Result<
         .context("failed to work out who holds the heap")
 }
 
+/// The registers of a thread that happens to stand are taken, in a running process.
 fn running(program: &Program, options: &Options) -> anyhow::Result<Taken> {
-    Taken::read(program, options, Vec::new(), None).context("failed to read the heap")
+    let registers = |tid| stopped_thread(program.pid()?, tid);
+    let taken = Taken::read(program, options, Vec::new(), Some(&registers));
+    Ok(taken.context(READ)?.of_several_moments())
+}
+
+fn core(program: &Program, options: &Options) -> anyhow::Result<Taken> {
+    let threads = program.core().map_or(&[][..], |core| &core.threads);
+    let registers = |tid| of_core(threads, tid);
+    let taken = Taken::read(program, options, Vec::new(), Some(&registers));
+    Ok(taken.context(READ)?.of_one_moment())
 }
 
 /// The process that watches over a pause or a clone; see [`inspect::stop::Guard`].
@@ -230,10 +240,8 @@ impl ThreadNumbers {
         let known = self.0.iter().find(|(_, inner)| *inner == number);
         let tid = known.map_or_else(|| u32::try_from(number).ok(), |(tid, _)| Some(*tid))?;
         let thread = threads.iter().find(|thread| thread.tid == tid)?;
-        Some(goroutines::Registers {
-            pc: thread.registers.pc,
-            sp: thread.registers.sp,
-            lr: 0,
-        })
+        let stopped = &thread.registers;
+        let (pc, sp) = (stopped.pc, stopped.sp);
+        Some(goroutines::Registers::new(pc, sp, 0, &stopped.general))
     }
 }
