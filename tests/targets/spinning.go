@@ -50,6 +50,11 @@ func spinning([]string) commands {
 		all[i].Bytes = heldBytes
 		go all[i].run()
 	}
+	// A clone is made on a parked thread, and those that spin may need all others.
+	go func() {
+		runtime.LockOSThread()
+		<-never
+	}()
 	time.Sleep(200 * time.Millisecond)
 	return commands{
 		"truth": func([]string) any { return map[string]any{"held": all} },

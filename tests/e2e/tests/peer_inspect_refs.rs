@@ -97,6 +97,63 @@ fn a_busy_target_gives_the_same_holders() {
     }
 }
 
+/// Goroutines that keep something in a local variable alone, or in a register: all of it is reached, and the variable
+/// named where the compiler tells where it lies.
+#[test]
+fn local_variables_hold_and_are_named() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    for (release, form) in cases(&setting) {
+        let target = Target::build(&setting, &release, form, Program::Targets);
+        let mut running = target.start(&["spinning"]);
+        let truth = running.ask("truth")["held"].clone();
+        let truth = truth.as_array().expect("what is held").clone();
+        running.ask("gc");
+        let heap_alloc = running.mem_stats()["heap_alloc"];
+        for mode in ["--pause", "--snapshot", "--once"] {
+            let refs = look(&setting, &target, &running, &[mode, "--max-pause", "5s"]);
+            let is_still = mode != "--once";
+            let reached = refs["reached_bytes"].as_u64().expect("reached_bytes");
+            assert!(
+                !is_still || reached.abs_diff(heap_alloc) * 1000 <= heap_alloc,
+                "{target} {mode}: {reached} of {heap_alloc}"
+            );
+            // Nobody tells the registers of a thread that runs.
+            let sure = truth.iter().filter(|held| is_still || held["spins"] == false);
+            let wrong: Vec<String> = sure
+                .filter_map(|held| local(held, &refs, form.is_stripped()))
+                .collect();
+            assert!(
+                wrong.is_empty(),
+                "{target} {mode}: {}\n{}",
+                wrong.join("\n"),
+                names(&refs)
+            );
+        }
+    }
+}
+
+/// What is wrong with one that a local variable holds.
+fn local(held: &Value, refs: &Value, is_stripped: bool) -> Option<String> {
+    let wanted = held["bytes"].as_u64().expect("a size");
+    let entry = text(held, "entry");
+    let Some(found) = find(refs, "goroutine", entry) else {
+        return Some(format!("no goroutine {entry}"));
+    };
+    let size = bytes(found);
+    if size.abs_diff(wanted) * 100 > wanted {
+        return Some(format!("{entry} holds {size} bytes instead of {wanted}"));
+    }
+    let (function, variable) = (text(held, "function"), text(held, "variable"));
+    // Of what never leaves a register in a loop the compiler tells nothing.
+    let is_told = !is_stripped && variable != "buf";
+    let path = text(&found["paths"][0], "path");
+    let is_named = path.starts_with(&format!(" in {function} spinning.go:"))
+        && path.ends_with(&format!(", variable {variable}"));
+    (is_told && !is_named).then(|| format!("{entry}: `{path}` instead of {variable} of {function}"))
+}
+
 fn look(setting: &Setting, target: &Target, running: &RunningTarget, more: &[&str]) -> Value {
     let pid = running.pid().to_string();
     let words = [&["refs", &pid, "--json"], more].concat();

@@ -158,6 +158,7 @@ fn entry(taken: &Taken, goroutine: &Goroutine) -> String {
         .and_then(|creator| dump.creators.get(creator));
     match (outermost, creator) {
         (Some(frame), _) => frame.function.to_string(),
+        _ if let Some(entry) = &goroutine.entry => entry.to_string(),
         (None, Some(creator)) => format!("goroutine begun by {}", creator.function),
         (None, None) => "a goroutine that runs".to_owned(),
     }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::dwarf::FrameSlot;
-use crate::goroutines::{self, Code, Goroutines, SeenStack};
+use crate::goroutines::{self, Code, Goroutines, SeenStack, Standing, Status};
 use crate::heap::Heap;
 use crate::layout::Field;
 use crate::memory::{Memory, le64};
@@ -133,6 +133,12 @@ impl Root {
             RootKind::Global => 0,
             // The main goroutine's variables are as good as globals in many programs.
             RootKind::Goroutine => match goroutines.goroutines.get(self.at as usize) {
+                // All of its stack counts, also what it has left behind: it must not take from others.
+                Some(goroutine)
+                    if goroutine.status == Status::Running && goroutine.stack.is_none() =>
+                {
+                    4
+                }
                 Some(goroutine) if goroutine.id == 1 => 1,
                 _ => 2,
             },
@@ -242,8 +248,8 @@ impl Collector<'_> {
         let heap = self.heap;
         let mut visit = |seen: &SeenStack<'_>| {
             pointers.clear();
-            if seen.frames.is_empty() {
-                scanner.scan_all(seen.bytes, &mut pointers);
+            if seen.standing == Standing::Guessed || seen.frames.is_empty() {
+                scanner.scan_all(seen, &mut pointers);
             } else {
                 scanner.scan(seen, &mut pointers);
             }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::FramePlace;
 use crate::functions::FunctionId;
-use crate::goroutines::{Code, PhysicalFrame, SeenStack, StackBytes};
+use crate::goroutines::{Code, PhysicalFrame, SeenStack, StackBytes, Standing};
 use crate::limits;
 use crate::memory::{Memory, le32, le64};
 
@@ -107,7 +107,7 @@ impl<'a> StackScanner<'a> {
         let (frames, stack) = (seen.frames, seen.bytes);
         let first = out.len();
         let mut objects = Vec::new();
-        let mut conservative = seen.runs;
+        let mut conservative = seen.standing == Standing::Between;
         for (number, frame) in frames.iter().enumerate() {
             let key = (frame.module, frame.function);
             let is_preempted = self.async_preempt == Some(key);
@@ -133,15 +133,17 @@ impl<'a> StackScanner<'a> {
         self.follow(frames, stack, &mut objects, first, out);
     }
 
-    /// Appends every word of a stack whose frames nobody knows.
-    pub(super) fn scan_all(&self, stack: StackBytes<'_>, out: &mut Vec<StackPointer>) {
+    /// Appends every word of a stack whose frames are not known for sure.
+    pub(super) fn scan_all(&self, seen: &SeenStack<'_>, out: &mut Vec<StackPointer>) {
+        let stack = seen.bytes;
+        let mut at = stack.base;
+        for frame in seen.frames {
+            Scan::nowhere(stack).all(at, frame.sp, out);
+            Scan::of(stack, frame).all(frame.sp.max(at), frame.fp, out);
+            at = frame.fp.max(at);
+        }
         let end = stack.base.saturating_add(stack.bytes.len() as u64);
-        let scan = Scan {
-            stack,
-            pc: 0,
-            fp: None,
-        };
-        scan.all(stack.base, end, out);
+        Scan::nowhere(stack).all(at, end, out);
     }
 
     /// Where a frame's locals end.
@@ -326,6 +328,14 @@ impl<'a> Scan<'a> {
             stack,
             pc: frame.pc,
             fp: Some(frame.fp),
+        }
+    }
+
+    fn nowhere(stack: StackBytes<'a>) -> Self {
+        Self {
+            stack,
+            pc: 0,
+            fp: None,
         }
     }
 
