@@ -50,6 +50,7 @@ func spinning([]string) commands {
 		all[i].Bytes = heldBytes
 		go all[i].run()
 	}
+	startTimers()
 	// A clone is made on a parked thread, and those that spin may need all others.
 	go func() {
 		runtime.LockOSThread()
@@ -58,6 +59,24 @@ func spinning([]string) commands {
 	time.Sleep(200 * time.Millisecond)
 	return commands{
 		"truth": func([]string) any { return map[string]any{"held": all} },
+	}
+}
+
+// startTimers starts 50 tickers that nobody has any more and one that is received from, each once an hour, and
+// three functions for the first, second and third day from now with 100 KiB each. With `go 1.21` in go.mod,
+// tickers that are not stopped stay as before Go 1.23; from Go 1.27 on the collector takes them anyway.
+func startTimers() {
+	for i := 0; i < 50; i++ {
+		time.NewTicker(time.Hour)
+	}
+	go func() {
+		for range time.NewTicker(time.Hour).C {
+			spinSink.Add(1)
+		}
+	}()
+	for i := 1; i <= 3; i++ {
+		late := make([]byte, 100<<10)
+		time.AfterFunc(time.Duration(i)*24*time.Hour, func() { look(&crate{body: late}) })
 	}
 }
 

@@ -311,6 +311,13 @@ impl Program {
         })
     }
 
+    /// Every variable of the runtime whose address is known.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.symbols
+            .iter()
+            .map(|(name, &addr)| (name.as_str(), addr))
+    }
+
     /// Its linked modules: the program itself, then its plugins.
     pub fn modules(&self) -> &[Module] {
         &self.modules

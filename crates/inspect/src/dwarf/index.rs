@@ -3,8 +3,7 @@
 use gimli::{Abbreviation, AttributeValue};
 
 use super::entry::{
-    ATTRIBUTES_MAX, GO_CLOSURE_OFFSET, GO_RUNTIME_TYPE, TypeTag, entry_pc, location, number,
-    string,
+    ATTRIBUTES_MAX, GO_CLOSURE_OFFSET, GO_RUNTIME_TYPE, TypeTag, entry_pc, location, number, string,
 };
 use super::{Dwarf, NAME_BYTES_MAX, Unit};
 
@@ -90,11 +89,7 @@ impl Index {
             pairs.sort_unstable();
             pairs.shrink_to_fit();
         }
-        for pairs in [
-            &mut self.by_addr,
-            &mut self.closures,
-            &mut self.functions,
-        ] {
+        for pairs in [&mut self.by_addr, &mut self.closures, &mut self.functions] {
             pairs.sort_unstable();
             // A closure has one function, and a function many captured variables.
             pairs.dedup();
@@ -185,7 +180,8 @@ impl Index {
         }
         if abbreviation.tag() == gimli::DW_TAG_subprogram {
             // One without code is only inlined, and one inlined elsewhere has its name there.
-            self.functions.extend(entry.filter(|&pc| pc != 0).map(|pc| (pc, at)));
+            self.functions
+                .extend(entry.filter(|&pc| pc != 0).map(|pc| (pc, at)));
             return Some(());
         }
         let Some(hash) = hash else { return Some(()) };

@@ -241,7 +241,9 @@ impl Frames {
         let (dwarf, unit) = (at.dwarf, at.unit);
         let encoding = dwarf.header(unit)?.encoding();
         let (addr, base) = addresses(dwarf, unit);
-        let mut ranges = lists.ranges(list, encoding, unit.low_pc, &addr, base).ok()?;
+        let mut ranges = lists
+            .ranges(list, encoding, unit.low_pc, &addr, base)
+            .ok()?;
         while self.may_go_on()
             && let Some(range) = ranges.next_raw().ok()?
         {
@@ -306,11 +308,7 @@ impl<'d> Asked<'d> {
     }
 
     /// The same by one expression: a slot, or pieces that lie in slots, in registers or nowhere.
-    fn offset_in(
-        &self,
-        expression: Expression<Slice<'_>>,
-        bytes: impl Fn() -> u64,
-    ) -> Option<u64> {
+    fn offset_in(&self, expression: Expression<Slice<'_>>, bytes: impl Fn() -> u64) -> Option<u64> {
         let inside = |start: FrameSlot, bytes: u64| match (self.slot, start) {
             (FrameSlot::Frame(slot), FrameSlot::Frame(start)) => {
                 let offset = u64::try_from(slot.checked_sub(start)?).ok()?;

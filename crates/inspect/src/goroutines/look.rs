@@ -15,9 +15,9 @@ use super::unwind::{Code, End, PhysicalFrame, StackBytes, Start, Unwinder};
 use super::waits::waits;
 use super::{Bubble, Goroutine, Goroutines, StackSize};
 use crate::InspectError;
+use crate::functions::{FunctionId, Functions};
 use crate::layout::Layout;
 use crate::limits;
-use crate::functions::{FunctionId, Functions};
 use crate::memory::{Memory, Range, le32, le64};
 
 /// How often a goroutine that moves is read before it is taken as it is.

@@ -153,7 +153,10 @@ impl<'a> Labels<'a> {
                     self.locals.at(program, &mut self.types, pointer, &words);
                 let object = words.heap.object_at(pointer.value);
                 let start = object.map_or(pointer.value, |object| words.heap.address(object));
-                (piece, value.and_then(|slot| slot.label(pointer.value - start)))
+                (
+                    piece,
+                    value.and_then(|slot| slot.label(pointer.value - start)),
+                )
             }
             // A function value's object: its first word is the function.
             RootKind::Timer | RootKind::Finalizer | RootKind::Cleanup => {

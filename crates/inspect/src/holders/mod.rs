@@ -14,6 +14,7 @@ mod locals;
 mod names;
 mod sites;
 mod stuck;
+mod timers;
 mod users;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use groups::Groups;
 use label::Labels;
 use stuck::Stuck;
 pub use stuck::{GoroutineGroup, KeptBy, Place};
+pub use timers::{TimerGroup, TimerHolding, TimerKind};
 
 /// How a look is taken, and how much of it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,10 @@ pub struct Options {
     /// Groups of goroutines told, those that hold most first. None saves the time of the proof, which walks the heap
     /// once more when something has leaked.
     pub goroutine_groups: usize,
-    /// The machine's monotonic clock in nanoseconds, `CLOCK_MONOTONIC`; without it no wait time is told.
+    /// Timers told one by one in each of their groups.
+    pub timers: usize,
+    /// The machine's monotonic clock in nanoseconds, `CLOCK_MONOTONIC`; without it neither wait times nor when timers
+    /// fire are told.
     pub now_ns: Option<u64>,
 }
 
@@ -62,6 +67,7 @@ impl Default for Options {
             paths: 8,
             depth: 10,
             goroutine_groups: 100,
+            timers: 20,
             now_ns: None,
         }
     }
@@ -92,6 +98,9 @@ pub struct Report {
     /// Goroutines of the program's own in groups, those that hold most first.
     #[serde(default)]
     pub goroutines: Vec<GoroutineGroup>,
+    /// Timers in groups, those that hold most first.
+    #[serde(default)]
+    pub timers: Vec<TimerGroup>,
     /// What reading took.
     pub cost: ReadCost,
 }
@@ -315,6 +324,7 @@ impl Taken {
             reached_objects: reached,
             approximate: self.approximate,
             goroutines,
+            timers: timers::groups(program, self, &dominators, options),
             blurred: heap.blurred() as u64,
             left_out: LeftOut {
                 holders: left_out.len() as u64,

@@ -114,6 +114,8 @@ const TIMERS: &[&str] = &[
     "p.timers.heap",
     "timer.arg",
     "timer.f",
+    "timer.period",
+    "timer.when",
     "timerWhen.timer",
 ];
 
@@ -231,5 +233,6 @@ pub(crate) const SYMBOLS: &[&str] = &[
     "runtime.mbuckets",
     "runtime.memstats",
     "runtime.mheap_",
+    "runtime.semtable",
     "runtime.waitReasonStrings",
 ];

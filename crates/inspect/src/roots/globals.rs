@@ -183,7 +183,29 @@ fn known_variables(program: &Program) -> Vec<Global> {
     }
     known.sort_by_key(|global| (global.addr, global.ty.is_none()));
     known.dedup_by_key(|global| global.addr);
+    if known.is_empty() {
+        add_runtime(program, &mut known);
+    }
     known
+}
+
+/// The runtime's variables of a stripped program, as far as they were found by its code: what waits in its lists is held
+/// by whoever waits.
+fn add_runtime(program: &Program, known: &mut Vec<Global>) {
+    for (name, addr) in program.symbols() {
+        known.push(Global {
+            name: name.into(),
+            addr,
+            bytes: match name {
+                // One root of waiters for each of `runtime.semTabSize`, in a cache line of its own.
+                "runtime.semtable" => 251 * program.machine().cache_line,
+                _ => 8,
+            },
+            ty: None,
+            is_named: true,
+        });
+    }
+    known.sort_by_key(|global| global.addr);
 }
 
 /// `var x = &T{...}` puts the value into a variable of the compiler's, which debug information doesn't name: it is

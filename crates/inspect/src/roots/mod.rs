@@ -107,6 +107,21 @@ pub struct RootPointer {
     pub value: u64,
 }
 
+/// A timer in a processor's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// Its root, by its place in [`RootSet::roots`].
+    pub root: u32,
+    /// The code of the runtime's own function for it: that of `time.goFunc` where the root names the caller's.
+    pub code: u64,
+    /// What that function is called with.
+    pub argument: u64,
+    /// When it fires, on the runtime's clock (`CLOCK_MONOTONIC`) in nanoseconds.
+    pub when_ns: i64,
+    /// Nanoseconds from one time to the next; zero for once.
+    pub period_ns: i64,
+}
+
 /// All roots of a program.
 #[derive(Debug)]
 pub struct RootSet {
@@ -121,6 +136,8 @@ pub struct RootSet {
     /// The runtime's structures of goroutines and processors, by their object. They lead from each to all others, so
     /// their pointers count for the runtime, and nobody's way leads through them: see `Heap::cut`.
     pub structures: Vec<u32>,
+    /// The timers that `Timer` roots stand for.
+    pub timers: Vec<Timer>,
     /// Objects that the memory profile sampled, and the bucket of each.
     pub samples: Vec<(u32, u64)>,
 }
@@ -175,6 +192,7 @@ impl RootSet {
             roots: Vec::new(),
             pointers: Vec::new(),
             structures: Vec::new(),
+            timers: Vec::new(),
             records: Vec::new(),
         };
         let globals = globals::read(program, &mut roots)?;
@@ -185,6 +203,7 @@ impl RootSet {
         roots.structures(program);
         Ok(Self {
             structures: roots.structures,
+            timers: roots.timers,
             roots: roots.roots,
             pointers: roots.pointers,
             globals,
@@ -200,6 +219,7 @@ struct Collector<'a> {
     roots: Vec<Root>,
     pointers: Vec<RootPointer>,
     structures: Vec<u32>,
+    timers: Vec<Timer>,
     /// Those of them that are goroutines' records.
     records: Vec<u32>,
 }
@@ -300,6 +320,7 @@ impl Collector<'_> {
             return Ok(());
         };
         let argument = layout.field("timer.arg")?;
+        let (when, period) = (layout.field("timer.when")?, layout.field("timer.period")?);
         // An interface: its type, then its value.
         let argument = Field {
             offset: argument.offset + 8,
@@ -340,6 +361,14 @@ impl Collector<'_> {
                 };
                 let code = timer_code(memory, program, function, argument);
                 let root = self.add(RootKind::Timer, code);
+                let number = |field| word(field).unwrap_or(0) as i64;
+                self.timers.push(Timer {
+                    root,
+                    code: memory.u64(function).unwrap_or(0),
+                    argument,
+                    when_ns: number(when),
+                    period_ns: number(period),
+                });
                 self.point(root, 0, timer);
                 // A runtime-made timer (of a connection's deadline) lies outside the heap.
                 self.point(root, 0, argument);

@@ -79,7 +79,7 @@ pub(super) fn of_core(threads: &[CoreThread], tid: u64) -> Option<Registers> {
     ))
 }
 
-fn monotonic_ns() -> u64 {
+pub(super) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),

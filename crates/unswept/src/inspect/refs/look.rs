@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::super::args::Refs;
 use super::super::document::Cost;
-use super::super::goroutines::of_core;
+use super::super::goroutines::{monotonic_ns, of_core};
 use super::super::open::Opened;
 use crate::terminal;
 
@@ -76,6 +76,12 @@ pub(crate) fn take(
             true => arguments.depth.max(12),
             false => arguments.depth,
         },
+        timers: match arguments.json {
+            true => 1000,
+            false => Options::default().timers,
+        },
+        // A core does not tell what its machine's clock showed.
+        now_ns: opened.pid.map(|_| monotonic_ns()),
         ..Options::default()
     };
     let (at, started) = (clock.now(), Instant::now());

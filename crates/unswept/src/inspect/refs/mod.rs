@@ -2,6 +2,7 @@
 
 mod flame;
 mod look;
+mod timers;
 mod tree;
 
 use std::fs;

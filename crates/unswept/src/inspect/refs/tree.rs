@@ -1,10 +1,11 @@
 //! Holders as lines for people.
 
-use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Site};
+use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Report, Site};
 
 use super::super::args::Refs;
 use super::super::open::Opened;
 use super::look::{Look, Mode};
+use super::timers;
 use crate::terminal::Screen;
 use crate::text::{Line, Style};
 use crate::words;
@@ -29,7 +30,7 @@ pub(super) fn lines(arguments: &Refs, opened: &Opened, look: &Look) -> Vec<Line>
         Line::new(Style::Faint, "   RETAINED   SHARE    OBJECTS  HOLDER"),
     ];
     for holder in report.holders.iter().take(arguments.top) {
-        holder_lines(holder, report.reached_bytes, arguments.depth, &mut lines);
+        holder_lines(holder, report, arguments.depth, &mut lines);
     }
     if report.left_out.holders > 0 {
         lines.push(Line::default());
@@ -71,8 +72,8 @@ fn how(look: &Look) -> String {
     }
 }
 
-fn holder_lines(holder: &Holder, total: u64, depth: usize, lines: &mut Vec<Line>) {
-    let share = holder.retained_bytes as f64 / total.max(1) as f64;
+fn holder_lines(holder: &Holder, report: &Report, depth: usize, lines: &mut Vec<Line>) {
+    let share = holder.retained_bytes as f64 / report.reached_bytes.max(1) as f64;
     let about = if holder.approximate { "~" } else { "" };
     let mut line = Line::new(
         Style::Plain,
@@ -88,6 +89,10 @@ fn holder_lines(holder: &Holder, total: u64, depth: usize, lines: &mut Vec<Line>
         line.push(Style::Faint, format!("  {}", holder.ty));
     }
     lines.push(line);
+    if holder.kind == HolderKind::Timer {
+        let told = timers::told(report, &holder.name).into_iter();
+        lines.extend(told.map(|text| Line::new(Style::Faint, format!("{INDENT}{text}"))));
+    }
     more(&holder.used_by, &holder.allocated_at, lines);
     steps(&holder.paths, 1, depth, lines);
 }
