@@ -12,6 +12,7 @@ mod groups;
 mod label;
 mod locals;
 mod names;
+mod repeated;
 mod sites;
 mod stuck;
 mod timers;
@@ -303,7 +304,7 @@ impl Taken {
         let mut holders = groups.holders(&mut labels, options);
         let left_out = holders.split_off(options.holders.min(holders.len()));
         sites::add(program, self, &groups, &mut holders);
-        users::add(program, &named, &mut holders);
+        named.users.add(&named, &mut holders);
         let known = stuck::Known {
             program,
             taken: self,

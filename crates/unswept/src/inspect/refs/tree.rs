@@ -112,7 +112,13 @@ fn name(kind: HolderKind, name: &str, count: u64, line: &mut Line) {
     };
     line.push(Style::Plain, before);
     line.push(Style::Strong, name);
-    if count > 1 && matches!(kind, HolderKind::Goroutine | HolderKind::Timer) {
+    let is_counted = match kind {
+        HolderKind::Goroutine | HolderKind::Timer => true,
+        // The elements of an array without a name.
+        HolderKind::Global => name.ends_with("[*]"),
+        _ => false,
+    };
+    if count > 1 && is_counted {
         line.push(Style::Plain, format!(" ×{}", words::count(count)));
     }
 }
