@@ -74,6 +74,10 @@ impl Index {
         find(&self.functions, pc)
     }
 
+    pub(super) fn functions(&self) -> impl Iterator<Item = u64> {
+        self.functions.iter().map(|&(pc, _)| pc)
+    }
+
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         (self.types.len(), self.by_addr.len(), self.closures.len())
     }

@@ -203,6 +203,11 @@ impl Dwarf {
         function.map_or_else(Vec::new, |die| entry::captures(self, die))
     }
 
+    /// Where functions begin, sorted; link-time addresses.
+    pub fn functions(&self) -> impl Iterator<Item = u64> {
+        self.all().functions()
+    }
+
     /// How many types, variables and functions with captured variables there are.
     pub fn counts(&self) -> (usize, usize, usize) {
         let (_, variables, closures) = self.all().counts();
