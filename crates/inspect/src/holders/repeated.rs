@@ -106,9 +106,17 @@ fn repeats(addrs: &[u64], pointers: usize, mentioned: impl Fn(u64) -> bool) -> u
 mod tests {
     use super::*;
 
+    /// Name, addresses, those mentioned, and the runs.
+    type Row = (
+        &'static str,
+        &'static [u64],
+        &'static [u64],
+        &'static [(usize, usize)],
+    );
+
     #[test]
     fn what_repeats_is_one_run() {
-        let rows: &[(&str, &[u64], &[u64], &[(usize, usize)])] = &[
+        let rows: &[Row] = &[
             ("an array of maps", &[8, 24, 40, 56, 500], &[], &[(0, 4)]),
             ("two pointers each", &[0, 8, 32, 40, 64, 72], &[], &[(0, 6)]),
             ("two are no array", &[0, 16, 100], &[], &[]),
