@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bench;
 mod counts;
 mod demo;
 mod http;
@@ -33,6 +34,10 @@ commands
             --list              name the stages and their budgets
   soak    what takes too long for every run; goes on where it was interrupted
             inspect             looking into Go programs: every release in every form
+  bench   measure on this machine what the product promises, and write docs/bench/
+            inspect             looking into a process of 1 and of 6 GB, and the graph alone: half an
+                                hour and 12 GB of free memory; goes on where it was interrupted
+            --quick             small sizes, half a minute, nothing written
   layouts make the tables of Go runtimes' layouts anew, from programs of each release
             --check             only compare them with those in the tree
   tidy    the rules of this repository that a machine can check: who may know whom,
@@ -79,10 +84,11 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .any(|argument| argument == "--help" || argument == "-h");
     match command.as_str() {
         "--help" | "-h" | "help" => print!("{HELP}"),
-        "demo" | "test" | "soak" | "layouts" | "tidy" if asks_help => print!("{HELP}"),
+        "demo" | "test" | "soak" | "bench" | "layouts" | "tidy" if asks_help => print!("{HELP}"),
         "demo" => return demo::run(rest),
         "test" => return stages::run(rest),
         "soak" => return stages::soak::run(rest),
+        "bench" => return bench::run(rest),
         "layouts" => return layouts::run(rest),
         "tidy" => return tidy::run(rest),
         process::GUARD => return Err(process::exec_guarded(rest)),
@@ -126,6 +132,8 @@ mod tests {
             ("tidy takes nothing", &["tidy", "--fix"]),
             ("a soak without a name", &["soak"]),
             ("a soak that does not exist", &["soak", "everything"]),
+            ("a benchmark without a name", &["bench", "--quick"]),
+            ("a benchmark that does not exist", &["bench", "everything"]),
         ];
         for (name, arguments) in rows {
             assert!(is_usage(arguments), "{name}: {arguments:?}");
@@ -134,7 +142,7 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for command in ["demo", "test", "soak", "layouts", "tidy"] {
+        for command in ["demo", "test", "soak", "bench", "layouts", "tidy"] {
             assert!(HELP.contains(&format!("\n  {command} ")), "{command}");
         }
     }

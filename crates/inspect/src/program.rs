@@ -1,7 +1,7 @@
 //! A running Go program, or its core: memory, layout, symbols and modules together.
 
 use std::fs::File;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::arch::Machine;
 use crate::check::{Refused, check};
@@ -29,7 +29,7 @@ pub enum LayoutSource {
 
 /// A Go program as seen from outside. What it says was held against the program's memory once, when it was opened.
 pub struct Program {
-    memory: Box<dyn Memory>,
+    memory: Arc<dyn Memory>,
     file: Box<dyn ReadAt + Send + Sync>,
     elf: Elf,
     executable: Executable,
@@ -151,7 +151,7 @@ impl Program {
             bias: entry.wrapping_sub(elf.entry),
             dwarf: None,
             frames: OnceLock::new(),
-            memory,
+            memory: memory.into(),
             file,
             elf,
             executable,
@@ -281,9 +281,14 @@ impl Program {
         &*self.memory
     }
 
+    /// Its memory, for whoever reads on when the program does from elsewhere ([`Self::read_from`]).
+    pub(crate) fn share_memory(&self) -> Arc<dyn Memory> {
+        Arc::clone(&self.memory)
+    }
+
     /// Reads from the process `pid` from now on: a clone of this one, or this one again.
     pub fn read_from(&mut self, pid: u32) {
-        self.memory = Box::new(LiveMemory::new(pid));
+        self.memory = Arc::new(LiveMemory::new(pid));
     }
 
     /// Its executable file.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{FORMS, Running, Source, newest, releases};
+use inspect::heap::Reading;
 use inspect::holders::{Options, Report, Taken};
 use inspect::{Mapping, Program};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
@@ -120,7 +121,7 @@ impl Drop for Contained {
 
 fn report_of(program: &Program) -> Report {
     let options = Options::default();
-    let taken = Taken::read(program, &options, Vec::new(), None).unwrap();
+    let taken = Taken::read(program, &options, Reading::Copy(Vec::new()), None).unwrap();
     taken.report(program, &options).unwrap()
 }
 

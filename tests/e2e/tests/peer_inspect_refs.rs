@@ -1,7 +1,7 @@
 //! `inspect refs` against what the program knows of itself: all that lives is reached, and each planted
 //! holder is named and has its size.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use e2e::targets::cases;
 use e2e::targets::inspect::inspect;
@@ -199,6 +199,44 @@ fn local(held: &Value, refs: &Value, is_stripped: bool) -> Option<String> {
     let is_named = path.starts_with(&format!(" in {function} spinning.go:"))
         && path.ends_with(&format!(", variable {variable}"));
     (is_told && !is_named).then(|| format!("{entry}: `{path}` instead of {variable} of {function}"))
+}
+
+/// A gigabyte of pointer-free data is not read, so it costs next to nothing: under 100 ms is asked for, and measured by
+/// `cargo xtask bench inspect`. The limit here is for machines that do other things meanwhile.
+#[test]
+fn memory_without_pointers_costs_nothing() {
+    const GB: u64 = 1_000_000_000;
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    let story = Instant::now();
+    let Some((release, form)) = cases(&setting).pop() else {
+        return;
+    };
+    let target = Target::build(&setting, &release, form, Program::Targets);
+    let blob = GB.to_string();
+    let running = target.start(&["heap", "--objects", "1000", "--blob", &blob]);
+    let pid = running.pid().to_string();
+    let looks = [(); 3].map(|()| inspect(&setting, &["refs", &pid, "--json"]));
+    let best = looks.iter().map(|look| look.took).min().expect("looks");
+    tell(
+        story,
+        format!("{target}: {best:?} for 1 GB without pointers"),
+    );
+    for look in looks {
+        let refs = look.json(&target.name, SCHEMA);
+        assert!(bytes_of(&refs["reached_bytes"]) >= GB, "{refs}");
+        assert!(
+            bytes_of(&refs["cost"]["bytes"]) < GB / 50,
+            "{}",
+            refs["cost"]
+        );
+    }
+    assert!(best < Duration::from_millis(500), "{target}: {best:?}");
+}
+
+fn bytes_of(value: &Value) -> u64 {
+    value.as_u64().expect("a number of bytes")
 }
 
 fn look(setting: &Setting, target: &Target, running: &RunningTarget, more: &[&str]) -> Value {

@@ -50,6 +50,7 @@ struct Walk<'a, 'b> {
     labels: &'b mut Labels<'a>,
     heap: &'b Heap,
     words: HeapWords<'b>,
+    /// The next level.
     queue: Vec<u32>,
 }
 
@@ -227,18 +228,18 @@ impl Walk<'_, '_> {
         self.meet(object, from, piece, label);
     }
 
+    /// Level by level, and each level in the order of addresses: then what is read lies together. The ways stay
+    /// shortest ones.
     fn run(&mut self) {
-        let mut at = 0;
-        while let Some(&object) = self.queue.get(at) {
-            at += 1;
-            self.expand(object);
-            // What has been walked is let go now and then.
-            if at == 1 << 20 {
-                self.queue.drain(..at);
-                at = 0;
+        let mut level = Vec::new();
+        while !self.queue.is_empty() {
+            std::mem::swap(&mut level, &mut self.queue);
+            level.sort_unstable();
+            for &object in &level {
+                self.expand(object);
             }
+            level.clear();
         }
-        self.queue.clear();
     }
 
     fn expand(&mut self, object: u32) {

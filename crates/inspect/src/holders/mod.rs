@@ -1,7 +1,7 @@
 //! Who holds the heap: for each variable, goroutine, timer and finalizer what would go without it, along which
 //! paths, of which types, and where that was allocated.
 //!
-//! A look has two halves. [`Taken::read`] copies what may change, and is all that a stopped program has to wait for.
+//! A look has two halves. [`Taken::read`] reads what may change, and is all that a stopped program has to wait for.
 //! [`Taken::report`] works it out at leisure: [`graph`](crate::graph) decides what holds what, by the
 //! collector's own pointer masks; [`types`](crate::types) only gives names and never decides.
 //!
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::goroutines;
 use crate::graph::{Dominators, Edges, Effort, Roots};
-use crate::heap::{Heap, HeapSize};
+use crate::heap::{Heap, HeapSize, Reading};
 use crate::memory::ReadCost;
 use crate::roots::{RootKind, RootSet};
 use crate::{InspectError, LayoutSource, Program};
@@ -41,7 +41,10 @@ pub use timers::{TimerGroup, TimerHolding, TimerKind};
 pub struct Options {
     /// The most bytes of the target's memory that are copied.
     pub max_bytes: u64,
-    /// How much memory finding the holders may take.
+    /// The most bytes of our own that all may take by an estimate: above it the holders are found with
+    /// [`Effort::LowMemory`], whatever `effort` says.
+    pub memory_bytes: u64,
+    /// How the holders are found.
     pub effort: Effort,
     /// Holders told, the biggest first.
     pub holders: usize,
@@ -63,6 +66,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_bytes: 16 << 30,
+            memory_bytes: 16 << 30,
             effort: Effort::Fast { threads: 2 },
             holders: 30,
             paths: 8,
@@ -90,6 +94,9 @@ pub struct Report {
     pub reached_objects: u64,
     /// The program ran while it was read: sizes are of no one moment.
     pub approximate: bool,
+    /// The holders were found with [`Effort::LowMemory`].
+    #[serde(default)]
+    pub low_memory: bool,
     /// Pieces of the heap and stacks that could not be read as they were freed or moved meanwhile.
     pub blurred: u64,
     /// The holders, the biggest first.
@@ -201,7 +208,11 @@ pub struct Site {
     pub samples: u64,
 }
 
-/// What was copied from a program.
+/// What the fast way takes at most for each object beside the heap: its pointers, the dominators, types and groups.
+/// Measured with objects that all have pointers.
+const FAST_BYTES_PER_OBJECT: u64 = 80;
+
+/// What was read of a program.
 #[derive(Debug)]
 pub struct Taken {
     heap: Heap,
@@ -211,19 +222,19 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Copies the heap's pointers and the roots. `reserved` is [`Heap::reserve`]'s memory or empty; `registers` tell
-    /// where stopped threads stand: without them the program is taken to be running.
+    /// Reads the heap as `reading` says, and the roots. `registers` tell where stopped threads stand: without them the
+    /// program is taken to be running.
     ///
     /// # Errors
     /// As [`Heap::read`] and [`RootSet::read`].
     pub fn read(
         program: &Program,
         options: &Options,
-        reserved: Vec<u8>,
+        reading: Reading,
         registers: Option<&dyn Fn(u64) -> Option<goroutines::Registers>>,
     ) -> Result<Self, InspectError> {
         let before = program.memory().cost();
-        let mut heap = Heap::read_into(program, options.max_bytes, reserved)?;
+        let mut heap = Heap::read(program, options.max_bytes, reading)?;
         let goroutines = goroutines::Options {
             registers,
             no_labels: true,
@@ -283,15 +294,27 @@ impl Taken {
         Roots::new(&ranks, &pointers)
     }
 
-    /// Works out who holds what. The program is asked for types and names only, and may run or have ended.
+    /// The way that fits into `options.memory_bytes`.
+    fn effort(&self, options: &Options) -> Effort {
+        let graph = FAST_BYTES_PER_OBJECT * u64::from(self.heap.slots());
+        match self.heap.held() + graph > options.memory_bytes {
+            true => Effort::LowMemory,
+            false => options.effort,
+        }
+    }
+
+    /// Works out who holds what. The program is asked for types and names only, and may run or have ended; unless its
+    /// heap was not copied ([`Heap::is_copied`]).
     ///
     /// # Errors
     /// [`InspectError::TooBig`] for more objects than can be numbered.
     pub fn report(&self, program: &Program, options: &Options) -> Result<Report, InspectError> {
+        let before = program.memory().cost();
         let (heap, roots) = (&self.heap, self.graph_roots());
         let is_asked = options.goroutine_groups > 0;
         let stuck = is_asked.then(|| Stuck::new(program, self, &roots));
-        let dominators = Dominators::new(heap, &roots, options.effort);
+        let effort = self.effort(options);
+        let dominators = Dominators::new(heap, &roots, effort);
         let dominators = dominators.ok_or(InspectError::TooBig {
             what: "the number of objects",
             offset: 0,
@@ -317,6 +340,12 @@ impl Taken {
         });
         let mut reached = 0u64;
         dominators.each_down(|node, _| reached += u64::from(node < heap.slots()));
+        let mut cost = self.cost;
+        if !heap.is_copied() {
+            let after = program.memory().cost();
+            cost.calls += after.calls - before.calls;
+            cost.bytes += after.bytes - before.bytes;
+        }
         Ok(Report {
             go_version: program.go_version().to_owned(),
             layout: program.layout_source(),
@@ -324,6 +353,7 @@ impl Taken {
             reached_bytes: dominators.total_bytes(),
             reached_objects: reached,
             approximate: self.approximate,
+            low_memory: effort == Effort::LowMemory,
             goroutines,
             timers: timers::groups(program, self, &dominators, options),
             blurred: heap.blurred() as u64,
@@ -338,7 +368,7 @@ impl Taken {
                 .into_iter()
                 .map(|numbered| numbered.holder)
                 .collect(),
-            cost: self.cost,
+            cost,
         })
     }
 }

@@ -144,7 +144,7 @@ fn root_name(program: &Program, taken: &Taken, root: &Root) -> String {
         }
         RootKind::Runtime => match goroutine() {
             Some(goroutine) => entry(taken, goroutine),
-            None => "goroutines, processors and weak pointers".to_owned(),
+            None => "lists of goroutines, processors and weak pointers".to_owned(),
         },
         RootKind::Timer => function(root.at).unwrap_or_else(|| "timers".to_owned()),
         RootKind::Finalizer | RootKind::Cleanup => {
@@ -200,10 +200,12 @@ fn shared(
             let set = &sharers.sets[set as usize];
             let first = set.iter().map(|&line| ranks[line as usize]).min()?;
             let of_first = set.iter().filter(|&&line| ranks[line as usize] == first);
-            let names: BTreeSet<String> = of_first
-                .map(|&line| lines.tops[line as usize].name.clone())
+            let names: BTreeSet<(&str, HolderKind)> = of_first
+                .map(|&line| &lines.tops[line as usize])
+                .map(|top| (top.name.as_str(), top.kind))
                 .collect();
-            Some(lines.line(HolderKind::Several, told(&names)))
+            let name = told(&names);
+            Some(lines.line(HolderKind::Several, name))
         });
         if let Some(line) = line {
             found.insert(object, line);
@@ -212,12 +214,20 @@ fn shared(
     found
 }
 
-/// `a, b and c`, `a and 4 others`.
-fn told(names: &BTreeSet<String>) -> String {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+/// `a, b and c`, `a and 4 others`, `goroutines of a`: those who share.
+fn told(sharers: &BTreeSet<(&str, HolderKind)>) -> String {
+    let names: BTreeSet<&str> = sharers.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = names.into_iter().collect();
     match names.as_slice() {
         [] => String::new(),
-        [one] => format!("several of {one}"),
+        // Roots of one name are many only where they are named after a function.
+        [one] => match sharers.first().map(|(_, kind)| kind) {
+            Some(HolderKind::Goroutine) => format!("goroutines of {one}"),
+            Some(HolderKind::Timer) => format!("timers for {one}"),
+            Some(HolderKind::Finalizer) => format!("finalizers {one}"),
+            Some(HolderKind::Cleanup) => format!("cleanups {one}"),
+            _ => (*one).to_owned(),
+        },
         [most @ .., last] if names.len() <= SHARERS_TOLD => {
             format!("{} and {last}", most.join(", "))
         }
@@ -340,5 +350,39 @@ impl Wanted {
 
     fn has(&self, object: u32) -> bool {
         self.0[object as usize / 64] >> (object % 64) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sharers_are_told_as_a_person_would() {
+        use HolderKind::{Global, Goroutine, Timer};
+        type Row<'a> = (&'a str, &'a [(&'a str, HolderKind)], &'a str);
+        let rows: [Row<'_>; 6] = [
+            ("two", &[("a", Global), ("b", Global)], "a and b"),
+            (
+                "three",
+                &[("a", Global), ("b", Global), ("c", Global)],
+                "a, b and c",
+            ),
+            (
+                "more",
+                &[("a", Global), ("b", Global), ("c", Global), ("d", Global)],
+                "a, b and 2 others",
+            ),
+            (
+                "goroutines of one function",
+                &[("a", Goroutine)],
+                "goroutines of a",
+            ),
+            ("timers", &[("a", Timer)], "timers for a"),
+            ("a variable and its value", &[("a", Global)], "a"),
+        ];
+        for (name, sharers, wanted) in rows {
+            assert_eq!(told(&sharers.iter().copied().collect()), wanted, "{name}");
+        }
     }
 }

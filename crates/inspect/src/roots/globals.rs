@@ -67,6 +67,15 @@ pub(super) fn read(program: &Program, roots: &mut Collector<'_>) -> Result<Globa
             section.walk(&known, roots, &mut globals);
         }
     }
+    for root in roots
+        .roots
+        .iter_mut()
+        .filter(|root| root.kind == RootKind::Global)
+    {
+        let ty = globals.all[root.at as usize].ty;
+        let name = ty.and_then(|ty| program.dwarf()?.name_of(ty));
+        root.is_pool = name.as_deref() == Some("sync.Pool");
+    }
     Ok(globals)
 }
 

@@ -54,6 +54,9 @@ pub struct Root {
     pub at: u64,
     /// Of a `Runtime` root: a variable, and no goroutine.
     pub is_variable: bool,
+    /// Of a `Global` root: a `sync.Pool`. What lies in it is in nobody's use, and mostly has a pointer left to what it
+    /// was used for last.
+    pub is_pool: bool,
 }
 
 /// Where in a frame a pointer lies, in the form that many of them are kept in.
@@ -147,6 +150,7 @@ impl Root {
     /// The lower, the earlier it may claim an object.
     pub fn rank(&self, goroutines: &Goroutines) -> u8 {
         match self.kind {
+            RootKind::Global if self.is_pool => 5,
             RootKind::Global => 0,
             // The main goroutine's variables are as good as globals in many programs.
             RootKind::Goroutine => match goroutines.goroutines.get(self.at as usize) {
@@ -161,8 +165,8 @@ impl Root {
             },
             RootKind::Timer => 3,
             RootKind::Finalizer | RootKind::Cleanup => 4,
-            RootKind::Runtime => 5,
-            RootKind::Referent => 6,
+            RootKind::Runtime => 6,
+            RootKind::Referent => 7,
         }
     }
 }
@@ -233,6 +237,7 @@ impl Collector<'_> {
             kind,
             at,
             is_variable: false,
+            is_pool: false,
         });
         (self.roots.len() - 1) as u32
     }

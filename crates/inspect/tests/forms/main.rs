@@ -13,6 +13,7 @@ use std::process::Command;
 
 use common::{FORMS, Release, Running, Source, releases};
 use inspect::goroutines::{Options as DumpOptions, goroutines};
+use inspect::heap::Reading;
 use inspect::holders::{Holder, Options, Report, Taken};
 use inspect::{HeapProfile, Locations, MemStats, MemStatsReader, Program};
 
@@ -51,7 +52,7 @@ const MIB: u64 = 1 << 20;
 
 fn report_of(program: &Program) -> Report {
     let options = Options::default();
-    let taken = Taken::read(program, &options, Vec::new(), None).unwrap();
+    let taken = Taken::read(program, &options, Reading::Copy(Vec::new()), None).unwrap();
     taken.report(program, &options).unwrap()
 }
 

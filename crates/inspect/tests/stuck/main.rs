@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use common::{Release, Running, Source, newest, releases};
 use inspect::Program;
+use inspect::heap::Reading;
 use inspect::holders::{GoroutineGroup, Options, Report, Taken};
 
 const SOURCE: Source = Source::new("stuck", &[("main.go", include_str!("main.go"))]);
@@ -31,7 +32,7 @@ fn build(release: &Release, flags: &[&str]) -> PathBuf {
 fn report_of(running: &Running) -> Report {
     let program = Program::attach(running.pid()).unwrap();
     let options = Options::default();
-    let taken = Taken::read(&program, &options, Vec::new(), None).unwrap();
+    let taken = Taken::read(&program, &options, Reading::Copy(Vec::new()), None).unwrap();
     taken.report(&program, &options).unwrap()
 }
 

@@ -79,6 +79,7 @@ pub(super) fn of_core(threads: &[CoreThread], tid: u64) -> Option<Registers> {
     ))
 }
 
+/// The machine's monotonic clock, by which the runtime notes since when goroutines wait.
 pub(super) fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(

@@ -4,6 +4,7 @@ use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Report, Site};
 
 use super::super::args::Refs;
 use super::super::open::Opened;
+use super::groups;
 use super::look::{Look, Mode};
 use super::timers;
 use crate::terminal::Screen;
@@ -43,6 +44,7 @@ pub(super) fn lines(arguments: &Refs, opened: &Opened, look: &Look) -> Vec<Line>
             ),
         ));
     }
+    lines.extend(groups::lines(report, look.mode, arguments.once));
     let width = Screen::stdout().width;
     lines
         .into_iter()
@@ -51,8 +53,12 @@ pub(super) fn lines(arguments: &Refs, opened: &Opened, look: &Look) -> Vec<Line>
 }
 
 fn how(look: &Look) -> String {
+    let way = match look.report.low_memory {
+        true => " with little memory",
+        false => "",
+    };
     let read = format!(
-        "{} read in {} calls of the kernel, {:.2} s in all",
+        "{} read in {} calls of the kernel, {:.2} s in all{way}",
         bytes(look.cost.bytes),
         words::count(look.cost.syscalls),
         look.cost.wall_us as f64 / 1e6
@@ -123,7 +129,7 @@ fn name(kind: HolderKind, name: &str, count: u64, line: &mut Line) {
     }
 }
 
-const INDENT: &str = "                                ";
+pub(super) const INDENT: &str = "                                ";
 
 fn more(used_by: &[String], sites: &[Site], lines: &mut Vec<Line>) {
     if !used_by.is_empty() {
