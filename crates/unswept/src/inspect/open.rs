@@ -206,8 +206,8 @@ fn inner_pid(pid: u32) -> Option<u32> {
     let pids = status
         .lines()
         .find_map(|line| line.strip_prefix("NSpid:"))?;
-    let mut pids = pids.split_whitespace().skip(1);
-    pids.next_back()?.parse().ok()
+    let inner = pids.split_whitespace().skip(1).last();
+    inner?.parse().ok()
 }
 
 fn explain(pid: u32, comm: String, error: InspectError) -> OpenError {

@@ -11,6 +11,7 @@ pub(in crate::stop) fn registers(tid: Pid) -> nix::Result<Registers> {
     Ok(Registers {
         pc: r.rip,
         sp: r.rsp,
+        lr: 0,
         general: vec![
             r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx,
             r.rdx, r.rsi, r.rdi,

@@ -233,7 +233,7 @@ impl ThreadNumbers {
         Some(goroutines::Registers {
             pc: thread.registers.pc,
             sp: thread.registers.sp,
-            lr: 0,
+            lr: thread.registers.lr,
         })
     }
 }
