@@ -366,7 +366,8 @@ impl Notes {
                 fill(file, "core notes", at, header)?;
                 let (name, contents) = (le32(header, 0), le32(header, 4));
                 let start = at + 12 + padded(name);
-                let is_core = name == 5 && header.get(12..) == Some(b"CORE\0\0\0\0");
+                // What fills it up may be anything (QEMU).
+                let is_core = name == 5 && header.get(12..17) == Some(b"CORE\0");
                 if is_core && end.saturating_sub(start) >= contents.into() {
                     notes.take_note(file, le32(header, 8), start, contents.into(), arch)?;
                 }

@@ -113,17 +113,17 @@ impl<'a> StackScanner<'a> {
             let is_preempted = self.async_preempt == Some(key);
             self.load(key);
             let maps = &self.maps[&key];
-            let varp = self.varp(frame);
+            let (varp, argp) = (self.varp(frame), self.argp(frame));
             let scan = Scan::of(stack, frame);
             if conservative || is_preempted {
                 scan.all(frame.sp, varp, out);
                 let arguments = self.code.module(frame.module).args(frame.function);
                 let arguments = u64::try_from(arguments).unwrap_or(0).min(1 << 16);
-                scan.all(frame.fp, frame.fp.saturating_add(arguments), out);
+                scan.all(argp, argp.saturating_add(arguments), out);
             } else {
                 self.by_maps(frame, maps, varp, scan, out);
             }
-            place(maps, number, frame, varp, &mut objects);
+            place(maps, number, (varp, argp), &mut objects);
             // The function that was interrupted lies under the one that interrupts.
             conservative = is_preempted;
         }
@@ -153,6 +153,11 @@ impl<'a> StackScanner<'a> {
         if varp > frame.sp { varp - 8 } else { varp }
     }
 
+    /// Where a frame's arguments begin: where a call pushes nothing, behind the saved link register.
+    fn argp(&self, frame: &PhysicalFrame) -> u64 {
+        frame.fp.saturating_add(8 - self.return_bytes)
+    }
+
     fn by_maps(
         &self,
         frame: &PhysicalFrame,
@@ -176,9 +181,7 @@ impl<'a> StackScanner<'a> {
         if functions.args(frame.function) != 0
             && let Some(bits) = maps.arguments.get(index)
         {
-            // Where a call pushes nothing, arguments begin behind the saved link register.
-            let start = frame.fp + (8 - self.return_bytes);
-            scan.by_bits(start, bits, maps.arguments.bits, out);
+            scan.by_bits(self.argp(frame), bits, maps.arguments.bits, out);
         }
     }
 
@@ -279,9 +282,9 @@ fn in_registers(general: &[u64], pc: u64, out: &mut Vec<StackPointer>) {
 }
 
 /// Where this frame's stack objects lie.
-fn place(maps: &Maps, number: usize, frame: &PhysicalFrame, varp: u64, out: &mut Vec<Placed>) {
+fn place(maps: &Maps, number: usize, (varp, argp): (u64, u64), out: &mut Vec<Placed>) {
     for (at, object) in maps.objects.iter().enumerate() {
-        let base = if object.offset < 0 { varp } else { frame.fp };
+        let base = if object.offset < 0 { varp } else { argp };
         let start = base.wrapping_add_signed(object.offset.into());
         out.push(Placed {
             start,

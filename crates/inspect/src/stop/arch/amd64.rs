@@ -11,6 +11,7 @@ pub(in crate::stop) fn registers(tid: Pid) -> nix::Result<Registers> {
     Ok(Registers {
         pc: r.rip,
         sp: r.rsp,
+        lr: 0,
         general: vec![
             r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11,
             r.r12, r.r13, r.r14, r.r15,

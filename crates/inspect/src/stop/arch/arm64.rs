@@ -13,6 +13,7 @@ pub(in crate::stop) fn registers(tid: Pid) -> nix::Result<Registers> {
     Ok(Registers {
         pc: r.pc,
         sp: r.sp,
+        lr: r.regs[30],
         general: r.regs.to_vec(),
     })
 }

@@ -294,7 +294,7 @@ impl ThreadNumbers {
         let tid = known.map_or_else(|| u32::try_from(number).ok(), |(tid, _)| Some(*tid))?;
         let thread = threads.iter().find(|thread| thread.tid == tid)?;
         let stopped = &thread.registers;
-        let (pc, sp) = (stopped.pc, stopped.sp);
-        Some(goroutines::Registers::new(pc, sp, 0, &stopped.general))
+        let (pc, sp, lr) = (stopped.pc, stopped.sp, stopped.lr);
+        Some(goroutines::Registers::new(pc, sp, lr, &stopped.general))
     }
 }
