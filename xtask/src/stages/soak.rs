@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Run, steps};
 use crate::counts::Counts;
-use crate::process::{adopt_orphans, clock, output_of};
+use crate::process::{adopt_orphans, clock};
 use crate::toolchain::{self, find_go};
 use crate::usage;
 use crate::workspace::Workspace;
@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match arguments {
         [name] if name == "inspect" => inspect(),
-        [] => Err(usage("`soak` needs a name: inspect")),
+        [name] if name == "fuzz" => crate::fuzz::soak(),
+        [] => Err(usage("`soak` needs a name: inspect or fuzz")),
         _ => Err(usage(format!("`soak` knows no `{}`", arguments.join(" ")))),
     }
 }
@@ -107,16 +108,9 @@ impl Record {
         if !text.is_empty() && !text.ends_with('\n') {
             append(&file, "\n")?;
         }
-        let mut status = std::process::Command::new("git");
-        status
-            .arg("-C")
-            .arg(&workspace.root)
-            .args(["status", "--porcelain"]);
-        let clean = output_of(&mut status).is_some_and(|text| text.is_empty());
-        let commit = workspace.commit().filter(|_| clean);
         Ok(Record {
             file,
-            commit,
+            commit: workspace.clean_commit(),
             lines: parse(&text),
         })
     }

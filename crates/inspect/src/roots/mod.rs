@@ -4,6 +4,7 @@
 //! `main.sessions` counts for `main.sessions` although goroutines that use it and the runtime's lists reach it too:
 //! a person wants the variable, and memory that only a goroutine or a timer holds stands out.
 
+mod circle;
 mod globals;
 mod specials;
 mod stack;
@@ -19,6 +20,7 @@ use crate::layout::Field;
 use crate::memory::{Memory, le64};
 use crate::{InspectError, Program, limits};
 
+use circle::Circle;
 pub(crate) use globals::variables_at;
 pub use globals::{Global, Globals};
 use specials::{Special, each_special};
@@ -466,7 +468,7 @@ impl Collector<'_> {
         let fields =
             ["fn", "arg", "fint", "ot"].map(|name| layout.find(&format!("finalizer.{name}")));
         let mut at = memory.u64(first)?;
-        let mut root = None;
+        let (mut root, mut circle) = (None, Circle::new(at));
         for _ in 0..limits::FINALIZER_BLOCKS_MAX {
             if at == 0 {
                 break;
@@ -485,6 +487,9 @@ impl Collector<'_> {
                 }
             }
             at = next.get(&block);
+            if circle.closes(at) {
+                break;
+            }
         }
         Ok(())
     }
