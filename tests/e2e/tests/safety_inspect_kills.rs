@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::process::{children_of, command, status_line};
+use e2e::targets::inspect::inspect;
 use e2e::targets::newest;
 use e2e::{Form, Program, RunningTarget, Setting, Target, tell};
 use serde_json::json;
@@ -52,6 +53,43 @@ fn the_children_that_the_watcher_looks_with() {
     kill(&[("__open", &["__open"]), ("__holders", &["__holders"])]);
 }
 
+#[test]
+fn a_pause_that_reaches_its_limit_is_told_as_partial() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    let target = Target::build(&setting, &newest(), Form::Stripped, Program::Targets);
+    let running = target.start(&["heap", "-objects", "400000"]);
+    let pid = running.pid().to_string();
+    // That is too short to copy 25 MB; too short to stop all threads is another answer.
+    let cut = (0..50).find_map(|_| {
+        let words = ["refs", &*pid, "--pause", "--max-pause", "4ms", "--json"];
+        let look = inspect(&setting, &words);
+        if look.code != Some(0) {
+            assert!(look.said.contains("did not stop within"), "{}", look.said);
+            return None;
+        }
+        Some(look)
+    });
+    let cut = cut.expect("one of fifty stops within its time");
+    assert!(
+        cut.said.contains("the pause reached its limit of 4ms"),
+        "{}",
+        cut.said
+    );
+    let look = cut.json("refs --pause", "unswept/inspect-refs/1");
+    assert_eq!(look["mode"], "paused");
+    assert_eq!(look["pause"]["cut"], true, "{}", look["pause"]);
+    assert_eq!(look["approximate"], true);
+    let whole = inspect(
+        &setting,
+        &["refs", &pid, "--pause", "--max-pause", "10s", "--json"],
+    );
+    let look = whole.json("refs --pause", "unswept/inspect-refs/1");
+    assert_eq!(look["pause"]["cut"], false, "{}", look["pause"]);
+    assert_eq!(look["approximate"], false);
+}
+
 /// Kills each of these commands as often as is asked for, in what an undisturbed one takes.
 fn kill(modes: &[(&str, &[&str])]) {
     let Some(setting) = Setting::find() else {
@@ -76,9 +114,14 @@ fn kill(modes: &[(&str, &[&str])]) {
             std::thread::sleep(Duration::from_micros(random.below(micros + micros / 10)));
             process.kill().expect("a child of ours");
             let end = process.wait().expect("a child of ours");
+            // A heap that is rebuilt all the time may be unreadable right then: that is an answer, and no crash.
+            if end.code() == Some(1) {
+                println!("{name}, round {round}: it said {}", tool.said().trim());
+            }
             assert!(
-                end.success() || end.signal() == Some(9),
-                "{name}, round {round}: it failed by itself: {end}"
+                matches!(end.code(), Some(0 | 1)) || end.signal() == Some(9),
+                "{name}, round {round}: it failed by itself: {end}: {}",
+                tool.said()
             );
             in_time += u32::from(end.signal() == Some(9));
             tool.must_leave_nothing(name, round, &running);
@@ -156,17 +199,19 @@ impl Tool {
         spawn(tool, order)
     }
 
-    /// How long it takes when nobody kills it: the shortest of three.
+    /// How long it takes when nobody kills it: the shortest of five.
     fn whole(&self, words: &[&str], target: &RunningTarget) -> Duration {
-        let mut shortest = Duration::MAX;
-        for _ in 0..3 {
+        let times = (0..5).filter_map(|_| {
             let began = Instant::now();
             let end = self.start(words, target).wait().expect("a child of ours");
-            let said = fs::read_to_string(&self.said).unwrap_or_default();
-            assert!(end.success(), "{words:?}: {end}: {said}");
-            shortest = shortest.min(began.elapsed());
-        }
-        shortest
+            end.success().then(|| began.elapsed())
+        });
+        let shortest = times.min();
+        shortest.unwrap_or_else(|| panic!("{words:?}: {}", self.said()))
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap_or_default()
     }
 
     fn must_leave_nothing(&self, name: &str, round: u32, target: &RunningTarget) {
