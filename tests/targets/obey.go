@@ -142,6 +142,7 @@ func sendMemStats() {
 	for _, field := range memStats32 {
 		line = appendField(line, field.name, uint64(*field.value))
 	}
+	line = appendField(line, "num_goroutine", uint64(runtime.NumGoroutine()))
 	line[len(line)-1] = '}'
 	os.Stdout.Write(append(line, '\n'))
 }

@@ -86,7 +86,8 @@ fn table(workspace: &Workspace, version: &str) -> anyhow::Result<String> {
     output_of(&mut command).context("the example `layouts` failed")
 }
 
-fn build(workspace: &Workspace, version: &str, mode: &str) -> anyhow::Result<PathBuf> {
+/// The programs of `tests/targets`, built by this release in this mode of building.
+pub(crate) fn build(workspace: &Workspace, version: &str, mode: &str) -> anyhow::Result<PathBuf> {
     let folder = workspace.tools().join("layouts");
     std::fs::create_dir_all(&folder).context("failed to make a folder for programs")?;
     let program = folder.join(format!("targets-{version}-{mode}"));

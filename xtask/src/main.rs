@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod bench;
 mod counts;
 mod demo;
 mod fuzz;
@@ -41,6 +42,10 @@ commands
             --for 60s           so long for each; or --rounds N, those of earlier runs included
             --seed S            the same inputs again; with --round R this one input
             --beside N          parsers fed at a time
+  bench   measure on this machine what the product promises, and write docs/bench/
+            inspect             looking into a process of 1 and of 6 GB, and the graph alone: half an
+                                hour and 12 GB of free memory; goes on where it was interrupted
+            --quick             small sizes, half a minute, nothing written
   layouts make the tables of Go runtimes' layouts anew, from programs of each release
             --check             only compare them with those in the tree
   tidy    the rules of this repository that a machine can check: who may know whom,
@@ -87,11 +92,14 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .any(|argument| argument == "--help" || argument == "-h");
     match command.as_str() {
         "--help" | "-h" | "help" => print!("{HELP}"),
-        "demo" | "test" | "soak" | "fuzz" | "layouts" | "tidy" if asks_help => print!("{HELP}"),
+        "demo" | "test" | "soak" | "fuzz" | "bench" | "layouts" | "tidy" if asks_help => {
+            print!("{HELP}");
+        }
         "demo" => return demo::run(rest),
         "test" => return stages::run(rest),
         "soak" => return stages::soak::run(rest),
         "fuzz" => return fuzz::run(rest),
+        "bench" => return bench::run(rest),
         "layouts" => return layouts::run(rest),
         "tidy" => return tidy::run(rest),
         process::GUARD => return Err(process::exec_guarded(rest)),
@@ -135,6 +143,8 @@ mod tests {
             ("tidy takes nothing", &["tidy", "--fix"]),
             ("a soak without a name", &["soak"]),
             ("a soak that does not exist", &["soak", "everything"]),
+            ("a benchmark without a name", &["bench", "--quick"]),
+            ("a benchmark that does not exist", &["bench", "everything"]),
         ];
         for (name, arguments) in rows {
             assert!(is_usage(arguments), "{name}: {arguments:?}");
@@ -143,7 +153,7 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for command in ["demo", "test", "soak", "fuzz", "layouts", "tidy"] {
+        for command in ["demo", "test", "soak", "fuzz", "bench", "layouts", "tidy"] {
             assert!(HELP.contains(&format!("\n  {command} ")), "{command}");
         }
     }

@@ -2,8 +2,7 @@
 //!
 //! 1. its metrics endpoint, when the answer has HeapAlloc in it;
 //! 2. the memory of its process, read from outside without stopping it, where there is no such
-//!    endpoint, where it fails, or where it says nothing of the heap. What the endpoint does say
-//!    (goroutines, threads) is taken from there even then, since it is not read in the process;
+//!    endpoint, where it fails, or where it says nothing of the heap;
 //! 3. nothing, and why not is told on the target's page.
 //!
 //! Both have the same meaning and go into the same series; `GoMemory::source` and the label `source`
@@ -47,18 +46,10 @@ pub(crate) fn choose(
         };
     }
     match read {
-        Some(Ok(figures)) => {
-            let beside = scraped.unwrap_or_default();
-            let go = GoMemory {
-                goroutines: beside.goroutines,
-                threads: beside.threads,
-                ..figures.memory()
-            };
-            Chosen {
-                go: Some(go),
-                why_not: None,
-            }
-        }
+        Some(Ok(figures)) => Chosen {
+            go: Some(figures.memory()),
+            why_not: None,
+        },
         Some(Err(failure)) => Chosen {
             go: scraped,
             why_not: Some(words(&failure)),
@@ -102,6 +93,8 @@ mod tests {
             alloc_bytes_total: 400,
             gogc_percent: -1,
             gomemlimit_bytes: None,
+            goroutines: 13,
+            threads: 6,
         }
     }
 
@@ -134,14 +127,14 @@ mod tests {
                 "no endpoint",
                 None,
                 Some(Ok(figures())),
-                Some((Some(40.0), None, GoSource::Process)),
+                Some((Some(40.0), Some(13.0), GoSource::Process)),
                 false,
             ),
             (
                 "no heap",
                 Some(count),
                 Some(Ok(figures())),
-                Some((Some(40.0), Some(12.0), GoSource::Process)),
+                Some((Some(40.0), Some(13.0), GoSource::Process)),
                 false,
             ),
             (

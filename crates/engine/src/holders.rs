@@ -35,11 +35,28 @@ pub(crate) struct Looks {
     first_at: Duration,
     under_way: bool,
     not_before: Duration,
+    /// The leaks that there were when they were taken.
+    of: Vec<Kind>,
     /// Why the last one was not to be had.
     refusal: Option<String>,
 }
 
 impl Looks {
+    /// Says which kinds leak now. When a new one has come since the pair was taken, that pair tells
+    /// of the time before it: another one is due.
+    fn begin(&mut self, leaks: &[Kind]) {
+        if leaks.iter().all(|kind| self.of.contains(kind)) || self.under_way {
+            return;
+        }
+        if self.taken.len() > 1 {
+            self.taken.clear();
+            self.of.clear();
+        }
+        let new = leaks.iter().filter(|kind| !self.of.contains(kind));
+        let new: Vec<Kind> = new.copied().collect();
+        self.of.extend(new);
+    }
+
     /// Whether a look is due. The first is as soon as a leak is found, the second once there is
     /// an incident to put it into.
     fn is_due(&self, now: Duration, has_incident: bool) -> bool {
@@ -206,19 +223,24 @@ impl MainLoop {
         };
         let now = self.clock().monotonic();
         let has_incident = self.incidents_to_join(id).next().is_some();
-        let known = self.is_held_elsewhere(id, verdict);
         let Some(tracked) = self.targets.get_mut(id).filter(|t| !t.is_gone()) else {
             return;
         };
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
         let abilities = subject.abilities();
-        let wanted = verdict.findings.iter().any(|finding| {
+        let wanted = verdict.findings.iter().filter(|finding| {
             finding.verdict == Judgement::Leak
                 && locate::plan(finding, abilities).contains(&Request::Holders)
         });
-        let Some(process) = subject.process.filter(|_| wanted && !known) else {
+        let leaks: Vec<Kind> = wanted.filter_map(|finding| finding.kind).collect();
+        let open = self.book.latest().filter(|incident| {
+            incident.state == IncidentState::Open && incident.workload == verdict.target.workload
+        });
+        let open: Vec<&Incident> = open.map(|incident| &**incident).collect();
+        let Some(process) = subject.process.filter(|_| !are_known(&open, id, &leaks)) else {
             return;
         };
+        tracked.looks.begin(&leaks);
         if !tracked.looks.is_due(now, has_incident) {
             return;
         }
@@ -229,32 +251,6 @@ impl MainLoop {
             // An error means that the watcher is ending.
             let _ = events.send(Event::Holders(id, Box::new(said))).await;
         });
-    }
-
-    /// Whether the open incidents of this leak have looks enough: this target's own from before a
-    /// restart of ours, or those of other replicas.
-    fn is_held_elsewhere(&self, id: &TargetId, verdict: &Verdict) -> bool {
-        let leaks = |kind: Kind| {
-            let mut findings = verdict.findings.iter();
-            findings.any(|f| f.verdict == Judgement::Leak && f.kind == Some(kind))
-        };
-        let of_leak = |incident: &Incident| {
-            incident.state == IncidentState::Open
-                && incident.workload == verdict.target.workload
-                && leaks(incident.kind)
-        };
-        let own = self.targets.get(id).map_or(0, |t| t.looks.taken.len());
-        self.book.latest().filter(|i| of_leak(i)).any(|incident| {
-            let pair = incident.evidence.iter().find(|e| e.name == NAMES[1]);
-            match pair {
-                Some(pair) if pair.target == *id => own == 0,
-                Some(_) => {
-                    incident.targets.contains(id)
-                        || targets_captured(incident) >= TARGETS_CAPTURED_MAX
-                }
-                None => false,
-            }
-        })
     }
 
     /// Open incidents of the target that have evidence of it: its own, not a replica's.
@@ -289,7 +285,7 @@ impl MainLoop {
         };
         let (looks, mut to_store) = (&tracked.looks, Vec::new());
         for incident_id in incidents {
-            let Some(incident) = self.book.get_mut(&incident_id) else {
+            let Some(incident) = self.book.get_mut(&incident_id).filter(|i| !has_pair(i)) else {
                 continue;
             };
             for (code, text) in looks.lines() {
@@ -298,9 +294,7 @@ impl MainLoop {
             if incident.verdict.target.id == *id {
                 held(incident, looks);
             }
-            let have: Vec<&str> = incident.evidence.iter().map(|e| e.name.as_str()).collect();
-            let mut files = looks.files(id);
-            files.retain(|file| !have.contains(&file.name.as_str()));
+            let files = missing(incident, looks.files(id));
             save(&self.book, &self.writer, &incident_id);
             if !files.is_empty() {
                 to_store.push((incident_id, files));
@@ -311,6 +305,32 @@ impl MainLoop {
         }
         self.touch();
     }
+}
+
+/// Whether nothing is left to look for: there are no `leaks` of target `id`, or the `open` incidents
+/// of its workload have a pair of looks for each: this target's, or another replica's.
+fn are_known(open: &[&Incident], id: &TargetId, leaks: &[Kind]) -> bool {
+    leaks.iter().all(|kind| {
+        let mut of_leak = open.iter().filter(|incident| incident.kind == *kind);
+        of_leak.any(|incident| {
+            let is_joined = incident.targets.contains(id);
+            has_pair(incident) && (is_joined || targets_captured(incident) >= TARGETS_CAPTURED_MAX)
+        })
+    })
+}
+
+/// Whether the incident has two looks of one target, which tell what there is to tell.
+fn has_pair(incident: &Incident) -> bool {
+    incident.evidence_of_one(NAMES).is_some()
+}
+
+/// Those of the files of a target that are not in the incident yet: what is there stays.
+fn missing(incident: &Incident, mut files: Vec<EvidenceFile>) -> Vec<EvidenceFile> {
+    files.retain(|file| {
+        let name = incident.evidence_name(&file.target, &file.name);
+        !incident.evidence.iter().any(|have| have.name == name)
+    });
+    files
 }
 
 /// Tells the suspects of an incident who holds what they allocated.
@@ -399,6 +419,73 @@ mod tests {
             looks.lines()[1].1,
             "look 2 at who holds the heap: 0.42 s, 0.31 s of CPU, 38 MiB copied, 120 MiB of memory"
         );
+    }
+
+    #[test]
+    fn another_kind_of_leak_later_has_looks_of_its_own() {
+        let mut looks = Looks::default();
+        looks.begin(&[Kind::GoHeap]);
+        looks.take_in(S(2), Ok(a_look(2)), S(600));
+        looks.begin(&[Kind::GoHeap, Kind::Goroutine]);
+        assert_eq!(looks.taken.len(), 1, "it came in time for the second look");
+        looks.take_in(S(30), Ok(a_look(30)), S(600));
+        looks.begin(&[Kind::Goroutine]);
+        assert!(!looks.is_due(S(900), true), "the pair has seen it");
+
+        let mut looks = Looks::default();
+        looks.begin(&[Kind::GoHeap]);
+        looks.take_in(S(2), Ok(a_look(2)), S(600));
+        looks.take_in(S(30), Ok(a_look(30)), S(600));
+        looks.begin(&[Kind::GoHeap, Kind::Goroutine]);
+        assert!(looks.is_due(S(900), false), "the pair is from before it");
+    }
+
+    fn reference(file: &EvidenceFile, name: String) -> model::EvidenceRef {
+        model::EvidenceRef {
+            kind: file.kind,
+            target: file.target.clone(),
+            at: file.at,
+            name,
+            bytes: 1,
+            crc32: 0,
+        }
+    }
+
+    #[test]
+    fn looks_of_one_target_do_not_take_the_place_of_anothers() {
+        let mut incident: Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        incident.evidence.clear();
+        incident.targets = ["a", "b"].map(|id| TargetId(id.into())).to_vec();
+        let mut looks = Looks::default();
+        looks.take_in(S(2), Ok(a_look(2)), S(600));
+        for (target, names) in [
+            ("a", ["holders-1.json", "holders-2.json"]),
+            ("b", ["target-2-holders-1.json", "target-2-holders-2.json"]),
+        ] {
+            let id = TargetId(target.into());
+            for name in names {
+                let files = missing(&incident, looks.files(&id));
+                let [file] = &files[..] else {
+                    panic!("{target}: {files:?}");
+                };
+                assert_eq!(incident.evidence_name(&id, &file.name), name);
+                incident.evidence.push(reference(file, name.to_owned()));
+                looks.take_in(S(30), Ok(a_look(30)), S(600));
+            }
+            assert!(has_pair(&incident));
+            looks.taken.truncate(1);
+        }
+        assert_eq!(incident.evidence.len(), 4);
+        let rows = [
+            ("a target of the incident", "b", Kind::GoHeap, true),
+            ("another kind", "a", Kind::Goroutine, false),
+            ("another target", "c", Kind::GoHeap, false),
+        ];
+        for (name, target, kind, known) in rows {
+            let id = TargetId(target.into());
+            assert_eq!(are_known(&[&incident], &id, &[kind]), known, "{name}");
+        }
     }
 
     #[test]

@@ -222,7 +222,12 @@ impl MainLoop {
     }
 
     /// Writes evidence beside everything else; the incident hears when it lies there.
-    pub(crate) fn store_evidence(&mut self, id: IncidentId, files: Vec<EvidenceFile>) {
+    pub(crate) fn store_evidence(&mut self, id: IncidentId, mut files: Vec<EvidenceFile>) {
+        if let Some(incident) = self.book.get(&id) {
+            for file in &mut files {
+                file.name = incident.evidence_name(&file.target, &file.name);
+            }
+        }
         let stored = self.writer.evidence(id.clone(), files);
         let events = self.events.clone();
         tokio::spawn(async move {

@@ -121,6 +121,7 @@ fn main() {
     };
     let (objects, pointers) = (number(1, 24_000_000), number(2, 64_000_000));
     let runs = number(3, 3);
+    let only = env::args().nth(4);
     println!(
         "asked for 24000000 objects and 64000000 pointers: cpu under 8 s; low memory under 24 bytes per object"
     );
@@ -128,6 +129,9 @@ fn main() {
         ("random", random as fn(u64, u64) -> Heap),
         ("heaplike", heaplike),
     ] {
+        if only.as_ref().is_some_and(|only| only != shape) {
+            continue;
+        }
         let heap = make(objects, pointers);
         let mut random = Random(7);
         let roots: Vec<(u32, u32)> = (0..1000)

@@ -181,7 +181,7 @@ impl InspectError {
                 Some("run as the process's user, or with CAP_SYS_PTRACE")
             }
             Self::Refused { .. } => Some(
-                "run as the process's user (its uid, a process that may be dumped), or with CAP_SYS_PTRACE",
+                "run as the process's user (its uid, a process that may be dumped), or with CAP_SYS_PTRACE; an executable that others may not read takes CAP_DAC_READ_SEARCH too",
             ),
             Self::UnknownLayout { .. } => Some(
                 "a build with DWARF (without -ldflags=-s or -w) can be read with any Go version",
@@ -195,7 +195,7 @@ impl InspectError {
             Self::NoHeapProfile {
                 why: NoHeapProfile::LeftOut,
             } => Some(
-                "import runtime/pprof or net/http/pprof anywhere in the program and build it again; the profile then costs it nothing noticeable",
+                "import net/http/pprof anywhere in the program, or call pprof.WriteHeapProfile of runtime/pprof, and build it again; the profile then costs it nothing noticeable",
             ),
             Self::NoHeapProfile {
                 why: NoHeapProfile::TurnedOff,

@@ -17,6 +17,9 @@ mod arch;
 mod arenas;
 mod buildinfo;
 mod check;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 mod core_file;
 pub mod dwarf;
 mod elf;

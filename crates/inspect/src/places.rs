@@ -10,7 +10,7 @@ use crate::layout::Layout;
 use crate::{InspectError, Program};
 
 /// Structures whose fields are kept.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 10] = [
     "consistentHeapStats",
     "fixalloc",
     "gcControllerState",
@@ -20,9 +20,10 @@ const KEPT: [&str; 9] = [
     "mheap",
     "mspan",
     "mstats",
+    "schedt",
 ];
-/// And the one field of `p`.
-const KEPT_FIELD: &str = "p.mcache";
+/// And these fields of `p`.
+const KEPT_FIELDS: [&str; 3] = ["p.gFree.n", "p.gFree.size", "p.mcache"];
 /// Lines of a written layout; ours have about a hundred.
 const LINES_MAX: usize = 1000;
 
@@ -35,6 +36,8 @@ pub struct Places {
     pub(crate) controller: u64,
     pub(crate) heap: u64,
     pub(crate) allp: u64,
+    pub(crate) allgs: u64,
+    pub(crate) sched: u64,
     /// What the index of a heap arena counts from.
     pub(crate) arena_base: u64,
     layout: Layout,
@@ -51,10 +54,12 @@ impl Places {
             controller: program.symbol("runtime.gcController")?,
             heap: program.symbol("runtime.mheap_")?,
             allp: program.symbol("runtime.allp")?,
+            allgs: program.symbol("runtime.allgs")?,
+            sched: program.symbol("runtime.sched")?,
             arena_base: program.machine().arena_base,
             layout: program.layout().only(|name| {
                 let structure = name.split('.').next().unwrap_or(name);
-                name == KEPT_FIELD || KEPT.contains(&structure)
+                KEPT_FIELDS.contains(&name) || KEPT.contains(&structure)
             }),
         })
     }
@@ -71,6 +76,8 @@ struct Written {
     controller: u64,
     heap: u64,
     allp: u64,
+    allgs: u64,
+    sched: u64,
     arena_base: u64,
     layout: Vec<String>,
 }
@@ -82,6 +89,8 @@ impl From<Places> for Written {
             controller: places.controller,
             heap: places.heap,
             allp: places.allp,
+            allgs: places.allgs,
+            sched: places.sched,
             arena_base: places.arena_base,
             layout: places.layout.lines(),
         }
@@ -105,6 +114,8 @@ impl TryFrom<Written> for Places {
             controller: written.controller,
             heap: written.heap,
             allp: written.allp,
+            allgs: written.allgs,
+            sched: written.sched,
             arena_base: written.arena_base,
             layout,
         })
@@ -121,13 +132,15 @@ mod tests {
         let mut layout = Layout::default();
         let field = |offset| Field { offset, bytes: 8 };
         layout.set_field("mstats.numgc", field(7777));
-        layout.set_field(KEPT_FIELD, field(80));
+        layout.set_field(KEPT_FIELDS[2], field(80));
         layout.set_size("mcache", 1200);
         let places = Places {
             stats: 1,
             controller: 2,
             heap: 3,
             allp: u64::MAX,
+            allgs: 6,
+            sched: 7,
             arena_base: 5,
             layout,
         };

@@ -1,16 +1,18 @@
 //! A running Go program, or its core: memory, layout, symbols and modules together.
 
 use std::fs::File;
+use std::sync::{Arc, OnceLock};
 
 use crate::arch::Machine;
 use crate::check::{Refused, check};
 use crate::core_file::CoreFacts;
-use crate::dwarf::Dwarf;
+use crate::dwarf::{Dwarf, Frames};
 use crate::elf::Elf;
 use crate::find_module::find_module;
 use crate::functions::Functions;
 use crate::layout::{Layout, Signature, Table};
 use crate::limits;
+use crate::mapping::{MappedElf, map_lines};
 use crate::memory::{LiveMemory, Memory, le64};
 use crate::symbols::{Symbols, data_symbols, vote};
 use crate::{Executable, InspectError, Module, ReadAt};
@@ -27,7 +29,7 @@ pub enum LayoutSource {
 
 /// A Go program as seen from outside. What it says was held against the program's memory once, when it was opened.
 pub struct Program {
-    memory: Box<dyn Memory>,
+    memory: Arc<dyn Memory>,
     file: Box<dyn ReadAt + Send + Sync>,
     elf: Elf,
     executable: Executable,
@@ -40,6 +42,7 @@ pub struct Program {
     symbols: Symbols,
     modules: Vec<Module>,
     dwarf: Option<Dwarf>,
+    frames: OnceLock<Option<Frames>>,
 }
 
 /// What is asked first for a layout.
@@ -84,10 +87,22 @@ impl Program {
             }
         };
         let file = File::open(format!("/proc/{pid}/exe")).map_err(refused("its executable"))?;
-        let auxv =
-            std::fs::read(format!("/proc/{pid}/auxv")).map_err(refused("its start-up values"))?;
-        let entry = entry_of(&auxv).ok_or(InspectError::NoProcess { pid })?;
         let memory = Box::new(LiveMemory::new(pid));
+        if matches!(Executable::read(&file), Err(InspectError::NotGo)) {
+            let library = go_library(pid).ok_or(InspectError::NotGo)?;
+            let (file, entry) = (Box::new(library.file), library.elf.entry);
+            let entry = entry.wrapping_add(library.bias);
+            return Self::open_by(memory, file, entry, Some(pid), order);
+        }
+        let entry = match std::fs::read(format!("/proc/{pid}/auxv")) {
+            Ok(auxv) => entry_of(&auxv).ok_or(InspectError::NoProcess { pid })?,
+            // Another user's, and no CAP_DAC_READ_SEARCH; mappings are shown to whoever may trace.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                entry_by_mappings(pid, &file)
+                    .ok_or_else(|| refused("its start-up values")(error))?
+            }
+            Err(error) => return Err(refused("its start-up values")(error)),
+        };
         Self::open_by(memory, Box::new(file), entry, Some(pid), order)
     }
 
@@ -135,7 +150,8 @@ impl Program {
         let mut program = Self {
             bias: entry.wrapping_sub(elf.entry),
             dwarf: None,
-            memory,
+            frames: OnceLock::new(),
+            memory: memory.into(),
             file,
             elf,
             executable,
@@ -265,9 +281,14 @@ impl Program {
         &*self.memory
     }
 
+    /// Its memory, for whoever reads on when the program does from elsewhere ([`Self::read_from`]).
+    pub(crate) fn share_memory(&self) -> Arc<dyn Memory> {
+        Arc::clone(&self.memory)
+    }
+
     /// Reads from the process `pid` from now on: a clone of this one, or this one again.
     pub fn read_from(&mut self, pid: u32) {
-        self.memory = Box::new(LiveMemory::new(pid));
+        self.memory = Arc::new(LiveMemory::new(pid));
     }
 
     /// Its executable file.
@@ -290,6 +311,13 @@ impl Program {
         self.dwarf.as_ref()
     }
 
+    /// Where its functions keep their variables, if it has debug information. Read when first asked for.
+    pub fn frames(&self) -> Option<&Frames> {
+        self.dwarf.as_ref()?;
+        let frames = self.frames.get_or_init(|| Frames::read(&*self.file).ok());
+        frames.as_ref()
+    }
+
     /// The address of a variable of the runtime, as `runtime.allgs`.
     ///
     /// # Errors
@@ -301,9 +329,34 @@ impl Program {
         })
     }
 
+    /// Every variable of the runtime whose address is known.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.symbols
+            .iter()
+            .map(|(name, &addr)| (name.as_str(), addr))
+    }
+
     /// Its linked modules: the program itself, then its plugins.
     pub fn modules(&self) -> &[Module] {
         &self.modules
+    }
+
+    /// The files of its plugins, those that can be opened.
+    pub(crate) fn plugins(&self) -> Vec<MappedElf> {
+        let Some(pid) = self.pid else {
+            return Vec::new();
+        };
+        let lines = match self.modules.len() {
+            ..=1 => Vec::new(),
+            _ => map_lines(pid),
+        };
+        let plugins = self.modules.iter().skip(1);
+        plugins
+            .filter_map(|module| {
+                let line = lines.iter().find(|line| line.has(module.text))?;
+                MappedElf::open(pid, &lines, line)
+            })
+            .collect()
     }
 
     /// The module that this code address belongs to.
@@ -352,6 +405,33 @@ impl Program {
     pub(crate) fn machine(&self) -> Machine {
         self.machine
     }
+}
+
+/// Where the first instruction of the executable `file` lies in the process.
+fn entry_by_mappings(pid: u32, file: &File) -> Option<u64> {
+    let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let lines = map_lines(pid);
+    let line = lines.iter().find(|line| line.is_of(&exe))?;
+    let elf = Elf::read(file).ok()?;
+    Some(elf.entry.wrapping_add(line.bias_of(&elf)?))
+}
+
+/// The library with a Go runtime in it that a program of another language has loaded (`-buildmode=c-shared`).
+fn go_library(pid: u32) -> Option<MappedElf> {
+    let lines = map_lines(pid);
+    let mut tried: Vec<&str> = Vec::new();
+    for line in lines.iter().filter(|of| of.is_code && of.is_of_file()) {
+        if tried.len() >= limits::MAPPED_FILES_MAX || tried.contains(&&*line.file) {
+            continue;
+        }
+        tried.push(&line.file);
+        if let Some(library) = MappedElf::open(pid, &lines, line)
+            && Executable::read(&library.file).is_ok()
+        {
+            return Some(library);
+        }
+    }
+    None
 }
 
 impl std::fmt::Debug for Program {

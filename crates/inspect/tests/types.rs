@@ -4,16 +4,17 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+mod common;
+
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 
+use common::{Release, Running, Source, all_releases};
 use inspect::Program;
 use inspect::memory::Memory;
 use inspect::types::{Label, Sources, Types};
+
+const SOURCE: Source = Source::new("types", &[("main.go", PROGRAM)]);
 
 /// A program that waits with one of everything in reach of `main.roots`.
 const PROGRAM: &str = r#"package main
@@ -143,7 +144,8 @@ func main() {
 	slice.Index(1).Index(0).Set(reflect.ValueOf(s))
 	st.reflected = slice.Interface()
 	roots = append(roots, st)
-	fmt.Println("READY", n)
+	_ = n
+	fmt.Println("READY")
 	os.Stdin.Read(make([]byte, 1))
 	fmt.Println(roots...)
 }
@@ -224,98 +226,6 @@ const CAPTURED: &[(&str, &str)] = &[
     ("[*].fn.n", "int"),
 ];
 
-fn toolchains() -> Vec<(usize, PathBuf)> {
-    let tools = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .parent()
-        .unwrap()
-        .join("tools");
-    let entries = fs::read_dir(&tools).into_iter().flatten().flatten();
-    let mut found: Vec<(usize, PathBuf)> = entries
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let minor = name
-                .strip_prefix("go-1.")?
-                .split('.')
-                .next()?
-                .parse()
-                .ok()?;
-            let go = entry.path().join("go/bin/go");
-            go.exists().then_some((minor, go))
-        })
-        .collect();
-    found.sort();
-    if found.is_empty() {
-        eprintln!("skipped: no Go toolchain at {}", tools.display());
-    }
-    found
-}
-
-/// The program's folder, written once for all tests.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inspect/types");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(
-            folder.join("go.mod"),
-            "module example.com/types\n\ngo 1.21\n",
-        )
-        .unwrap();
-        fs::write(folder.join("main.go"), PROGRAM).unwrap();
-        folder
-    })
-}
-
-fn build(go: &Path, folder: &Path, name: &str, flags: &[&str], experiment: &str) -> PathBuf {
-    let out = folder.join(name);
-    let output = Command::new(go)
-        .args(["build", "-buildvcs=false", "-o", out.to_str().unwrap()])
-        .args(flags)
-        .arg(".")
-        .current_dir(folder)
-        .envs([
-            ("GOTOOLCHAIN", "local"),
-            ("GOPROXY", "off"),
-            ("GOFLAGS", ""),
-            ("CGO_ENABLED", "0"),
-            ("GOEXPERIMENT", experiment),
-        ])
-        .env_remove("GOROOT")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    out
-}
-
-/// Runs until it is dropped.
-struct Running(Child);
-
-impl Running {
-    fn start(path: &Path) -> Self {
-        let mut child = Command::new(path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        assert!(line.starts_with("READY"), "{line}");
-        Self(child)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Every path and type on the way from an object.
 struct Walk<'a, 'b> {
     types: &'b mut Types<'a>,
@@ -393,11 +303,10 @@ fn walk(program: &Program, roots: u64, with_dwarf: bool) -> BTreeSet<(String, St
     walk.found
 }
 
-fn check(go: &Path, minor: usize, form: &str, flags: &[&str], experiment: &str) {
-    let name = format!("go1.{minor}-{form}");
-    let path = build(go, folder(), &name, flags, experiment);
-    let running = Running::start(&path);
-    let program = Program::attach(running.0.id()).unwrap();
+fn check(release: &Release, form: &str, flags: &[&str], experiment: &str) {
+    let (minor, name) = (release.minor, format!("go{} {form}", release.version));
+    let running = Running::start(&SOURCE.build_with(release, flags, experiment), &[]);
+    let program = Program::attach(running.pid()).unwrap();
     let roots = program.dwarf().unwrap().variable("main.roots").unwrap();
     let roots = roots.addr + program.bias();
     for with_dwarf in [true, false] {
@@ -431,19 +340,19 @@ fn check(go: &Path, minor: usize, form: &str, flags: &[&str], experiment: &str) 
 
 #[test]
 fn every_kind_of_slot_is_followed_in_a_live_program() {
-    for (minor, go) in toolchains() {
-        check(&go, minor, "normal", &[], "");
-        check(&go, minor, "pie", &["-buildmode=pie"], "");
+    for release in all_releases() {
+        check(&release, "normal", &[], "");
+        check(&release, "pie", &["-buildmode=pie"], "");
     }
 }
 
 #[test]
 #[ignore = "builds the standard library once more for each: run with the soak"]
 fn other_layouts_of_maps_are_followed() {
-    for (minor, go) in toolchains() {
-        match minor {
-            24 | 25 => check(&go, minor, "old-maps", &[], "noswissmap"),
-            27 => check(&go, minor, "split-groups", &[], "mapsplitgroup"),
+    for release in all_releases() {
+        match release.minor {
+            24 | 25 => check(&release, "old-maps", &[], "noswissmap"),
+            27 => check(&release, "split-groups", &[], "mapsplitgroup"),
             _ => {}
         }
     }

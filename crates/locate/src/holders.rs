@@ -311,6 +311,8 @@ fn text(change: &Change) -> String {
     let name = &change.name;
     let named = match change.kind {
         Kept::Global | Kept::Runtime => name.clone(),
+        // There is only ever one; of others the number changes, and this text names the culprit.
+        Kept::Goroutine if name == "main.main" => format!("goroutine of {name}"),
         Kept::Goroutine => format!("goroutines of {name}"),
         Kept::Timer => format!("timers of {name}"),
         Kept::Finalizer => format!("finalizers {name}"),
@@ -319,7 +321,7 @@ fn text(change: &Change) -> String {
         // Which of them is to blame cannot be told; where what they share lies can.
         Kept::Several if !change.path.is_empty() => {
             let way = end_of(change.path.trim_start_matches('.'));
-            return format!("{way}, through {name}");
+            return format!("{way}, shared by {name}");
         }
         Kept::Several => format!("{name}, together"),
     };
@@ -599,7 +601,7 @@ mod tests {
         let mut found = named(SuspectWhat::Allocation, "main.(*Cache).Put", 41, &[]);
         join(Kind::GoHeap, &mut found, Some(&first), Some(&last));
         let suspect = &found.suspects[0];
-        let through = format!("handler.sessions, through {pools}");
+        let through = format!("handler.sessions, shared by {pools}");
         assert_eq!(suspect.held_by, Some(through));
         let holder = suspect.holder.as_ref().unwrap();
         assert_eq!(holder.growth_bytes_per_s, Some(f64::from(1 << 20)));

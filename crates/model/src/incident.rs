@@ -167,4 +167,28 @@ impl Incident {
             text: text.into(),
         });
     }
+
+    /// What the evidence file `base` of `target` is called in this incident's folder: of the first
+    /// target so, of another with its place among the targets before it. No target's evidence takes
+    /// the place of another's, and what belongs together has one beginning.
+    #[must_use]
+    pub fn evidence_name(&self, target: &TargetId, base: &str) -> String {
+        match self.targets.iter().position(|of| of == target) {
+            None | Some(0) => base.to_owned(),
+            Some(at) => format!("target-{}-{base}", at + 1),
+        }
+    }
+
+    /// The files `bases` of the first target that has all of them.
+    #[must_use]
+    pub fn evidence_of_one<const N: usize>(&self, bases: [&str; N]) -> Option<[&EvidenceRef; N]> {
+        self.targets.iter().find_map(|target| {
+            let found = bases.map(|base| {
+                let name = self.evidence_name(target, base);
+                self.evidence.iter().find(|file| file.name == name)
+            });
+            let all = found.into_iter().collect::<Option<Vec<_>>>()?;
+            all.try_into().ok()
+        })
+    }
 }

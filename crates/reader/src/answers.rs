@@ -215,31 +215,35 @@ pub struct GoFigures {
     pub gogc_percent: i32,
     /// GOMEMLIMIT in force; `None` when off.
     pub gomemlimit_bytes: Option<u64>,
+    /// `runtime.NumGoroutine`.
+    pub goroutines: u64,
+    /// Threads that the runtime has made and not ended.
+    pub threads: u64,
 }
 
 impl GoFigures {
-    /// In the model's words. Goroutines and threads of the runtime are not among them.
+    /// In the model's words.
     #[must_use]
     pub fn memory(&self) -> GoMemory {
-        let bytes = |figure: u64| Some(figure as f64);
+        let figure = |figure: u64| Some(figure as f64);
         GoMemory {
             at: self.at,
             source: GoSource::Process,
             live_bytes: self.live_bytes.map(|bytes| bytes as f64),
-            heap_alloc_bytes: bytes(self.heap_alloc_bytes),
-            heap_inuse_bytes: bytes(self.heap_inuse_bytes),
-            heap_idle_bytes: bytes(self.heap_idle_bytes),
-            heap_released_bytes: bytes(self.heap_released_bytes),
-            heap_objects: bytes(self.heap_objects),
-            stack_inuse_bytes: bytes(self.stack_inuse_bytes),
-            runtime_bytes: bytes(self.runtime_bytes),
-            sys_bytes: bytes(self.sys_bytes),
-            next_gc_bytes: bytes(self.next_gc_bytes),
-            gc_cycles: bytes(self.gc_cycles),
+            heap_alloc_bytes: figure(self.heap_alloc_bytes),
+            heap_inuse_bytes: figure(self.heap_inuse_bytes),
+            heap_idle_bytes: figure(self.heap_idle_bytes),
+            heap_released_bytes: figure(self.heap_released_bytes),
+            heap_objects: figure(self.heap_objects),
+            stack_inuse_bytes: figure(self.stack_inuse_bytes),
+            runtime_bytes: figure(self.runtime_bytes),
+            sys_bytes: figure(self.sys_bytes),
+            next_gc_bytes: figure(self.next_gc_bytes),
+            gc_cycles: figure(self.gc_cycles),
             last_gc_unix_s: Some(self.last_gc_ns as f64 / 1e9).filter(|seconds| *seconds > 0.0),
-            alloc_bytes_total: bytes(self.alloc_bytes_total),
-            goroutines: None,
-            threads: None,
+            alloc_bytes_total: figure(self.alloc_bytes_total),
+            goroutines: figure(self.goroutines),
+            threads: figure(self.threads),
             gogc_percent: Some(f64::from(self.gogc_percent)),
             gomemlimit_bytes: Some(self.gomemlimit_bytes.map_or(f64::INFINITY, |b| b as f64)),
         }

@@ -249,5 +249,7 @@ fn figures(stats: &MemStats, at: UnixMs) -> GoFigures {
         gomemlimit_bytes: u64::try_from(stats.memory_limit)
             .ok()
             .filter(|&limit| limit < i64::MAX as u64),
+        goroutines: stats.num_goroutine,
+        threads: stats.num_thread,
     }
 }

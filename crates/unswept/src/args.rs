@@ -30,14 +30,12 @@ Where to start:
 Exit codes: 0 done; 1 something you can mend; 2 usage, or our fault; 3 the --fail-on condition
 holds; 4 it could not be decided (with --fail-on unsure).";
 
+// What a command with arguments does stands above its arguments: text here would hide the rest of it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Watch every Go process of this host, judge it, and serve the page (the default)
     #[command(visible_alias = "run")]
     Watch(Watch),
-    /// Say of one service whether it leaks, how fast, and where
     Diagnose(Diagnose),
-    /// List the Go processes of this host and what can be seen of each
     Ps(Ps),
     /// Read pprof profiles: what is in one, what grew between two
     #[command(subcommand)]
@@ -51,7 +49,6 @@ pub(crate) enum Command {
     /// Ends a pause whose owner cannot; started by `inspect` itself
     #[command(hide = true, name = PAUSE_GUARD)]
     PauseGuard,
-    /// Say what this host and these privileges allow, and what to do about each `no`
     Doctor(Doctor),
 }
 
@@ -70,6 +67,8 @@ Who may look: the process's own user, where the process may be dumped and kernel
 is 0; or whoever has CAP_SYS_PTRACE. For a container: from the host, or from a debug container that
 shares the process namespace and has SYS_PTRACE.";
 
+/// Watch every Go process of this host, judge it, and serve the page (the default)
+///
 /// Every Go process of the host is found by itself; services elsewhere come from `scrape_configs`
 /// in the configuration, written as Prometheus has them.
 ///
@@ -127,6 +126,8 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Say of one service whether it leaks, how fast, and where
+///
 /// Shows at once what one look can show: what the memory is made of, the limit, the collector,
 /// goroutines. Then it judges, until there is an answer or the time is up, and names the line.
 /// Nothing is written to disk, and nothing is asked of the service that stops it.
@@ -176,6 +177,8 @@ pub(crate) enum FailOn {
     Unsure,
 }
 
+/// List the Go processes of this host and what can be seen of each
+///
 /// Looks at processes and files only: no port is asked, so goroutines are not known here.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -190,25 +193,18 @@ pub(crate) struct Ps {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Profile {
-    /// Print the functions with the most, as `go tool pprof -top` does
-    #[command(after_help = "\
+    Top(ProfileTop),
+    Diff(ProfileDiff),
+}
+
+/// Print the functions with the most, as `go tool pprof -top` does
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
 Examples:
   unswept profile top heap.pb.gz
   unswept profile top --sample-type alloc_space --nodecount 10 heap.pb.gz
   unswept profile top http://127.0.0.1:6060/debug/pprof/heap
   curl -s http://127.0.0.1:6060/debug/pprof/goroutine | unswept profile top -")]
-    Top(ProfileTop),
-    /// Print what grew from one profile to a later one, by the line to look at
-    #[command(after_help = "\
-Take the two some minutes apart: two heap profiles of one collection show the same heap.
-
-Examples:
-  unswept profile diff before-heap.pb.gz after-heap.pb.gz
-  unswept profile diff --stacks before.pb.gz http://127.0.0.1:6060/debug/pprof/heap")]
-    Diff(ProfileDiff),
-}
-
-#[derive(Debug, Clone, Args)]
 pub(crate) struct ProfileTop {
     /// A profile: a file, a URL, or `-` for standard input
     #[arg(value_name = "FILE")]
@@ -227,7 +223,14 @@ pub(crate) struct ProfileTop {
     pub(crate) cum: bool,
 }
 
+/// Print what grew from one profile to a later one, by the line to look at
+///
+/// Take the two some minutes apart: two heap profiles of one collection show the same heap.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept profile diff before-heap.pb.gz after-heap.pb.gz
+  unswept profile diff --stacks before.pb.gz http://127.0.0.1:6060/debug/pprof/heap")]
 pub(crate) struct ProfileDiff {
     /// The earlier profile: a file, a URL, or `-` for standard input
     pub(crate) before: String,
@@ -254,12 +257,11 @@ pub(crate) struct ProfileDiff {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Incidents {
-    /// List the incidents, the latest first
     List(IncidentsList),
-    /// Show one incident: growth, suspects, what happened, where the evidence lies
     Show(IncidentsShow),
 }
 
+/// List the incidents, the latest first
 #[derive(Debug, Clone, Args)]
 pub(crate) struct IncidentsList {
     /// Where the watcher keeps its data [default: the user's state directory]
@@ -271,6 +273,7 @@ pub(crate) struct IncidentsList {
     pub(crate) format: Format,
 }
 
+/// Show one incident: growth, suspects, what happened, where the evidence lies
 #[derive(Debug, Clone, Args)]
 pub(crate) struct IncidentsShow {
     /// The incident's id, or a beginning that only it has
@@ -285,6 +288,8 @@ pub(crate) struct IncidentsShow {
     pub(crate) format: Format,
 }
 
+/// Say what this host and these privileges allow, and what to do about each `no`
+///
 /// A missing permission is no failure: it says what cannot be seen. The exit code is 1 when
 /// something is broken that `unswept` cannot do without.
 #[derive(Debug, Clone, Args)]
@@ -316,6 +321,77 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// A command and what its arguments say of themselves.
+    type Told = (&'static str, clap::Command);
+
+    fn told<A: Args>(name: &'static str) -> Told {
+        (name, A::augment_args(clap::Command::new("own")))
+    }
+
+    fn words(text: impl ToString) -> String {
+        let text = text.to_string();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The commands without commands of their own, each by its names.
+    fn leaves(of: &clap::Command, above: &str, found: &mut Vec<(String, clap::Command)>) {
+        for command in of.get_subcommands().filter(|one| one.get_name() != "help") {
+            let name = format!("{above} {}", command.get_name());
+            match command.has_subcommands() {
+                true => leaves(command, &name, found),
+                false => found.push((name.trim().to_owned(), command.clone())),
+            }
+        }
+    }
+
+    #[test]
+    fn help_hides_nothing_that_the_arguments_say() {
+        use crate::inspect::args::{Goroutines, Heap, MemStats, Refs};
+        let all = [
+            told::<Watch>("watch"),
+            told::<Diagnose>("diagnose"),
+            told::<Ps>("ps"),
+            told::<ProfileTop>("profile top"),
+            told::<ProfileDiff>("profile diff"),
+            told::<IncidentsList>("incidents list"),
+            told::<IncidentsShow>("incidents show"),
+            told::<MemStats>("inspect memstats"),
+            told::<Goroutines>("inspect goroutines"),
+            told::<Heap>("inspect heap"),
+            told::<Refs>("inspect refs"),
+            told::<Doctor>("doctor"),
+        ];
+        let mut found = Vec::new();
+        leaves(&Arguments::command(), "", &mut found);
+        found.retain(|(name, _)| name != PAUSE_GUARD);
+        assert_eq!(found.len(), all.len(), "each command has its row");
+        for (name, own) in all {
+            let (_, mut command) = found
+                .iter()
+                .find(|(of, _)| of == name)
+                .cloned()
+                .unwrap_or_else(|| panic!("no command {name}"));
+            let help = words(command.render_long_help());
+            let about = own.get_about().unwrap_or_else(|| panic!("{name}: no text"));
+            assert!(help.starts_with(&words(about)), "{name}: {help}");
+            let arguments = own
+                .get_arguments()
+                .filter_map(|one| one.get_long_help().or(one.get_help()));
+            let texts = own.get_long_about().into_iter();
+            for text in texts.chain(own.get_after_help()).chain(arguments) {
+                let text = words(text);
+                assert!(help.contains(&text), "{name} --help hides: {text}");
+            }
+            for value in own
+                .get_arguments()
+                .flat_map(|one| one.get_possible_values())
+            {
+                let text = value.get_help().map(words).unwrap_or_default();
+                assert!(help.contains(&text), "{name} --help hides: {text}");
+            }
+        }
     }
 
     #[test]

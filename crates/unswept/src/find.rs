@@ -347,6 +347,8 @@ pub(crate) mod tests {
             alloc_bytes_total: 1 << 30,
             gogc_percent: 100,
             gomemlimit_bytes: None,
+            goroutines: 1234,
+            threads: 7,
         }
     }
 

@@ -341,11 +341,11 @@ fn facts(incident: &Incident, now: UnixMs) -> Vec<(&'static str, String)> {
 fn next_commands(incident: &Incident, folder: &Path) -> Vec<String> {
     let mut commands = Vec::new();
     for kind in [EvidenceKind::HeapProfile, EvidenceKind::GoroutineProfile] {
-        let mut files: Vec<_> = incident
-            .evidence
-            .iter()
-            .filter(|file| file.kind == kind)
-            .collect();
+        let of_kind = incident.evidence.iter().filter(|file| file.kind == kind);
+        let mut files: Vec<_> = of_kind.collect();
+        // Two processes have nothing to be compared by.
+        let target = files.first().map(|file| file.target.clone());
+        files.retain(|file| target.as_ref() == Some(&file.target));
         files.sort_by_key(|file| file.at);
         let path = |name: &str| quoted(&folder.join(name).display().to_string());
         match files.as_slice() {

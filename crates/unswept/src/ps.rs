@@ -72,7 +72,7 @@ struct Row {
     uid: u32,
     rss_bytes: Option<u64>,
     threads: Option<u64>,
-    /// Always null: no endpoint is asked here.
+    /// Read from the process: no endpoint is asked here.
     goroutines: Option<u64>,
     /// Marked by the last collection, and HeapAlloc: read from the process.
     live_heap_bytes: Option<u64>,
@@ -146,7 +146,7 @@ fn row((process, reading): (&GoProcess, &Result<Reading, ReadFailure>)) -> Row {
         uid: process.uid,
         rss_bytes: memory.map(|reading| reading.memory.rss_bytes),
         threads: memory.map(|reading| reading.memory.threads),
-        goroutines: None,
+        goroutines: figures.map(|go| go.goroutines),
         live_heap_bytes: figures.and_then(|go| go.live_bytes),
         heap_alloc_bytes: figures.map(|go| go.heap_alloc_bytes),
         gc_cycles: figures.map(|go| go.gc_cycles),
@@ -221,7 +221,10 @@ fn cells(row: &Row) -> Vec<Line> {
         plain(row.go_version.clone()),
         plain(row.rss_bytes.map(|bytes| words::bytes(bytes as f64))),
         plain(row.live_heap_bytes.map(|bytes| words::bytes(bytes as f64))),
-        plain(row.threads.map(|threads| format!("{threads}/-"))),
+        plain(row.threads.map(|threads| {
+            let goroutines = row.goroutines.map_or_else(|| "-".into(), words::count);
+            format!("{threads}/{goroutines}")
+        })),
         plain(row.limit_bytes.map(|bytes| words::bytes(bytes as f64))),
         plain(container.or_else(|| row.unit.clone())),
         plain(listening),

@@ -18,6 +18,7 @@ class FlameGraph {
   /** @param {HTMLElement} section */
   constructor(section) {
     this.section = section;
+    this.thing = section.dataset.thing ?? "call";
     this.format = section.dataset.unit === "goroutine" ? (/** @type {number} */ v) => `${count(v)} goroutines` : bytes;
     /** @type {Box[]} */
     this.boxes = [];
@@ -35,8 +36,8 @@ class FlameGraph {
     tools.className = "tools";
     this.input = document.createElement("input");
     this.input.type = "search";
-    this.input.placeholder = "Search functions";
-    this.input.setAttribute("aria-label", "Search functions in the graph");
+    this.input.placeholder = this.thing === "call" ? "Search functions" : "Search holders";
+    this.input.setAttribute("aria-label", `${this.input.placeholder} in the graph`);
     this.out = document.createElement("button");
     this.out.textContent = "Show all";
     this.out.disabled = true;
@@ -85,7 +86,7 @@ class FlameGraph {
   async load() {
     const answer = await fetch(this.section.dataset.flame).catch(() => null);
     if (!answer || !answer.ok) {
-      this.told.textContent = "The graph is not there: the profiles cannot be read now.";
+      this.told.textContent = "The graph is not there: its evidence cannot be read now.";
       return;
     }
     this.root = (await answer.json()).root;
@@ -193,7 +194,7 @@ class FlameGraph {
     this.current = box;
     this.draw();
     if (box) this.told.textContent = this.words(box);
-    else this.told.textContent = this.search ? "" : "Point at a call, or use the arrow keys, for its figures; click or Enter zooms.";
+    else this.told.textContent = this.search ? "" : `Point at a ${this.thing}, or use the arrow keys, for its figures; click or Enter zooms.`;
   }
 
   /** @param {Box} box */
@@ -207,7 +208,7 @@ class FlameGraph {
   tellSearch() {
     if (!this.search) return this.point(this.current);
     const found = this.boxes.filter((box) => box.node.name.toLowerCase().includes(this.search));
-    this.told.textContent = found.length === 1 ? this.words(found[0]) : `${found.length} calls found`;
+    this.told.textContent = found.length === 1 ? this.words(found[0]) : `${found.length} ${this.thing}s found`;
   }
 
   /** @param {Box | null} box */
@@ -252,6 +253,12 @@ function shortName(name) {
   return slash < 0 ? name : name.slice(slash + 1);
 }
 
-for (const section of document.querySelectorAll("[data-flame]")) {
-  if (section instanceof HTMLElement) new FlameGraph(section);
+function drawAll() {
+  for (const section of document.querySelectorAll("[data-flame]:not(.drawn)")) {
+    section.classList.add("drawn");
+    if (section instanceof HTMLElement) new FlameGraph(section);
+  }
 }
+
+drawAll();
+document.addEventListener("unswept:view", drawAll);

@@ -56,6 +56,12 @@ function swap(next) {
     part.replaceChildren(...fresh.childNodes);
     if (focus) restoreFocus(part, focus);
   }
+  // A graph that was not there when the page was loaded comes after the part that it belongs to.
+  for (const graph of next.querySelectorAll("[data-flame]")) {
+    const same = `[data-flame="${CSS.escape(graph.dataset.flame)}"]`;
+    const above = document.getElementById(graph.previousElementSibling?.id ?? "");
+    if (above && !document.querySelector(same)) above.after(document.importNode(graph, true));
+  }
   if (next.title) document.title = next.title;
 }
 

@@ -1,15 +1,13 @@
 //! Two profiles from an incident's evidence, compared once and kept for the next who asks.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use model::{FleetRead, Incident};
 use profile::{FlameLimits, Limits, Profile, frame_to_look_at, wait_reason};
 
 use crate::error::ApiError;
+use crate::kept::Kept;
 
-/// Comparisons kept: about a megabyte each at most.
-const KEPT_MAX: usize = 6;
 /// Nodes of a flame graph: more than a screen has columns for.
 const NODES_MAX: usize = 5_000;
 /// Stacks in the table.
@@ -72,10 +70,10 @@ pub(crate) struct ComparedStack {
     pub(crate) stack: Vec<String>,
 }
 
-/// The kept ones, the latest used last. The key has the files' checksums: evidence that is taken
-/// again is compared again.
+/// Those that were made. The key has the files' checksums: evidence that is taken again is compared
+/// again.
 #[derive(Default)]
-pub(crate) struct Comparisons(Mutex<VecDeque<(Key, Arc<Comparison>)>>);
+pub(crate) struct Comparisons(Kept<Key, Comparison>);
 
 #[derive(Clone, PartialEq, Eq)]
 struct Key {
@@ -92,48 +90,27 @@ impl Comparisons {
         incident: &Incident,
         compared: Compared,
     ) -> Result<Option<Arc<Comparison>>, ApiError> {
-        let checksum = |name: &str| {
-            let taken = incident.evidence.iter().find(|file| file.name == name);
-            taken.map(|file| file.crc32)
-        };
-        let [Some(before), Some(after)] = compared.files().map(checksum) else {
+        let Some(files) = incident.evidence_of_one(compared.files()) else {
             return Ok(None);
         };
         let key = Key {
             incident: incident.id.0.clone(),
             compared,
-            checksums: [before, after],
+            checksums: files.map(|file| file.crc32),
         };
-        if let Some(kept) = self.kept(&key) {
+        if let Some(kept) = self.0.get(&key) {
             return Ok(Some(kept));
         }
         let [Some(before), Some(after)] = [
-            read(fleet, incident, compared.files()[0])?,
-            read(fleet, incident, compared.files()[1])?,
+            read(fleet, incident, &files[0].name)?,
+            read(fleet, incident, &files[1].name)?,
         ] else {
             return Ok(None);
         };
         let module = incident.verdict.target.module.as_deref();
         let made = Arc::new(compare(&before, &after, compared, module)?);
-        self.keep(key, made.clone());
+        self.0.put(key, made.clone());
         Ok(Some(made))
-    }
-
-    fn kept(&self, key: &Key) -> Option<Arc<Comparison>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = kept.iter().position(|(have, _)| have == key)?;
-        let entry = kept.remove(at)?;
-        kept.push_back(entry.clone());
-        Some(entry.1)
-    }
-
-    fn keep(&self, key: Key, made: Arc<Comparison>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(have, _)| *have != key);
-        kept.push_back((key, made));
-        while kept.len() > KEPT_MAX {
-            kept.pop_front();
-        }
     }
 }
 
@@ -207,33 +184,6 @@ fn stack(frames: &[profile::Frame<'_>], module: Option<&str>) -> ComparedStack {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_oldest_comparison_goes() {
-        let kept = Comparisons::default();
-        let key = |number: u32| Key {
-            incident: "i".into(),
-            compared: Compared::Heap,
-            checksums: [number, 0],
-        };
-        let made = || {
-            Arc::new(Comparison {
-                flame_json: String::new(),
-                total_before: 0,
-                total_after: 0,
-                rows: Vec::new(),
-            })
-        };
-        for number in 0..=KEPT_MAX as u32 {
-            kept.keep(key(number), made());
-            assert!(
-                kept.kept(&key(1)).is_some() || number == 0,
-                "used again and again"
-            );
-        }
-        assert!(kept.kept(&key(0)).is_none());
-        assert!(kept.kept(&key(1)).is_some());
-    }
 
     #[test]
     fn garbage_is_refused_in_words() {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use model::{Incident, IncidentId};
+use model::{Incident, IncidentId, TargetId};
 use serde::Deserialize;
 
 use crate::compare::{Compared, Comparison};
 use crate::error::ApiError;
+use crate::holders::{Held, target_shown};
 use crate::state::Shared;
 
 /// One evidence file as it was taken.
@@ -39,11 +40,16 @@ pub(crate) async fn download(
     Ok((headers, bytes).into_response())
 }
 
+/// The `type` of the graph of holders, beside the profiles' sample types.
+pub(crate) const HOLDERS_TYPE: &str = "holders";
+
 /// The query of a flame graph.
 #[derive(Deserialize)]
 pub(crate) struct FlameParams {
     #[serde(rename = "type")]
     sample_type: Option<String>,
+    /// Of an incident with several targets.
+    target: Option<String>,
 }
 
 /// The tree of two profiles of an incident.
@@ -53,8 +59,19 @@ pub(crate) async fn flame(
     Query(params): Query<FlameParams>,
 ) -> Result<Response, ApiError> {
     let wanted = params.sample_type.as_deref().unwrap_or("inuse_space");
+    let json = HeaderValue::from_static("application/json");
+    let headers = [(header::CONTENT_TYPE, json)];
+    if wanted == HOLDERS_TYPE {
+        let incident = find(&shared, &id)?;
+        let target = params.target.map(TargetId);
+        let target = target.unwrap_or_else(|| incident.verdict.target.id.clone());
+        let held = held(&shared, incident, target).await?;
+        let held = held
+            .ok_or_else(|| ApiError::not_found("the incident has no look at who holds the heap"))?;
+        return Ok((headers, held.flame_json.clone()).into_response());
+    }
     let compared = Compared::of_type(wanted).ok_or_else(|| {
-        ApiError::bad_data("invalid parameter \"type\": expected inuse_space or goroutine")
+        ApiError::bad_data("invalid parameter \"type\": expected inuse_space, goroutine or holders")
     })?;
     let incident = find(&shared, &id)?;
     let comparison = comparison(&shared, incident, compared).await?;
@@ -64,12 +81,24 @@ pub(crate) async fn flame(
             "the incident has no {before} and {after} to compare"
         ))
     })?;
-    let json = HeaderValue::from_static("application/json");
-    Ok((
-        [(header::CONTENT_TYPE, json)],
-        comparison.flame_json.clone(),
-    )
-        .into_response())
+    Ok((headers, comparison.flame_json.clone()).into_response())
+}
+
+/// Who holds the heap of a target of an incident, or of another of its targets where there is no
+/// look at that one; `None` when none was taken.
+pub(crate) async fn held(
+    shared: &Shared,
+    incident: Arc<Incident>,
+    target: TargetId,
+) -> Result<Option<Arc<Held>>, ApiError> {
+    let Some(target) = target_shown(&incident, &target).cloned() else {
+        return Ok(None);
+    };
+    let of = shared.clone();
+    on_blocking_thread(shared, move || {
+        of.held.get(&*of.seams.fleet, &incident, &target)
+    })
+    .await?
 }
 
 /// Two profiles of an incident compared; `None` when they were not both taken.

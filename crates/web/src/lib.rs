@@ -25,6 +25,8 @@ mod events;
 mod evidence;
 mod guard;
 mod history;
+mod holders;
+mod kept;
 mod metrics;
 mod pages;
 mod params;

@@ -6,6 +6,7 @@ use model::{Commands, FleetRead, Query};
 use tokio::sync::{Semaphore, watch};
 
 use crate::compare::Comparisons;
+use crate::holders::AllHeld;
 
 /// Pages that may listen to `/events` at a time; the next one is sent away and polls.
 pub(crate) const LISTENERS_MAX: usize = 64;
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) queries: Semaphore,
     pub(crate) evidence: Semaphore,
     pub(crate) comparisons: Comparisons,
+    pub(crate) held: AllHeld,
 }
 
 pub(crate) type Shared = Arc<Inner>;
@@ -69,6 +71,7 @@ impl Inner {
             queries: Semaphore::new(QUERIES_MAX),
             evidence: Semaphore::new(EVIDENCE_MAX),
             comparisons: Comparisons::default(),
+            held: AllHeld::default(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use inspect::holders::HolderKind;
 use model::verdict::{Growth, SuspectWhat, TimeToLimit};
 use model::{GoSource, Judgement, Kind, TargetState, UnixMs};
 
@@ -166,6 +167,21 @@ pub(crate) fn suspect_link(what: SuspectWhat) -> &'static str {
         SuspectWhat::Mapping => "in",
         SuspectWhat::Thread => "threads of",
         SuspectWhat::Fd => "opened in",
+    }
+}
+
+/// What a holder is, before its name.
+pub(crate) fn holder_kind(kind: HolderKind, count: u64) -> &'static str {
+    match kind {
+        HolderKind::Goroutine if count == 1 => "goroutine of ",
+        HolderKind::Goroutine => "goroutines of ",
+        HolderKind::Timer if count == 1 => "timer for ",
+        HolderKind::Timer => "timers for ",
+        HolderKind::Finalizer => "finalizer ",
+        HolderKind::Cleanup => "cleanup ",
+        HolderKind::Several => "shared by ",
+        HolderKind::Runtime => "the runtime: ",
+        HolderKind::Global | HolderKind::Referent => "",
     }
 }
 

@@ -38,10 +38,10 @@ const ARROWS: &[Row] = &[
             "ledger", "store", "promql", "judge", "locate", "alert",
         ]),
     ),
-    // `wire` writes its /metrics.
+    // `wire` writes its /metrics; `profile` and `inspect` read evidence.
     (
         "web",
-        Only(&["model", "wire", "promql", "profile", "alert"]),
+        Only(&["model", "wire", "promql", "profile", "inspect", "alert"]),
     ),
     ("unswept", All),
     (

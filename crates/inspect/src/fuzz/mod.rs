@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::dwarf::Dwarf;
 use crate::goroutines::{self, goroutines};
 use crate::graph::Effort;
+use crate::heap::Reading;
 use crate::holders::{Diff, Options, Taken};
 use crate::memory::{Pieces, Range};
 use crate::types::{Sources, Types};
@@ -119,7 +120,11 @@ fn ask_heap(program: &Program, low_memory: bool) {
         ..Options::default()
     };
     let look = || {
-        let taken = Taken::read(program, &options, Vec::new(), None).ok()?;
+        let reading = match low_memory {
+            true => Reading::Still { copy_max: 0 },
+            false => Reading::Copy(Vec::new()),
+        };
+        let taken = Taken::read(program, &options, reading, None).ok()?;
         taken.report(program, &options).ok()
     };
     if let (Some(before), Some(after)) = (look(), look()) {

@@ -53,6 +53,17 @@ impl Bits {
         &self.words
     }
 
+    /// Turns the first `len` bits around, and clears those behind.
+    pub(crate) fn flip(&mut self, len: usize) {
+        for (at, word) in self.words.iter_mut().enumerate() {
+            let valid = match len.saturating_sub(at * 64) {
+                count @ 0..64 => (1 << count) - 1,
+                _ => u64::MAX,
+            };
+            *word = !*word & valid;
+        }
+    }
+
     /// Bytes held.
     pub(crate) fn held(&self) -> u64 {
         self.words.capacity() as u64 * 8
@@ -72,5 +83,7 @@ mod tests {
         assert!(!bits.set(1000) && !bits.get(1000), "beyond the end");
         assert_eq!(bits.words(), [0, 1]);
         assert!(bits.clear(64) && !bits.clear(64) && !bits.clear(1000));
+        bits.flip(67);
+        assert_eq!(bits.words(), [u64::MAX, 0b111]);
     }
 }

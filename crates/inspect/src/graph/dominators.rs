@@ -3,12 +3,15 @@
 use std::ops::Range;
 
 use super::bits::Bits;
+use super::compact::Compact;
 use super::edges::{Edges, NODES_MAX};
-use super::preorder::{Preorder, TOP, UNREACHED, Whole};
+use super::huge::Huge;
+use super::leaves::{Leaves, settle};
+use super::preorder::{Preorder, TOP, UNREACHED};
 use super::roots::Roots;
 use super::semi_nca::{Semi, dominate};
 use super::spill::{BUCKET, Buckets};
-use super::stored::{Popularity, Stored};
+use super::whole::{Direct, Graph};
 
 /// With little memory, kept pointers may take this many bytes per ten nodes.
 const KEPT_BYTES_PER_TEN_NODES: u64 = 25;
@@ -31,7 +34,7 @@ pub enum Effort {
 /// The most bytes that were held at a time, besides the objects and pointers themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// While numbering the nodes.
+    /// While reading pointers and numbering the nodes.
     pub walking: u64,
     /// While looking for dominators.
     pub linking: u64,
@@ -54,16 +57,16 @@ impl Held {
 #[derive(Debug)]
 pub struct Dominators {
     pub(super) objects: u32,
-    /// By node: its number, of slim ones that of their dominator.
-    pub(super) number: Vec<u32>,
-    /// Reached through one pointer and without pointers: such nodes have no number of their own.
-    pub(super) slim: Bits,
+    /// By node: its number, of leaves that of their dominator.
+    pub(super) number: Huge<u32>,
+    /// Objects without pointers: they have no number of their own.
+    pub(super) leaves: Bits,
     /// By number: the node.
-    pub(super) node: Vec<u32>,
+    pub(super) node: Huge<u32>,
     /// By number: the number of the dominator, which is lower.
-    pub(super) idom: Vec<u32>,
+    pub(super) idom: Huge<u32>,
     /// By number.
-    pub(super) retained: Vec<u64>,
+    pub(super) retained: Huge<u64>,
     held: Held,
 }
 
@@ -78,26 +81,12 @@ impl Dominators {
         }
         Some(match effort {
             Effort::Fast { threads } => {
-                let (stored, mut popularity) = Stored::new(edges, threads);
-                count_roots(roots, edges.objects(), &mut popularity);
-                let slim = popularity.slim(&stored.pointing());
-                let held = stored.held();
-                Build::new(&stored, roots, slim, held).fast()
+                let graph = Compact::new(edges, roots, threads);
+                Build::new(&graph).fast().finish(edges)
             }
             Effort::LowMemory => {
-                let objects = edges.objects();
-                let mut popularity = Popularity::new(objects);
-                let mut pointing = Bits::new(objects as usize);
-                edges.each_in(0..objects, |source, target| {
-                    if source != target && target < objects {
-                        pointing.set(source);
-                        popularity.count(target);
-                    }
-                });
-                count_roots(roots, objects, &mut popularity);
-                let slim = popularity.slim(&pointing);
-                drop(pointing);
-                Build::new(edges, roots, slim, 0).in_rounds()
+                let graph = Direct::new(edges, roots);
+                Build::new(&graph).in_rounds().finish(edges)
             }
         })
     }
@@ -108,59 +97,48 @@ impl Dominators {
     }
 }
 
-fn count_roots(roots: &Roots, objects: u32, popularity: &mut Popularity) {
-    for root in 0..roots.count() {
-        for &target in roots.targets(root) {
-            if target < objects {
-                popularity.count(target);
-            }
-        }
-    }
-}
-
 /// The way from the depth-first tree to the result.
-struct Build<'a, E> {
-    whole: Whole<'a, E>,
-    slim: Bits,
+struct Build<'a, G> {
+    graph: &'a G,
     pre: Preorder,
+    /// By slot.
+    number: Huge<u32>,
     held: Held,
-    /// Bytes that are held from beginning to end.
-    constant: u64,
 }
 
-impl<'a, E: Edges> Build<'a, E> {
-    fn new(edges: &'a E, roots: &'a Roots, slim: Bits, stored: u64) -> Self {
-        let nodes = edges.objects() as usize + roots.count() as usize;
-        let slims: usize = slim
-            .words()
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum();
-        let whole = Whole { edges, roots };
-        let constant = stored + roots.held() + slim.held() + 4 * nodes as u64;
-        let mut seen = Bits::new(nodes);
-        seen.words_mut()[..slim.words().len()].copy_from_slice(slim.words());
-        let seen_bytes = seen.held();
-        let mut pre = Preorder::new(&whole, seen, nodes - slims + 1);
-        pre.node.shrink_to_fit();
-        pre.parent.shrink_to_fit();
-        let walking = constant + seen_bytes + 8 * pre.node.len() as u64 + pre.stack_bytes;
+/// The dominators of all that has pointers.
+struct Linked<'a, G> {
+    graph: &'a G,
+    number: Huge<u32>,
+    idom: Huge<u32>,
+    class_starts: Vec<u32>,
+    held: Held,
+}
+
+impl<'a, G: Graph> Build<'a, G> {
+    fn new(graph: &'a G) -> Self {
+        let mut pre = Preorder::new(graph);
+        let slots = (graph.objects() + graph.roots().count()) as usize;
+        let number = pre.numbers(slots);
+        let walking = (graph.held() + pre.held).max(graph.held_at_most());
+        pre.slot = Huge::default();
+        let held = Held {
+            walking,
+            ..Held::default()
+        };
         Self {
-            whole,
-            slim,
+            graph,
             pre,
-            held: Held {
-                walking,
-                ..Held::default()
-            },
-            constant,
+            number,
+            held,
         }
     }
 
     /// Everything kept at once.
-    fn fast(mut self) -> Dominators {
-        let len = self.pre.node.len() as u32;
-        let mut semi = self.pre.parent.clone();
+    fn fast(mut self) -> Linked<'a, G> {
+        let len = self.pre.parent.len() as u32;
+        let mut semi = Huge::zeroed(len as usize);
+        semi.copy_from_slice(&self.pre.parent);
         let mut buckets = Buckets::new(0..len);
         self.each_pointer(|source, target| {
             if source < target {
@@ -169,17 +147,17 @@ impl<'a, E: Edges> Build<'a, E> {
                 buckets.keep(source, target);
             }
         });
-        self.linking(buckets.held() + 4 * u64::from(len));
+        self.linking(buckets.held());
         let mut linked = Semi::new(semi);
         linked.link_all(buckets, &self.pre.parent);
-        self.finish(linked)
+        self.dominate(linked)
     }
 
     /// Kept pointers in several rounds, as many at a time as fit.
-    fn in_rounds(mut self) -> Dominators {
-        let len = self.pre.node.len() as u32;
-        self.pre.node = Vec::new();
-        let mut semi = self.pre.parent.clone();
+    fn in_rounds(mut self) -> Linked<'a, G> {
+        let len = self.pre.parent.len() as u32;
+        let mut semi = Huge::zeroed(len as usize);
+        semi.copy_from_slice(&self.pre.parent);
         let mut counts = vec![0u64; len.div_ceil(BUCKET) as usize];
         self.each_pointer(|source, target| {
             if source < target {
@@ -188,7 +166,7 @@ impl<'a, E: Edges> Build<'a, E> {
                 counts[(target / BUCKET) as usize] += 1;
             }
         });
-        let room = self.pre.number.len() as u64 * KEPT_BYTES_PER_TEN_NODES / 60;
+        let room = self.number.len() as u64 * KEPT_BYTES_PER_TEN_NODES / 60;
         let mut linked = Semi::new(semi);
         let mut end = counts.len();
         while end > 0 {
@@ -201,7 +179,7 @@ impl<'a, E: Edges> Build<'a, E> {
             }
             end = begin;
         }
-        self.finish(linked)
+        self.dominate(linked)
     }
 
     /// Collects and links the pointers at `numbers`, of which there are `counts` per bucket.
@@ -248,93 +226,139 @@ impl<'a, E: Edges> Build<'a, E> {
         }
     }
 
-    /// Calls `visit` with the numbers of source and target of each pointer that counts, and notes who holds the
-    /// slim objects.
-    fn each_pointer(&mut self, mut visit: impl FnMut(u32, u32)) {
-        let Self { pre, slim, .. } = self;
-        let (number, class_starts) = (&mut pre.number, &pre.class_starts);
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut flush = |batch: &mut Vec<(u32, u32)>, number: &[u32]| {
-            for (_, target) in batch.iter_mut() {
+    /// Calls `visit` with the numbers of source and target of each pointer that counts, except those at leaves.
+    fn each_pointer(&self, mut visit: impl FnMut(u32, u32)) {
+        let (number, class_starts) = (&self.number[..], &self.pre.class_starts);
+        let mut batch = Batch::new(|pointers: &mut Vec<(u32, u32)>| {
+            for (_, target) in pointers.iter_mut() {
                 *target = number[*target as usize];
             }
-            for (from, to) in batch.drain(..) {
+            for (from, to) in pointers.drain(..) {
                 // What a class has claimed, no later class shares.
                 if from < to || from > to && to >= class_start(class_starts, from) {
                     visit(from, to);
                 }
             }
-        };
-        self.whole.each(|source, target| {
+        });
+        self.graph.each_inner(|source, target| {
             let from = number[source as usize];
-            if from == UNREACHED {
-            } else if slim.get(target) {
-                number[target as usize] = from;
-            } else {
-                // Many numbers are asked for at once, before anything depends on one.
-                batch.push((from, target));
-                if batch.len() == BATCH {
-                    flush(&mut batch, number);
-                }
+            if from != UNREACHED {
+                batch.add(from, target);
             }
         });
-        flush(&mut batch, number);
+        batch.flush();
     }
 
     /// Notes what is held while linking: numbers, parents, semidominators, the forest and `kept` bytes.
     fn linking(&mut self, kept: u64) {
         let numbered = self.pre.parent.len() as u64;
-        let held = self.constant + 16 * numbered + kept;
+        let held = self.graph.held() + self.number.held() + 16 * numbered + kept;
         self.held.linking = self.held.linking.max(held);
     }
 
-    fn finish(self, linked: Semi) -> Dominators {
-        let Self {
-            whole,
-            slim,
-            pre,
-            mut held,
-            constant,
-        } = self;
-        let Preorder {
-            number,
-            mut node,
-            parent,
-            ..
-        } = pre;
-        let semi = linked.finish();
-        let (idom, shortcut_bytes) = dominate(parent, &semi);
-        drop(semi);
-        if node.is_empty() {
-            node = vec![UNREACHED; idom.len()];
-            for (at, &number) in (0..).zip(&number) {
-                if number != UNREACHED && !slim.get(at) {
-                    node[number as usize] = at;
-                }
+    fn dominate(self, linked: Semi) -> Linked<'a, G> {
+        let (idom, shortcuts) = dominate(self.pre.parent, &linked.finish());
+        let mut held = self.held;
+        let linking = self.graph.held() + self.number.held() + 2 * idom.held() + shortcuts;
+        held.linking = held.linking.max(linking);
+        Linked {
+            graph: self.graph,
+            number: self.number,
+            idom,
+            class_starts: self.pre.class_starts,
+            held,
+        }
+    }
+}
+
+impl<G: Graph> Linked<'_, G> {
+    fn finish<E: Edges>(mut self, edges: &E) -> Dominators {
+        self.leaves();
+        let objects = self.graph.objects();
+        let leaves = self.graph.leaves();
+        let number = self.graph.by_object(self.number);
+        let idom = self.idom;
+        let mut node = Huge::filled(idom.len(), UNREACHED);
+        for (at, &number) in (0..).zip(&number[..]) {
+            if number != UNREACHED && (at >= objects || !leaves.get(at)) {
+                node[number as usize] = at;
             }
         }
-        let mut retained = vec![0u64; idom.len()];
-        let objects = whole.edges.objects();
-        whole.edges.bytes_in(0..objects, |object, bytes| {
+        let mut retained = Huge::<u64>::zeroed(idom.len());
+        edges.bytes_in(0..objects, |object, bytes| {
             if let Some(retained) = retained.get_mut(number[object as usize] as usize) {
                 *retained += bytes;
             }
         });
         for at in (1..idom.len()).rev() {
-            retained[idom[at] as usize] += retained[at];
+            let bytes = retained[at];
+            retained[idom[at] as usize] += bytes;
         }
-        let numbered = idom.len() as u64;
-        held.linking = held.linking.max(constant + 8 * numbered + shortcut_bytes);
-        held.result = constant + 16 * numbered;
+        let mut held = self.held;
+        held.result = leaves.held() + number.held() + 2 * idom.held() + retained.held();
         Dominators {
             objects,
             number,
-            slim,
+            leaves,
             node,
             idom,
             retained,
             held,
         }
+    }
+
+    /// Gives each leaf the number of the node that holds it.
+    fn leaves(&mut self) {
+        let number = &mut self.number[..];
+        let mut leaves = Leaves::new(&self.idom, &self.class_starts);
+        let mut touched = 0;
+        let mut batch = Batch::new(|pointers: &mut Vec<(u32, u32)>| {
+            for (source, leaf) in pointers.iter_mut() {
+                *source = number[*source as usize];
+                touched ^= number[*leaf as usize];
+            }
+            for (from, leaf) in pointers.drain(..) {
+                if from != UNREACHED {
+                    let place = &mut number[leaf as usize];
+                    *place = leaves.held(*place, from);
+                }
+            }
+        });
+        self.graph.each_leaf(|source, leaf| batch.add(source, leaf));
+        batch.flush();
+        std::hint::black_box(touched);
+        self.held.linking = self
+            .held
+            .linking
+            .max(self.graph.held() + self.number.held() + self.idom.held() + leaves.held_bytes());
+        settle(&mut self.number);
+    }
+}
+
+/// Pointers that are looked up together: many numbers are asked for at once, before anything depends on one.
+struct Batch<F> {
+    pointers: Vec<(u32, u32)>,
+    settle: F,
+}
+
+impl<F: FnMut(&mut Vec<(u32, u32)>)> Batch<F> {
+    fn new(settle: F) -> Self {
+        Self {
+            pointers: Vec::with_capacity(BATCH),
+            settle,
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, from: u32, target: u32) {
+        self.pointers.push((from, target));
+        if self.pointers.len() == BATCH {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        (self.settle)(&mut self.pointers);
     }
 }
 
@@ -377,7 +401,7 @@ impl Dominators {
     /// is a root, or is reached by several roots on separate ways.
     pub fn idom(&self, node: u32) -> Option<u32> {
         let number = *self.number.get(node as usize)?;
-        let above = if self.slim.get(node) {
+        let above = if self.leaves.get(node) {
             number
         } else {
             *self.idom.get(number as usize)?
@@ -391,7 +415,7 @@ impl Dominators {
     /// The bytes that would go with `node`: its own and those of everything under it. 0 when it is not reached.
     pub fn retained<E: Edges>(&self, edges: &E, node: u32) -> u64 {
         match self.number.get(node as usize) {
-            Some(&number) if number != UNREACHED && self.slim.get(node) => edges.bytes(node),
+            Some(&number) if number != UNREACHED && self.leaves.get(node) => edges.bytes(node),
             Some(&number) => self.retained.get(number as usize).copied().unwrap_or(0),
             None => 0,
         }

@@ -11,18 +11,22 @@
 //! made to hurt. What it deliberately does not know: addresses, spans, types and names.
 
 mod bits;
+mod compact;
 mod dominators;
 mod edges;
+mod huge;
 mod leaked;
+mod leaves;
 mod preorder;
 mod reach;
 mod roots;
 mod semi_nca;
+mod share;
 mod spill;
-mod stored;
 mod tree;
 mod waiting;
 mod wakes;
+mod whole;
 
 pub use dominators::{Dominators, Effort, Held};
 pub use edges::{Edges, NODES_MAX};

@@ -1,8 +1,8 @@
 //! The depth-first walk: which nodes are reached, in which order, and from where.
 
 use super::bits::Bits;
-use super::edges::Edges;
-use super::roots::Roots;
+use super::huge::Huge;
+use super::whole::Graph;
 
 /// The number of the node above all roots.
 pub(crate) const TOP: u32 = 0;
@@ -16,109 +16,72 @@ const MORE: u32 = 1 << 31;
 /// How far below the top of the stack nodes are touched, so that they have come from memory when they are on top.
 const AHEAD: usize = 6;
 
-/// A heap and its roots as one graph: objects first, then roots. The node above the roots is not in it.
-pub(crate) struct Whole<'a, E> {
-    pub(crate) edges: &'a E,
-    pub(crate) roots: &'a Roots,
-}
-
-impl<E: Edges> Whole<'_, E> {
-    #[inline]
-    pub(crate) fn each_from(
-        &self,
-        node: u32,
-        from: u32,
-        mut visit: impl FnMut(u32) -> bool,
-    ) -> Option<u32> {
-        let objects = self.edges.objects();
-        if node < objects {
-            let visit = |target| target >= objects || visit(target);
-            return self.edges.each_from(node, from, visit);
-        }
-        let targets = self.roots.targets(node - objects);
-        for (at, &target) in targets.iter().enumerate().skip(from as usize) {
-            if target < objects && !visit(target) {
-                return Some(at as u32 + 1);
-            }
-        }
-        None
-    }
-
-    /// Every pointer, in order of the sources.
-    pub(crate) fn each(&self, mut visit: impl FnMut(u32, u32)) {
-        let objects = self.edges.objects();
-        self.edges.each_in(0..objects, |source, target| {
-            if target < objects {
-                visit(source, target);
-            }
-        });
-        for root in 0..self.roots.count() {
-            for &target in self.roots.targets(root) {
-                if target < objects {
-                    visit(objects + root, target);
-                }
-            }
-        }
-    }
-}
-
-/// A depth-first spanning tree. Numbers count the nodes as they are first met; [`TOP`] is the node above the roots.
+/// A depth-first spanning tree of all that has pointers. Numbers count the nodes as they are first met; [`TOP`] is the
+/// node above the roots.
 pub(crate) struct Preorder {
-    /// By node, objects and then roots: its number.
-    pub(crate) number: Vec<u32>,
-    /// By number: the node; for [`TOP`] nothing that means anything.
-    pub(crate) node: Vec<u32>,
+    /// By number: the slot; for [`TOP`] nothing that means anything.
+    pub(crate) slot: Huge<u32>,
     /// By number: the number of the node it was met from.
-    pub(crate) parent: Vec<u32>,
+    pub(crate) parent: Huge<u32>,
     /// The first number of each class of roots, in order.
     pub(crate) class_starts: Vec<u32>,
-    /// The most bytes that the stack took.
-    pub(crate) stack_bytes: u64,
+    /// The most bytes that walking took, besides the graph.
+    pub(crate) held: u64,
 }
 
 impl Preorder {
-    /// Walks `whole` from its roots, class after class, and does not enter the nodes in `seen`. `len_max` is one
-    /// more than the most nodes that can be met.
-    pub(crate) fn new<E: Edges>(whole: &Whole<'_, E>, seen: Bits, len_max: usize) -> Self {
-        let (objects, roots) = (whole.edges.objects(), whole.roots);
-        let nodes = objects as usize + roots.count() as usize;
+    /// Walks `graph` from its roots, class after class.
+    pub(crate) fn new(graph: &impl Graph) -> Self {
+        let (objects, roots) = (graph.objects(), graph.roots());
+        let nodes = (graph.inner() + roots.count()) as usize;
         let mut walk = Walk {
-            whole,
-            seen,
-            number: vec![UNREACHED; nodes],
-            node: Vec::with_capacity(len_max),
-            parent: Vec::with_capacity(len_max),
+            graph,
+            seen: graph.never_entered(),
+            slot: Huge::zeroed(nodes + 1),
+            parent: Huge::zeroed(nodes + 1),
+            len: 1,
             stack: Vec::new(),
             stack_max: (nodes / 8).max(WAITING_MAX),
             touched: 0,
         };
-        walk.node.push(UNREACHED);
-        walk.parent.push(TOP);
         let mut class_starts = Vec::new();
         for class in roots.classes() {
-            class_starts.push(walk.node.len() as u32);
+            class_starts.push(walk.len);
             for root in (0..roots.count()).filter(|&root| roots.class(root) == class) {
                 walk.enter(objects + root, TOP);
                 walk.run();
             }
         }
         std::hint::black_box(walk.touched);
+        walk.slot.truncate(walk.len as usize);
+        walk.parent.truncate(walk.len as usize);
+        let stack = walk.stack.capacity() as u64 * 8;
         Self {
-            stack_bytes: walk.stack.capacity() as u64 * 8,
-            number: walk.number,
-            node: walk.node,
+            held: walk.seen.held() + walk.slot.held() + walk.parent.held() + stack,
+            slot: walk.slot,
             parent: walk.parent,
             class_starts,
         }
     }
+
+    /// By slot: its number.
+    pub(crate) fn numbers(&self, slots: usize) -> Huge<u32> {
+        let mut number = Huge::filled(slots, UNREACHED);
+        // Each place is far from the last, and none waits for another.
+        for (at, &slot) in (1..).zip(&self.slot[1..]) {
+            number[slot as usize] = at;
+        }
+        number
+    }
 }
 
-struct Walk<'a, E> {
-    whole: &'a Whole<'a, E>,
+struct Walk<'a, G> {
+    graph: &'a G,
     seen: Bits,
-    number: Vec<u32>,
-    node: Vec<u32>,
-    parent: Vec<u32>,
+    slot: Huge<u32>,
+    parent: Huge<u32>,
+    /// How many have numbers.
+    len: u32,
     /// (parent's number, child) or (parent's number | MORE, where to go on).
     stack: Vec<(u32, u32)>,
     /// Beyond this length a node leaves one entry at most, so the stack is bounded by the depth of the tree.
@@ -126,19 +89,19 @@ struct Walk<'a, E> {
     touched: u32,
 }
 
-impl<E: Edges> Walk<'_, E> {
+impl<G: Graph> Walk<'_, G> {
     fn run(&mut self) {
         while let Some((parent, child)) = self.stack.pop() {
             if parent & MORE != 0 {
                 let number = parent & !MORE;
-                self.push_children(self.node[number as usize], number, child);
+                self.push_children(self.slot[number as usize], number, child);
             } else if self.seen.set(child) {
                 self.enter(child, parent);
             } else if let Some(ahead) = self.stack.len().checked_sub(AHEAD) {
                 // On the way back what comes next is known.
                 let (_, node) = self.stack[ahead];
                 if !self.seen.get(node) {
-                    self.touched ^= self.whole.edges.touch(node);
+                    self.touched ^= self.graph.touch(node);
                 }
             }
         }
@@ -147,10 +110,10 @@ impl<E: Edges> Walk<'_, E> {
     /// Numbers `node` and puts its children on the stack.
     #[inline]
     fn enter(&mut self, node: u32, parent: u32) {
-        let number = self.node.len() as u32;
-        self.number[node as usize] = number;
-        self.node.push(node);
-        self.parent.push(parent);
+        let number = self.len;
+        self.slot[number as usize] = node;
+        self.parent[number as usize] = parent;
+        self.len += 1;
         self.push_children(node, number, 0);
     }
 
@@ -167,7 +130,7 @@ impl<E: Edges> Walk<'_, E> {
             WAITING_MAX
         };
         let (seen, stack) = (&self.seen, &mut self.stack);
-        let more = self.whole.each_from(node, from, |child| {
+        let more = self.graph.each_from(node, from, |child| {
             if !seen.get(child) {
                 stack.push((number, child));
             }

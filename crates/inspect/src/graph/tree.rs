@@ -81,10 +81,15 @@ impl Dominators {
 
     /// The objects that hang under no single root: several reach them on separate ways.
     pub fn shared(&self) -> impl Iterator<Item = u32> + '_ {
-        let numbers = self.idom.iter().zip(&self.node).skip(1);
-        numbers
+        let numbers = self.idom.iter().zip(&self.node[..]).skip(1);
+        let inner = numbers
             .filter(|(above, node)| **above == TOP && **node < self.objects)
-            .map(|(_, node)| *node)
+            .map(|(_, node)| *node);
+        let objects = (0..self.objects).zip(&self.number[..]);
+        let leaves = objects
+            .filter(|(object, number)| **number == TOP && self.leaves.get(*object))
+            .map(|(object, _)| object);
+        inner.chain(leaves)
     }
 
     /// Calls `visit` with each reached node and what it hangs under (`None` for roots and what several of them share):
@@ -94,8 +99,8 @@ impl Dominators {
         for number in 1..self.idom.len() {
             visit(self.node[number], above(self.idom[number]));
         }
-        for (node, &number) in (0..).zip(&self.number) {
-            if number != UNREACHED && self.slim.get(node) {
+        for (node, &number) in (0..).zip(&self.number[..]) {
+            if number != UNREACHED && self.leaves.get(node) {
                 visit(node, above(number));
             }
         }
@@ -109,14 +114,14 @@ impl Dominators {
     /// The number of `node`, if it is reached and may have something under it.
     fn own_number(&self, node: u32) -> Option<u32> {
         let number = *self.number.get(node as usize)?;
-        (number != UNREACHED && !self.slim.get(node)).then_some(number)
+        (number != UNREACHED && !self.leaves.get(node)).then_some(number)
     }
 
     /// Calls `visit` with each reached node and the number above it.
     fn each_below(&self, mut visit: impl FnMut(u32, u32)) {
-        for (node, &number) in (0..).zip(&self.number) {
+        for (node, &number) in (0..).zip(&self.number[..]) {
             if number == UNREACHED {
-            } else if self.slim.get(node) {
+            } else if self.leaves.get(node) {
                 visit(number, node);
             } else {
                 visit(self.idom[number as usize], node);
@@ -151,8 +156,10 @@ impl Tops<'_> {
     /// The root, as a node, that alone holds `node`; where several do, the object under which it hangs and that they
     /// share, which may be itself. `None` when it is not reached.
     pub fn of(&self, node: u32) -> Option<u32> {
-        let number = *self.dominators.number.get(node as usize)?;
-        self.tops.get(number as usize).copied()
+        match *self.dominators.number.get(node as usize)? {
+            TOP => Some(node),
+            number => self.tops.get(number as usize).copied(),
+        }
     }
 }
 
@@ -167,7 +174,7 @@ impl Counts<'_> {
     /// The objects that would go with `node`, itself included if it is one. 0 when it is not reached.
     pub fn of(&self, node: u32) -> u32 {
         match self.dominators.number.get(node as usize) {
-            Some(&number) if number != UNREACHED && self.dominators.slim.get(node) => 1,
+            Some(&number) if number != UNREACHED && self.dominators.leaves.get(node) => 1,
             Some(&number) => self.counts.get(number as usize).copied().unwrap_or(0),
             None => 0,
         }

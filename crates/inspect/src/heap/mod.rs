@@ -1,29 +1,55 @@
-//! The heap of a program: its spans, a copy of those whose objects have pointers, and which words are pointers.
+//! The heap of a program: its spans, the bytes of those whose objects have pointers, and which words are pointers.
 //!
-//! Pointer-free memory (byte slices, strings, numbers) is never read. Objects are numbered span by span, so that a
+//! Memory that changes is copied; of memory that stands still, a clone's or a core's, a large heap is read as it is
+//! needed ([`Reading`]). Pointer-free memory (byte slices, strings, numbers) is never read. Objects are numbered span by span, so that a
 //! number is four bytes and nothing has to be looked up in a hash map.
 
 mod bits;
+mod copied;
+mod on_demand;
 mod pages;
 mod pointers;
 mod span;
 mod types;
 
+use std::sync::{PoisonError, RwLock};
+
 use crate::graph::{Edges, NODES_MAX};
 use crate::layout::Layout;
-use crate::memory::{Memory, Range, le64};
+use crate::memory::{Memory, le64};
 use crate::{InspectError, Program, limits};
 
 use bits::ArenaBits;
+use copied::Copied;
+use on_demand::OnDemand;
 use pages::PageMap;
+use pointers::LastType;
 pub(crate) use span::Span;
 use span::{HEADER_ABOVE, PAGE};
 use types::TypeMasks;
 
 /// Object numbers that share one entry of the table from numbers to spans.
 const BLOCK: u32 = 32;
-/// One range of a copy: small enough that two threads share a single large span.
-const PIECE: usize = 4 << 20;
+
+/// How the bytes of a heap are had.
+#[derive(Debug)]
+pub enum Reading {
+    /// Copied at once, since they change or go away: into this memory if it is large enough ([`Heap::reserve`]).
+    Copy(Vec<u8>),
+    /// They stand still as long as the heap is asked anything: copied up to so many bytes, above that read as they
+    /// are needed.
+    Still {
+        /// The most bytes copied.
+        copy_max: u64,
+    },
+}
+
+/// Where the bytes of spans with pointers are.
+#[derive(Debug)]
+enum Bytes {
+    Copied(Copied),
+    OnDemand(OnDemand),
+}
 
 /// A heap as it was when it was read.
 #[derive(Debug)]
@@ -35,17 +61,12 @@ pub struct Heap {
     objects: u32,
     /// One bit for each object: handed out.
     allocated: Vec<u64>,
-    /// Spans with pointers, one behind the other.
-    copy: Vec<u8>,
-    /// For each span, where its copy begins; `usize::MAX` for those that are not copied.
-    copies: Vec<usize>,
+    bytes: Bytes,
     arena_bits: Option<ArenaBits>,
-    types: TypeMasks,
+    types: RwLock<TypeMasks>,
     inline_mark_bytes: u64,
     /// One bit for each object: its pointers are not followed. Empty when there are none.
     cut: Vec<u64>,
-    /// Ranges of the copy that could not be read: freed while we read.
-    missing: usize,
 }
 
 /// How much of a heap there is, and of what.
@@ -55,7 +76,7 @@ pub struct HeapSize {
     pub spans: u64,
     /// Their bytes.
     pub span_bytes: u64,
-    /// Of those, in spans whose objects have pointers: what was copied.
+    /// Of those, in spans whose objects have pointers: what is read.
     pub scannable_bytes: u64,
     /// Objects handed out, dead ones that were not swept yet among them.
     pub objects: u64,
@@ -64,25 +85,13 @@ pub struct HeapSize {
 }
 
 impl Heap {
-    /// Reads the spans and copies those with pointers, at most `max_bytes`. Neither stops nor changes the program;
-    /// of a running one the copy is blurred.
+    /// Reads the spans, and copies those with pointers as `reading` says, at most `max_bytes`. Neither stops nor changes
+    /// the program; of a running one the copy is blurred.
     ///
     /// # Errors
-    /// [`InspectError::TooBig`] above `max_bytes` or two thousand million objects; when the program has ended.
-    pub fn read(program: &Program, max_bytes: u64) -> Result<Self, InspectError> {
-        Self::read_into(program, max_bytes, Vec::new())
-    }
-
-    /// As [`Self::read`], with the copy's memory prepared by [`Self::reserve`]: what counts while a program is
-    /// stopped is reading, not the making of our own pages.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn read_into(
-        program: &Program,
-        max_bytes: u64,
-        reserved: Vec<u8>,
-    ) -> Result<Self, InspectError> {
+    /// [`InspectError::TooBig`] for a copy above `max_bytes` or two thousand million objects; when the program has
+    /// ended.
+    pub fn read(program: &Program, max_bytes: u64, reading: Reading) -> Result<Self, InspectError> {
         let layout = program.layout();
         let mut spans = span::read_spans(program)?;
         let bytes: u64 = spans.iter().map(|span| span.bytes).sum();
@@ -98,17 +107,21 @@ impl Heap {
         if objects > NODES_MAX.into() {
             return Err(too_big("the number of objects", objects, NODES_MAX.into()));
         }
-        let (copies, copy_bytes) = places(&spans);
-        if copy_bytes as u64 > max_bytes {
-            return Err(too_big(
-                "the heap's memory with pointers",
-                copy_bytes as u64,
-                max_bytes,
-            ));
-        }
         let objects = objects as u32;
+        let scannable = scannable_bytes(&spans);
+        let reserved = match reading {
+            Reading::Copy(reserved) => Some(reserved),
+            Reading::Still { copy_max } => (scannable <= copy_max).then(Vec::new),
+        };
+        if reserved.is_some() && scannable > max_bytes {
+            let what = "the heap's memory with pointers";
+            return Err(too_big(what, scannable, max_bytes));
+        }
         let allocated = span::read_allocated(program.memory(), &spans, objects);
-        let (copy, missing) = copy(program.memory(), &spans, &copies, copy_bytes, reserved);
+        let bytes = match reserved {
+            Some(reserved) => Bytes::Copied(Copied::read(program.memory(), &spans, reserved)),
+            None => Bytes::OnDemand(OnDemand::new(program.share_memory())),
+        };
         let arena_bits = match ArenaBits::fields(layout) {
             Some(fields) => Some(ArenaBits::read(program, fields)?),
             None => None,
@@ -119,37 +132,46 @@ impl Heap {
             spans,
             objects,
             allocated,
-            copy,
-            copies,
+            bytes,
             arena_bits,
-            types: TypeMasks::default(),
+            types: RwLock::default(),
             inline_mark_bytes: inline_mark_bytes(layout),
             cut: Vec::new(),
-            missing,
         };
-        heap.load_types(program.memory());
+        if heap.is_copied() {
+            heap.load_types(program.memory());
+        }
         Ok(heap)
     }
 
-    /// Memory for a copy of this program's heap as it is now and a little more, with its pages made.
+    /// Memory for a copy of this program's heap as it is now and a little more, with its pages made: what counts while
+    /// a program is stopped is reading, not the making of our own pages.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn reserve(program: &Program, max_bytes: u64) -> Result<Vec<u8>, InspectError> {
-        let (_, bytes) = places(&span::read_spans(program)?);
-        let bytes =
-            (bytes + bytes / 8 + (1 << 20)).min(usize::try_from(max_bytes).unwrap_or(usize::MAX));
-        let mut buf = vec![0u8; bytes];
-        // A zeroed vector has no pages yet; writing anything but zero makes them.
-        for page in buf.chunks_mut(4096) {
-            page[0] = std::hint::black_box(1);
-        }
-        Ok(buf)
+        Ok(copied::reserve(&span::read_spans(program)?, max_bytes))
+    }
+
+    /// Whether the program is not needed any more for what the heap is asked.
+    pub fn is_copied(&self) -> bool {
+        matches!(self.bytes, Bytes::Copied(_))
+    }
+
+    /// Bytes of ours that it holds.
+    pub fn held(&self) -> u64 {
+        let bytes = match &self.bytes {
+            Bytes::Copied(copied) => copied.held(),
+            Bytes::OnDemand(from) => from.held(),
+        };
+        let words = self.allocated.capacity() + self.cut.capacity();
+        let spans = self.spans.capacity() * size_of::<Span>();
+        bytes + (8 * words + spans + 4 * self.blocks.capacity()) as u64 + self.pages.held()
     }
 
     /// Reads the types that lie beside objects.
     fn load_types(&mut self, memory: &dyn Memory) {
-        let mut types = std::mem::take(&mut self.types);
+        let mut types = TypeMasks::default();
         for span in self.spans.iter().filter(|span| span.elem > HEADER_ABOVE) {
             let mut last = 0;
             for index in 0..span.count {
@@ -162,7 +184,7 @@ impl Heap {
                 }
             }
         }
-        self.types = types;
+        self.types = RwLock::new(types);
     }
 
     /// How many numbers there are for objects; some stand for free slots.
@@ -174,7 +196,7 @@ impl Heap {
     pub fn size(&self) -> HeapSize {
         let mut size = HeapSize {
             spans: self.spans.len() as u64,
-            scannable_bytes: self.copy.len() as u64,
+            scannable_bytes: scannable_bytes(&self.spans),
             ..HeapSize::default()
         };
         for span in &self.spans {
@@ -188,10 +210,15 @@ impl Heap {
         size
     }
 
-    /// Pieces of the heap that could not be copied, and types beside objects that could not be read: zero for a
+    /// Pieces of the heap that could not be read so far, and types beside objects that could not be read: zero for a
     /// program that was stopped.
     pub fn blurred(&self) -> usize {
-        self.missing + self.types.unknown()
+        let missing = match &self.bytes {
+            Bytes::Copied(copied) => copied.missing,
+            Bytes::OnDemand(from) => from.missing(),
+        };
+        let types = self.types.read().unwrap_or_else(PoisonError::into_inner);
+        missing + types.unknown()
     }
 
     /// The object that an address, which may lie inside it, belongs to; `None` outside the heap and for free slots.
@@ -243,38 +270,56 @@ impl Heap {
         &self.spans[at]
     }
 
-    /// The bytes of an object with pointers; `None` of one without, which was not copied.
-    pub(crate) fn bytes_of(&self, object: u32) -> Option<&[u8]> {
-        let span = self.span_of(object);
-        let at = (u64::from(object - span.first) * span.elem) as usize;
-        self.copy_of(span)?.get(at..at + span.elem as usize)
-    }
-
-    /// The objects with pointers of the size class that holds `bytes`, with their bytes.
-    pub(crate) fn of_size(&self, bytes: u64) -> impl Iterator<Item = (u32, &[u8])> {
+    /// Calls `visit` with the objects with pointers of the size class that holds `bytes`, and their bytes.
+    pub(crate) fn each_of_size(&self, bytes: u64, mut visit: impl FnMut(u32, &[u8])) {
         // Classes for small sizes are 16 bytes apart at most.
-        let fits = move |span: &&Span| (bytes..bytes + 16).contains(&span.elem);
-        let spans = self.spans.iter().filter(fits);
-        let copied = spans.filter_map(|span| Some((span, self.copy_of(span)?)));
-        copied.flat_map(|(span, copy)| {
-            let objects = copy.chunks_exact(span.elem as usize);
-            let numbered = (span.first..span.first + span.count).zip(objects);
-            numbered.filter(|&(object, _)| self.is_allocated(object))
-        })
+        let fits = |span: &&Span| (bytes..bytes + 16).contains(&span.elem);
+        self.each_span(self.spans.iter().filter(fits), |span, bytes| {
+            let objects = bytes.unwrap_or_default().chunks_exact(span.elem as usize);
+            for (object, bytes) in (span.first..span.first + span.count).zip(objects) {
+                if self.is_allocated(object) {
+                    visit(object, bytes);
+                }
+            }
+        });
     }
 
-    /// The word at an address that was copied.
+    /// The word at an address of a span with pointers.
     pub(crate) fn word_at(&self, addr: u64) -> Option<u64> {
         let span = &self.spans[self.pages.find(addr)?];
-        let bytes = self.copy_of(span)?.get((addr - span.base) as usize..)?;
-        (bytes.len() >= 8).then(|| le64(bytes, 0))
+        if span.is_pointer_free() {
+            return None;
+        }
+        let offset = addr - span.base;
+        let word = |bytes: &[u8], at: u64| {
+            let bytes = bytes.get(at as usize..)?;
+            (bytes.len() >= 8).then(|| le64(bytes, 0))
+        };
+        match &self.bytes {
+            Bytes::Copied(copied) => word(copied.of(span)?, offset),
+            Bytes::OnDemand(from) => {
+                let window = from.around(span, offset)?;
+                word(&window.bytes, addr - window.addr)
+            }
+        }
     }
 
-    /// The copy of a span.
-    #[inline]
-    fn copy_of(&self, span: &Span) -> Option<&[u8]> {
-        let at = self.copies[span.number as usize];
-        self.copy.get(at..)?.get(..span.bytes as usize)
+    /// Calls `visit` with each of `spans` that has pointers, and its bytes; with none for those that are read piece by
+    /// piece, through [`Self::each_word`].
+    fn each_span<'a>(
+        &'a self,
+        spans: impl Iterator<Item = &'a Span>,
+        mut visit: impl FnMut(&'a Span, Option<&[u8]>),
+    ) {
+        let spans = spans.filter(|span| !span.is_pointer_free());
+        match &self.bytes {
+            Bytes::Copied(copied) => {
+                for span in spans {
+                    visit(span, copied.of(span));
+                }
+            }
+            Bytes::OnDemand(from) => from.batches(spans, visit),
+        }
     }
 
     /// Go 1.26 and newer keep mark bits at the end of small one-page spans, above the bitmap.
@@ -302,19 +347,10 @@ fn too_big(what: &'static str, len: u64, max: u64) -> InspectError {
     }
 }
 
-/// Where each span's copy goes, and how long the whole is.
-fn places(spans: &[Span]) -> (Vec<usize>, usize) {
-    let mut len = 0;
-    let mut place = |span: &Span| {
-        if span.is_pointer_free() {
-            return usize::MAX;
-        }
-        let at = len;
-        len += span.bytes as usize;
-        at
-    };
-    let places = spans.iter().map(&mut place).collect();
-    (places, len)
+/// Bytes of the spans that have pointers.
+fn scannable_bytes(spans: &[Span]) -> u64 {
+    let scannable = spans.iter().filter(|span| !span.is_pointer_free());
+    scannable.map(|span| span.bytes).sum()
 }
 
 /// The span of every 32nd object.
@@ -328,73 +364,6 @@ fn blocks(spans: &[Span], objects: u32) -> Vec<u32> {
         }
     }
     blocks
-}
-
-/// Copies the spans that have pointers, by two threads; returns how many ranges could not be read.
-fn copy(
-    memory: &dyn Memory,
-    spans: &[Span],
-    places: &[usize],
-    len: usize,
-    reserved: Vec<u8>,
-) -> (Vec<u8>, usize) {
-    let mut buf = reserved;
-    buf.resize(len, 0);
-    let mut ranges: Vec<Range> = Vec::new();
-    for (span, _) in spans
-        .iter()
-        .zip(places)
-        .filter(|(_, place)| **place != usize::MAX)
-    {
-        let mut at = span.base;
-        while at < span.base + span.bytes {
-            let left = (span.base + span.bytes - at) as usize;
-            match ranges.last_mut() {
-                Some(last) if last.addr + last.len as u64 == at && last.len < PIECE => {
-                    let piece = left.min(PIECE - last.len);
-                    last.len += piece;
-                    at += piece as u64;
-                }
-                _ => {
-                    let piece = left.min(PIECE);
-                    ranges.push(Range {
-                        addr: at,
-                        len: piece,
-                    });
-                    at += piece as u64;
-                }
-            }
-        }
-    }
-    // Halves of equal length, not of equal count.
-    let mut half = 0;
-    let middle = ranges.iter().take_while(|range| {
-        half += range.len;
-        half <= len / 2
-    });
-    let (first, second) = ranges.split_at(middle.count());
-    let (left, right) = buf.split_at_mut(first.iter().map(|range| range.len).sum());
-    let missing = std::thread::scope(|scope| {
-        let other = scope.spawn(|| read_ranges(memory, second, right));
-        read_ranges(memory, first, left) + other.join().unwrap_or(second.len())
-    });
-    (buf, missing)
-}
-
-/// Some megabytes a call.
-fn read_ranges(memory: &dyn Memory, ranges: &[Range], buf: &mut [u8]) -> usize {
-    let (mut rest, mut missing, mut from) = (buf, 0, 0);
-    while from < ranges.len() {
-        let (mut to, mut len) = (from, 0);
-        while to < ranges.len() && (to == from || len + ranges[to].len <= 2 * PIECE) {
-            len += ranges[to].len;
-            to += 1;
-        }
-        let (piece, next) = rest.split_at_mut(len);
-        missing += memory.read_many(&ranges[from..to], piece);
-        (rest, from) = (next, to);
-    }
-    missing
 }
 
 impl Edges for Heap {
@@ -419,24 +388,29 @@ impl Edges for Heap {
     }
 
     fn each_in(&self, range: std::ops::Range<u32>, mut visit: impl FnMut(u32, u32)) {
-        let mut object = range.start;
-        while object < range.end.min(self.objects) {
-            let span = self.span_of(object);
-            let end = (span.first + span.count).min(range.end);
-            if !span.is_pointer_free() {
-                for object in (object..end)
-                    .filter(|&object| self.is_allocated(object) && !self.is_cut(object))
-                {
-                    self.each_word(span, object - span.first, 0, |_, value| {
-                        if let Some(target) = self.object_at(value) {
-                            visit(object, target);
-                        }
-                        true
-                    });
-                }
-            }
-            object = end;
+        let end = range.end.min(self.objects);
+        if range.start >= end {
+            return;
         }
+        let spans = &self.spans[self.span_of(range.start).number as usize..];
+        let spans = spans.iter().take_while(|span| span.first < end);
+        let mut last = LastType::default();
+        self.each_span(spans, |span, bytes| {
+            let objects = span.first.max(range.start)..end.min(span.first + span.count);
+            for object in objects.filter(|&at| self.is_allocated(at) && !self.is_cut(at)) {
+                let index = object - span.first;
+                let visit = |_, value| {
+                    if let Some(target) = self.object_at(value) {
+                        visit(object, target);
+                    }
+                    true
+                };
+                match bytes {
+                    Some(bytes) => self.each_word_in(bytes, span, index, (0, &mut last), visit),
+                    None => self.each_word(span, index, 0, visit),
+                };
+            }
+        });
     }
 
     fn bytes_in(&self, range: std::ops::Range<u32>, mut visit: impl FnMut(u32, u64)) {
@@ -451,7 +425,11 @@ impl Edges for Heap {
 
     #[inline]
     fn touch(&self, object: u32) -> u32 {
-        self.bytes_of(object)
-            .map_or(0, |bytes| le64(bytes, 0) as u32)
+        let span = self.span_of(object);
+        let Bytes::Copied(copied) = &self.bytes else {
+            return 0;
+        };
+        let at = (u64::from(object - span.first) * span.elem) as usize;
+        copied.of(span).map_or(0, |bytes| le64(bytes, at) as u32)
     }
 }

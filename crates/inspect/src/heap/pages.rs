@@ -43,6 +43,11 @@ impl PageMap {
         map
     }
 
+    /// Bytes held.
+    pub(crate) fn held(&self) -> u64 {
+        4 * (self.blocks.capacity() + self.pages.capacity()) as u64
+    }
+
     /// The number of the span that `addr` lies in.
     #[inline]
     pub(crate) fn find(&self, addr: u64) -> Option<usize> {

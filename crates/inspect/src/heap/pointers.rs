@@ -1,12 +1,23 @@
 //! Which words of an object are pointers: by the bitmap at its span's end, by the type beside it, or by the
 //! arenas' bitmaps of older versions. Types of variables never decide this.
 
-use super::Heap;
+use std::sync::{Arc, PoisonError};
+
+use super::on_demand::Pieces;
 use super::span::{HEADER_ABOVE, Span};
+use super::types::TypeMask;
+use super::{Bytes, Heap};
 use crate::memory::le64;
 
 /// Bytes of the type's address before an object that has it beside it.
 const HEADER: u64 = 8;
+
+/// The type that was asked for last. Objects of one type lie side by side, so most are found here.
+#[derive(Debug, Default)]
+pub(super) struct LastType {
+    addr: u64,
+    mask: Option<Arc<TypeMask>>,
+}
 
 impl Heap {
     /// Calls `visit` with the place (in words from its start) and the value of each pointer word of an object that
@@ -19,32 +30,109 @@ impl Heap {
         from: u32,
         visit: impl FnMut(u32, u64) -> bool,
     ) -> Option<u32> {
-        let copy = self.copy_of(span)?;
-        let object = copy.get((u64::from(index) * span.elem) as usize..)?;
+        let last = &mut LastType::default();
+        match &self.bytes {
+            Bytes::Copied(copied) => {
+                self.each_word_in(copied.of(span)?, span, index, (from, last), visit)
+            }
+            Bytes::OnDemand(from_memory) => {
+                let object = u64::from(index) * span.elem;
+                let window = from_memory.around(span, object)?;
+                if window.addr == span.base && window.bytes.len() as u64 == span.bytes {
+                    return self.each_word_in(&window.bytes, span, index, (from, last), visit);
+                }
+                let mut pieces = Pieces::new(from_memory, span, index);
+                let first = pieces.word(0);
+                let words = Words {
+                    word: |word| pieces.word(word),
+                    bytes: span.elem,
+                    from,
+                    visit,
+                };
+                // Of small objects the bitmap would be needed too; the runtime's spans of them are not as long.
+                self.by_bits_or_type(words, span, index, first, last, || None)
+            }
+        }
+    }
+
+    /// As [`Self::each_word`], with the bytes of the whole span.
+    #[inline]
+    pub(super) fn each_word_in(
+        &self,
+        bytes: &[u8],
+        span: &Span,
+        index: u32,
+        (from, last): (u32, &mut LastType),
+        visit: impl FnMut(u32, u64) -> bool,
+    ) -> Option<u32> {
+        let object = bytes.get((u64::from(index) * span.elem) as usize..)?;
         let object = object.get(..span.elem as usize)?;
         let words = Words {
-            object,
+            word: |word| le64(object, word as usize * 8),
+            bytes: span.elem,
             from,
             visit,
         };
+        let first = le64(object, 0);
+        self.by_bits_or_type(words, span, index, first, last, || {
+            Some(self.small_mask(span, bytes, index))
+        })
+    }
+
+    /// The walk by whatever tells the pointers of this object, whose `first` word may be its type.
+    #[inline]
+    fn by_bits_or_type<W: FnMut(u32) -> u64, F: FnMut(u32, u64) -> bool>(
+        &self,
+        words: Words<W, F>,
+        span: &Span,
+        index: u32,
+        first: u64,
+        last: &mut LastType,
+        small_mask: impl FnOnce() -> Option<u64>,
+    ) -> Option<u32> {
         if let Some(arenas) = &self.arena_bits {
             let addr = span.base + u64::from(index) * span.elem;
             return words.by_chunks(|word| arenas.at(addr + u64::from(word) * 8));
         }
         if span.elem <= HEADER_ABOVE {
-            return words.by_mask(self.small_mask(span, copy, index));
+            return words.by_mask(small_mask()?);
         }
         let (addr, start) = match span.is_large() {
             true => (span.large_type, 0),
-            false => (le64(object, 0), HEADER),
+            false => (first, HEADER),
         };
-        let mask = self.types.get(addr)?;
+        if last.addr != addr {
+            *last = LastType {
+                addr,
+                mask: self.type_mask(addr),
+            };
+        }
+        let mask = last.mask.as_deref()?;
         words.by_type(start, mask.bytes, &mask.words)
+    }
+
+    /// The pointers of the type at `addr`.
+    fn type_mask(&self, addr: u64) -> Option<Arc<TypeMask>> {
+        if addr == 0 {
+            return None;
+        }
+        let known = self.types.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(addr) {
+            return known;
+        }
+        drop(known);
+        // Of memory that stands still a type is read when the first object of it is.
+        let Bytes::OnDemand(from) = &self.bytes else {
+            return None;
+        };
+        let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
+        types.load(&*from.memory, addr);
+        types.get(addr).flatten()
     }
 
     /// The mask of a small object, at most 64 words, from the end of its span.
     #[inline]
-    fn small_mask(&self, span: &Span, copy: &[u8], index: u32) -> u64 {
+    fn small_mask(&self, span: &Span, bytes: &[u8], index: u32) -> u64 {
         let words = (span.elem / 8) as usize;
         let mut bitmap = (span.bytes - span.bytes / 64) as usize;
         if self.has_inline_marks(span) {
@@ -52,9 +140,9 @@ impl Heap {
         }
         let bit = index as usize * words;
         let at = bitmap + bit / 64 * 8;
-        let mut mask = le64(copy, at) >> (bit % 64);
+        let mut mask = le64(bytes, at) >> (bit % 64);
         if bit % 64 + words > 64 {
-            mask |= le64(copy, at + 8) << (64 - bit % 64);
+            mask |= le64(bytes, at + 8) << (64 - bit % 64);
         }
         if words < 64 {
             mask & ((1 << words) - 1)
@@ -71,24 +159,26 @@ impl Heap {
         if span.is_large() {
             return (span.large_type != 0).then_some((span.large_type, 0));
         }
-        let copy = self.copy_of(span)?;
-        let addr = le64(copy, (u64::from(index) * span.elem) as usize);
+        let addr = self.word_at(span.base + u64::from(index) * span.elem)?;
         (addr != 0).then_some((addr, HEADER))
     }
 }
 
 /// The walk over one object's words.
-struct Words<'a, F> {
-    object: &'a [u8],
+struct Words<W, F> {
+    /// The word at a place.
+    word: W,
+    /// The object's size.
+    bytes: u64,
     from: u32,
     visit: F,
 }
 
-impl<F: FnMut(u32, u64) -> bool> Words<'_, F> {
+impl<W: FnMut(u32) -> u64, F: FnMut(u32, u64) -> bool> Words<W, F> {
     /// Visits the word if it is not nil; false ends the walk.
     #[inline]
     fn one(&mut self, word: u32) -> bool {
-        let value = le64(self.object, word as usize * 8);
+        let value = (self.word)(word);
         value == 0 || (self.visit)(word, value)
     }
 
@@ -119,7 +209,7 @@ impl<F: FnMut(u32, u64) -> bool> Words<'_, F> {
 
     /// By chunks of up to 64 words: their bits, how many, and whether more may follow.
     fn by_chunks(mut self, chunk: impl Fn(u32) -> Option<(u64, u64, bool)>) -> Option<u32> {
-        let words = (self.object.len() / 8) as u32;
+        let words = (self.bytes / 8) as u32;
         let mut at = 0;
         while at < words {
             let (mut bits, count, more) = chunk(at)?;
@@ -141,7 +231,7 @@ impl<F: FnMut(u32, u64) -> bool> Words<'_, F> {
     /// The mask of a type of `bytes`, again and again from byte `start` to the object's end: an array has its
     /// element's type beside it.
     fn by_type(mut self, start: u64, bytes: u64, mask: &[u64]) -> Option<u32> {
-        let len = self.object.len() as u64;
+        let len = self.bytes;
         let mut at = start;
         // Whole values before the word to go on from have been seen.
         let from = u64::from(self.from) * 8;

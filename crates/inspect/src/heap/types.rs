@@ -1,6 +1,7 @@
 //! Which words of a value are pointers, by its type descriptor (`abi.Type`) in the target.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::limits;
 use crate::memory::{Memory, le64};
@@ -29,13 +30,14 @@ pub(crate) struct TypeMask {
 /// Masks by the address of their type; each is read once.
 #[derive(Debug, Default)]
 pub(crate) struct TypeMasks {
-    masks: HashMap<u64, Option<TypeMask>>,
+    masks: HashMap<u64, Option<Arc<TypeMask>>>,
     bytes: u64,
 }
 
 impl TypeMasks {
-    pub(crate) fn get(&self, addr: u64) -> Option<&TypeMask> {
-        self.masks.get(&addr)?.as_ref()
+    /// The mask of the type at `addr`, `Some(None)` if it could not be read; `None` if that was not tried.
+    pub(crate) fn get(&self, addr: u64) -> Option<Option<Arc<TypeMask>>> {
+        self.masks.get(&addr).cloned()
     }
 
     /// Types that could not be read or contradict themselves.
@@ -51,7 +53,7 @@ impl TypeMasks {
         }
         let mask = self.read(memory, addr);
         self.bytes += mask.as_ref().map_or(0, |mask| 8 * mask.words.len() as u64);
-        self.masks.insert(addr, mask);
+        self.masks.insert(addr, mask.map(Arc::new));
     }
 
     fn read(&self, memory: &dyn Memory, addr: u64) -> Option<TypeMask> {
@@ -189,7 +191,10 @@ mod tests {
         for addr in [0x1000, 0x2000, 0x3000, 0x4000, 0] {
             masks.load(&memory, addr);
         }
-        let mask = |addr| masks.get(addr).map(|mask| (mask.bytes, mask.words.clone()));
+        let mask = |addr| {
+            let mask = masks.get(addr).flatten();
+            mask.map(|mask| (mask.bytes, mask.words.clone()))
+        };
         assert_eq!(mask(0x1000), Some((24, vec![0b10])));
         assert_eq!(mask(0x2000), Some((72, vec![0b1001_0010])));
         assert_eq!((mask(0x3000), mask(0x4000)), (None, None));

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::Taken;
+use super::locals::{LocalNames, Named};
 use crate::Program;
 use crate::heap::Heap;
 use crate::roots::{Root, RootKind, RootPointer};
@@ -27,11 +28,12 @@ pub(super) struct Labels<'a> {
     from: Vec<u32>,
     /// Names of labels, worked out when asked for.
     names: HashMap<u32, Piece>,
+    locals: LocalNames,
 }
 
 /// A heap's words for names: from the copy, else from the program as it is now.
 #[derive(Clone, Copy)]
-struct HeapWords<'a> {
+pub(super) struct HeapWords<'a> {
     heap: &'a Heap,
     program: &'a Program,
 }
@@ -48,6 +50,7 @@ struct Walk<'a, 'b> {
     labels: &'b mut Labels<'a>,
     heap: &'b Heap,
     words: HeapWords<'b>,
+    /// The next level.
     queue: Vec<u32>,
 }
 
@@ -62,6 +65,7 @@ impl<'a> Labels<'a> {
             piece: vec![Piece::default(); slots],
             from: vec![NONE; slots],
             names: HashMap::new(),
+            locals: LocalNames::default(),
         };
         let (heap, roots) = (&taken.heap, &taken.roots);
         let mut pointers: Vec<&RootPointer> = roots.pointers.iter().collect();
@@ -146,14 +150,14 @@ impl<'a> Labels<'a> {
                 (slot.piece, slot.label(pointer.value - start))
             }
             RootKind::Goroutine | RootKind::Runtime if pointer.place != 0 => {
-                let functions = program.functions_of(pointer.place);
-                let name = functions.and_then(|functions| {
-                    Some(format!(
-                        " in {}",
-                        functions.name(functions.find(pointer.place)?)
-                    ))
-                });
-                (self.types.intern(name.as_deref().unwrap_or_default()), None)
+                let Named { piece, value } =
+                    self.locals.at(program, &mut self.types, pointer, &words);
+                let object = words.heap.object_at(pointer.value);
+                let start = object.map_or(pointer.value, |object| words.heap.address(object));
+                (
+                    piece,
+                    value.and_then(|slot| slot.label(pointer.value - start)),
+                )
             }
             // A function value's object: its first word is the function.
             RootKind::Timer | RootKind::Finalizer | RootKind::Cleanup => {
@@ -224,18 +228,18 @@ impl Walk<'_, '_> {
         self.meet(object, from, piece, label);
     }
 
+    /// Level by level, and each level in the order of addresses: then what is read lies together. The ways stay
+    /// shortest ones.
     fn run(&mut self) {
-        let mut at = 0;
-        while let Some(&object) = self.queue.get(at) {
-            at += 1;
-            self.expand(object);
-            // What has been walked is let go now and then.
-            if at == 1 << 20 {
-                self.queue.drain(..at);
-                at = 0;
+        let mut level = Vec::new();
+        while !self.queue.is_empty() {
+            std::mem::swap(&mut level, &mut self.queue);
+            level.sort_unstable();
+            for &object in &level {
+                self.expand(object);
             }
+            level.clear();
         }
-        self.queue.clear();
     }
 
     fn expand(&mut self, object: u32) {

@@ -1,7 +1,7 @@
 //! Who holds the heap: for each variable, goroutine, timer and finalizer what would go without it, along which
 //! paths, of which types, and where that was allocated.
 //!
-//! A look has two halves. [`Taken::read`] copies what may change, and is all that a stopped program has to wait for.
+//! A look has two halves. [`Taken::read`] reads what may change, and is all that a stopped program has to wait for.
 //! [`Taken::report`] works it out at leisure: [`graph`](crate::graph) decides what holds what, by the
 //! collector's own pointer masks; [`types`](crate::types) only gives names and never decides.
 //!
@@ -10,9 +10,12 @@
 mod diff;
 mod groups;
 mod label;
+mod locals;
 mod names;
+mod repeated;
 mod sites;
 mod stuck;
+mod timers;
 mod users;
 
 use std::collections::HashMap;
@@ -21,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::goroutines;
 use crate::graph::{Dominators, Edges, Effort, Roots};
-use crate::heap::{Heap, HeapSize};
+use crate::heap::{Heap, HeapSize, Reading};
 use crate::memory::ReadCost;
 use crate::roots::{RootKind, RootSet};
 use crate::{InspectError, LayoutSource, Program};
@@ -31,13 +34,17 @@ use groups::Groups;
 use label::Labels;
 use stuck::Stuck;
 pub use stuck::{GoroutineGroup, KeptBy, Place};
+pub use timers::{TimerGroup, TimerHolding, TimerKind};
 
 /// How a look is taken, and how much of it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// The most bytes of the target's memory that are copied.
     pub max_bytes: u64,
-    /// How much memory finding the holders may take.
+    /// The most bytes of our own that all may take by an estimate: above it the holders are found with
+    /// [`Effort::LowMemory`], whatever `effort` says.
+    pub memory_bytes: u64,
+    /// How the holders are found.
     pub effort: Effort,
     /// Holders told, the biggest first.
     pub holders: usize,
@@ -48,7 +55,10 @@ pub struct Options {
     /// Groups of goroutines told, those that hold most first. None saves the time of the proof, which walks the heap
     /// once more when something has leaked.
     pub goroutine_groups: usize,
-    /// The machine's monotonic clock in nanoseconds, `CLOCK_MONOTONIC`; without it no wait time is told.
+    /// Timers told one by one in each of their groups.
+    pub timers: usize,
+    /// The machine's monotonic clock in nanoseconds, `CLOCK_MONOTONIC`; without it neither wait times nor when timers
+    /// fire are told.
     pub now_ns: Option<u64>,
 }
 
@@ -56,11 +66,13 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_bytes: 16 << 30,
+            memory_bytes: 16 << 30,
             effort: Effort::Fast { threads: 2 },
             holders: 30,
             paths: 8,
             depth: 10,
             goroutine_groups: 100,
+            timers: 20,
             now_ns: None,
         }
     }
@@ -82,6 +94,9 @@ pub struct Report {
     pub reached_objects: u64,
     /// The program ran while it was read: sizes are of no one moment.
     pub approximate: bool,
+    /// The holders were found with [`Effort::LowMemory`].
+    #[serde(default)]
+    pub low_memory: bool,
     /// Pieces of the heap and stacks that could not be read as they were freed or moved meanwhile.
     pub blurred: u64,
     /// The holders, the biggest first.
@@ -91,6 +106,9 @@ pub struct Report {
     /// Goroutines of the program's own in groups, those that hold most first.
     #[serde(default)]
     pub goroutines: Vec<GoroutineGroup>,
+    /// Timers in groups, those that hold most first.
+    #[serde(default)]
+    pub timers: Vec<TimerGroup>,
     /// What reading took.
     pub cost: ReadCost,
 }
@@ -190,7 +208,11 @@ pub struct Site {
     pub samples: u64,
 }
 
-/// What was copied from a program.
+/// What the fast way takes at most for each object beside the heap: its pointers, the dominators, types and groups.
+/// Measured with objects that all have pointers.
+const FAST_BYTES_PER_OBJECT: u64 = 80;
+
+/// What was read of a program.
 #[derive(Debug)]
 pub struct Taken {
     heap: Heap,
@@ -200,19 +222,19 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Copies the heap's pointers and the roots. `reserved` is [`Heap::reserve`]'s memory or empty; `registers` tell
-    /// where stopped threads stand: without them the program is taken to be running.
+    /// Reads the heap as `reading` says, and the roots. `registers` tell where stopped threads stand: without them the
+    /// program is taken to be running.
     ///
     /// # Errors
     /// As [`Heap::read`] and [`RootSet::read`].
     pub fn read(
         program: &Program,
         options: &Options,
-        reserved: Vec<u8>,
+        reading: Reading,
         registers: Option<&dyn Fn(u64) -> Option<goroutines::Registers>>,
     ) -> Result<Self, InspectError> {
         let before = program.memory().cost();
-        let mut heap = Heap::read_into(program, options.max_bytes, reserved)?;
+        let mut heap = Heap::read(program, options.max_bytes, reading)?;
         let goroutines = goroutines::Options {
             registers,
             no_labels: true,
@@ -272,15 +294,27 @@ impl Taken {
         Roots::new(&ranks, &pointers)
     }
 
-    /// Works out who holds what. The program is asked for types and names only, and may run or have ended.
+    /// The way that fits into `options.memory_bytes`.
+    fn effort(&self, options: &Options) -> Effort {
+        let graph = FAST_BYTES_PER_OBJECT * u64::from(self.heap.slots());
+        match self.heap.held() + graph > options.memory_bytes {
+            true => Effort::LowMemory,
+            false => options.effort,
+        }
+    }
+
+    /// Works out who holds what. The program is asked for types and names only, and may run or have ended; unless its
+    /// heap was not copied ([`Heap::is_copied`]).
     ///
     /// # Errors
     /// [`InspectError::TooBig`] for more objects than can be numbered.
     pub fn report(&self, program: &Program, options: &Options) -> Result<Report, InspectError> {
+        let before = program.memory().cost();
         let (heap, roots) = (&self.heap, self.graph_roots());
         let is_asked = options.goroutine_groups > 0;
         let stuck = is_asked.then(|| Stuck::new(program, self, &roots));
-        let dominators = Dominators::new(heap, &roots, options.effort);
+        let effort = self.effort(options);
+        let dominators = Dominators::new(heap, &roots, effort);
         let dominators = dominators.ok_or(InspectError::TooBig {
             what: "the number of objects",
             offset: 0,
@@ -293,7 +327,7 @@ impl Taken {
         let mut holders = groups.holders(&mut labels, options);
         let left_out = holders.split_off(options.holders.min(holders.len()));
         sites::add(program, self, &groups, &mut holders);
-        users::add(program, &named, &mut holders);
+        named.users.add(&named, &mut holders);
         let known = stuck::Known {
             program,
             taken: self,
@@ -306,6 +340,12 @@ impl Taken {
         });
         let mut reached = 0u64;
         dominators.each_down(|node, _| reached += u64::from(node < heap.slots()));
+        let mut cost = self.cost;
+        if !heap.is_copied() {
+            let after = program.memory().cost();
+            cost.calls += after.calls - before.calls;
+            cost.bytes += after.bytes - before.bytes;
+        }
         Ok(Report {
             go_version: program.go_version().to_owned(),
             layout: program.layout_source(),
@@ -313,7 +353,9 @@ impl Taken {
             reached_bytes: dominators.total_bytes(),
             reached_objects: reached,
             approximate: self.approximate,
+            low_memory: effort == Effort::LowMemory,
             goroutines,
+            timers: timers::groups(program, self, &dominators, options),
             blurred: heap.blurred() as u64,
             left_out: LeftOut {
                 holders: left_out.len() as u64,
@@ -326,7 +368,7 @@ impl Taken {
                 .into_iter()
                 .map(|numbered| numbered.holder)
                 .collect(),
-            cost: self.cost,
+            cost,
         })
     }
 }

@@ -4,6 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::label::Labels;
+use super::repeated;
+use super::users::Users;
 use super::{HolderKind, Taken};
 use crate::Program;
 use crate::goroutines::Goroutine;
@@ -38,6 +40,8 @@ pub(super) struct Named {
     by_root: Vec<u32>,
     by_shared: HashMap<u32, u32>,
     other_shared: u32,
+    /// Of variables without a name.
+    pub(super) users: Users,
 }
 
 impl Named {
@@ -92,14 +96,21 @@ pub(super) fn holders(
     labels: &mut Labels<'_>,
 ) -> Named {
     let mut lines = Lines::default();
+    let (mut repeated, users) = repeated::find(program, taken);
     let mut by_root = Vec::with_capacity(taken.roots.roots.len());
     for root in &taken.roots.roots {
-        let line = lines.line(root.kind.into(), root_name(program, taken, root));
+        let variable = taken.roots.is_global(root).then_some(root.at as usize);
+        let element = variable.and_then(|at| repeated.remove(&at));
+        let (name, base) = match element {
+            Some(element) => (element.name, Some(element.base)),
+            None => (root_name(program, taken, root), None),
+        };
+        let line = lines.line(root.kind.into(), name);
         let top = &mut lines.tops[line as usize];
-        top.count += 1;
+        top.count += u64::from(!root.is_guess);
         if taken.roots.is_global(root) {
             let global = &taken.roots.globals.all[root.at as usize];
-            top.unnamed_at = (!global.is_named).then_some(global.addr);
+            top.unnamed_at = base.or((!global.is_named).then_some(global.addr));
             if let Some(ty) = global.ty {
                 let ty = labels.types.by_die(ty);
                 top.ty = labels.types.name(ty).into();
@@ -114,6 +125,7 @@ pub(super) fn holders(
         by_root,
         by_shared,
         other_shared,
+        users,
     }
 }
 
@@ -132,7 +144,7 @@ fn root_name(program: &Program, taken: &Taken, root: &Root) -> String {
         }
         RootKind::Runtime => match goroutine() {
             Some(goroutine) => entry(taken, goroutine),
-            None => "goroutines, processors and weak pointers".to_owned(),
+            None => "lists of goroutines, processors and weak pointers".to_owned(),
         },
         RootKind::Timer => function(root.at).unwrap_or_else(|| "timers".to_owned()),
         RootKind::Finalizer | RootKind::Cleanup => {
@@ -158,6 +170,7 @@ fn entry(taken: &Taken, goroutine: &Goroutine) -> String {
         .and_then(|creator| dump.creators.get(creator));
     match (outermost, creator) {
         (Some(frame), _) => frame.function.to_string(),
+        _ if let Some(entry) = &goroutine.entry => entry.to_string(),
         (None, Some(creator)) => format!("goroutine begun by {}", creator.function),
         (None, None) => "a goroutine that runs".to_owned(),
     }
@@ -187,10 +200,12 @@ fn shared(
             let set = &sharers.sets[set as usize];
             let first = set.iter().map(|&line| ranks[line as usize]).min()?;
             let of_first = set.iter().filter(|&&line| ranks[line as usize] == first);
-            let names: BTreeSet<String> = of_first
-                .map(|&line| lines.tops[line as usize].name.clone())
+            let names: BTreeSet<(&str, HolderKind)> = of_first
+                .map(|&line| &lines.tops[line as usize])
+                .map(|top| (top.name.as_str(), top.kind))
                 .collect();
-            Some(lines.line(HolderKind::Several, told(&names)))
+            let name = told(&names);
+            Some(lines.line(HolderKind::Several, name))
         });
         if let Some(line) = line {
             found.insert(object, line);
@@ -199,12 +214,20 @@ fn shared(
     found
 }
 
-/// `a, b and c`, `a and 4 others`.
-fn told(names: &BTreeSet<String>) -> String {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+/// `a, b and c`, `a and 4 others`, `goroutines of a`: those who share.
+fn told(sharers: &BTreeSet<(&str, HolderKind)>) -> String {
+    let names: BTreeSet<&str> = sharers.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = names.into_iter().collect();
     match names.as_slice() {
         [] => String::new(),
-        [one] => format!("several of {one}"),
+        // Roots of one name are many only where they are named after a function.
+        [one] => match sharers.first().map(|(_, kind)| kind) {
+            Some(HolderKind::Goroutine) => format!("goroutines of {one}"),
+            Some(HolderKind::Timer) => format!("timers for {one}"),
+            Some(HolderKind::Finalizer) => format!("finalizers {one}"),
+            Some(HolderKind::Cleanup) => format!("cleanups {one}"),
+            _ => (*one).to_owned(),
+        },
         [most @ .., last] if names.len() <= SHARERS_TOLD => {
             format!("{} and {last}", most.join(", "))
         }
@@ -327,5 +350,39 @@ impl Wanted {
 
     fn has(&self, object: u32) -> bool {
         self.0[object as usize / 64] >> (object % 64) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sharers_are_told_as_a_person_would() {
+        use HolderKind::{Global, Goroutine, Timer};
+        type Row<'a> = (&'a str, &'a [(&'a str, HolderKind)], &'a str);
+        let rows: [Row<'_>; 6] = [
+            ("two", &[("a", Global), ("b", Global)], "a and b"),
+            (
+                "three",
+                &[("a", Global), ("b", Global), ("c", Global)],
+                "a, b and c",
+            ),
+            (
+                "more",
+                &[("a", Global), ("b", Global), ("c", Global), ("d", Global)],
+                "a, b and 2 others",
+            ),
+            (
+                "goroutines of one function",
+                &[("a", Goroutine)],
+                "goroutines of a",
+            ),
+            ("timers", &[("a", Timer)], "timers for a"),
+            ("a variable and its value", &[("a", Global)], "a"),
+        ];
+        for (name, sharers, wanted) in rows {
+            assert_eq!(told(&sharers.iter().copied().collect()), wanted, "{name}");
+        }
     }
 }

@@ -78,7 +78,15 @@ const STATISTICS: &[&str] = &[
     "mstats.other_sys",
     "mstats.pause_total_ns",
     "mstats.stacks_sys",
+    "p.gFree.n",
+    "p.gFree.size",
     "p.mcache",
+    "schedt.gFree.n",
+    "schedt.gFree.noStack.size",
+    "schedt.gFree.stack.size",
+    "schedt.mnext",
+    "schedt.ngsys.value",
+    "schedt.nmfreed",
 ];
 
 const SPANS: &[&str] = &[
@@ -114,6 +122,8 @@ const TIMERS: &[&str] = &[
     "p.timers.heap",
     "timer.arg",
     "timer.f",
+    "timer.period",
+    "timer.when",
     "timerWhen.timer",
 ];
 
@@ -231,5 +241,7 @@ pub(crate) const SYMBOLS: &[&str] = &[
     "runtime.mbuckets",
     "runtime.memstats",
     "runtime.mheap_",
+    "runtime.sched",
+    "runtime.semtable",
     "runtime.waitReasonStrings",
 ];

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::{Collector, RootKind};
 use crate::dwarf::{Dwarf, TypeRef, TypeTag};
+use crate::elf::Elf;
 use crate::memory::le64;
 use crate::symbols::data_symbols;
-use crate::{InspectError, Program, limits};
+use crate::{InspectError, Program, ReadAt, limits};
 
 /// One variable, or what can be said of a stripped one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,15 @@ pub(super) fn read(program: &Program, roots: &mut Collector<'_>) -> Result<Globa
             };
             section.walk(&known, roots, &mut globals);
         }
+    }
+    for root in roots
+        .roots
+        .iter_mut()
+        .filter(|root| root.kind == RootKind::Global)
+    {
+        let ty = globals.all[root.at as usize].ty;
+        let name = ty.and_then(|ty| program.dwarf()?.name_of(ty));
+        root.is_pool = name.as_deref() == Some("sync.Pool");
     }
     Ok(globals)
 }
@@ -169,21 +179,56 @@ fn known_variables(program: &Program) -> Vec<Global> {
             is_named: true,
         });
     }
-    let keep = |name: &str| !NOT_VARIABLES.iter().any(|prefix| name.starts_with(prefix));
-    for symbol in data_symbols(program.file(), program.elf(), keep) {
-        if symbol.bytes > 0 {
-            known.push(Global {
-                name: symbol.name.into(),
-                addr: symbol.addr.wrapping_add(bias),
-                bytes: symbol.bytes,
-                ty: None,
-                is_named: true,
-            });
-        }
+    add_symbols(program.file(), program.elf(), bias, &mut known);
+    for plugin in program.plugins() {
+        add_symbols(&plugin.file, &plugin.elf, plugin.bias, &mut known);
     }
     known.sort_by_key(|global| (global.addr, global.ty.is_none()));
     known.dedup_by_key(|global| global.addr);
+    add_runtime(program, &mut known);
     known
+}
+
+/// The runtime's variables of a stripped program, as far as they were found by its code: what waits in its lists is held
+/// by whoever waits.
+fn add_runtime(program: &Program, known: &mut Vec<Global>) {
+    let is_known = |addr: u64| {
+        let at = known.partition_point(|global| global.addr <= addr);
+        at.checked_sub(1)
+            .is_some_and(|at| addr < known[at].addr.saturating_add(known[at].bytes))
+    };
+    let found: Vec<(&str, u64)> = program
+        .symbols()
+        .filter(|&(_, addr)| !is_known(addr))
+        .collect();
+    for (name, addr) in found {
+        known.push(Global {
+            name: name.into(),
+            addr,
+            bytes: match name {
+                // One root of waiters for each of `runtime.semTabSize`, in a cache line of its own.
+                "runtime.semtable" => 251 * program.machine().cache_line,
+                _ => 8,
+            },
+            ty: None,
+            is_named: true,
+        });
+    }
+    known.sort_by_key(|global| global.addr);
+}
+
+/// Every variable of a file's symbol table.
+fn add_symbols(file: &(impl ReadAt + ?Sized), elf: &Elf, bias: u64, known: &mut Vec<Global>) {
+    let keep = |name: &str| !NOT_VARIABLES.iter().any(|prefix| name.starts_with(prefix));
+    let symbols = data_symbols(file, elf, keep).into_iter();
+    let variables = symbols.filter(|symbol| symbol.bytes > 0);
+    known.extend(variables.map(|symbol| Global {
+        name: symbol.name.into(),
+        addr: symbol.addr.wrapping_add(bias),
+        bytes: symbol.bytes,
+        ty: None,
+        is_named: true,
+    }));
 }
 
 /// `var x = &T{...}` puts the value into a variable of the compiler's, which debug information doesn't name: it is

@@ -415,9 +415,7 @@ mod tests {
 
     #[test]
     fn a_tracer_that_dies_after_any_step_leaves_the_target_well() {
-        let Some(mut target) = Target::start(4, 4, 0) else {
-            return;
-        };
+        let mut target = Target::start(4, 4, 0);
         let pid = target.pid();
         // A clone's steps: registers set; at its beginning; the child made; at its end. A wait's: without the child.
         let clones = (0..=3).map(|steps| (steps, Call::clone as fn(_, _) -> _, 1));

@@ -164,7 +164,8 @@ impl Facts {
                 .map_or(true, |file| file.uid() == target.uids[1]),
             same_user_namespace: namespace("self")
                 .zip(namespace(&pid.to_string()))
-                .map(|(ours, theirs)| ours == theirs),
+                .map(|(ours, theirs)| ours == theirs)
+                .or_else(|| has_other_users(pid).then_some(false)),
             initial: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_initial(&map)),
             yama: fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope")
                 .ok()
@@ -213,6 +214,13 @@ impl Facts {
             _ => Refusal::Unexplained,
         }
     }
+}
+
+/// Whether users have other numbers there: then it is another namespace, whose link may not be read.
+fn has_other_users(pid: u32) -> bool {
+    let map = |pid: &str| fs::read_to_string(format!("/proc/{pid}/uid_map")).ok();
+    let maps = map("self").zip(map(&pid.to_string()));
+    maps.is_some_and(|(ours, theirs)| ours != theirs)
 }
 
 /// The map of the first namespace: all users are themselves.

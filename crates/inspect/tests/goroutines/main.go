@@ -262,6 +262,8 @@ func main() {
 		var text bytes.Buffer
 		if command == "dump\n" {
 			must(pprof.Lookup("goroutine").WriteTo(&text, 2))
+		} else if command == "count\n" {
+			fmt.Fprint(&text, runtime.NumGoroutine(), pprof.Lookup("threadcreate").Count())
 		} else {
 			places(command, &text)
 		}

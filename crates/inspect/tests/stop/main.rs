@@ -8,6 +8,8 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod target;
 
 use std::io::{BufRead, BufReader};
@@ -74,9 +76,7 @@ fn while_the_closure_runs_every_thread_stands() {
 #[test]
 fn threads_that_come_and_go_all_stand_too() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(0, 8, 4) else {
-        return;
-    };
+    let mut target = Target::start(0, 8, 4);
     let mut guard = guard();
     for _ in 0..30 {
         let stood = pause(
@@ -105,9 +105,7 @@ fn threads_that_come_and_go_all_stand_too() {
 fn a_target_that_starts_programs_all_the_time_is_stopped_and_cloned_too() {
     let _turn = in_turn();
     // Each start is a vfork: a thread that cannot stop, for a moment, and a child with the same memory.
-    let Some(mut target) = Target::start_executing() else {
-        return;
-    };
+    let mut target = Target::start_executing();
     let (mut guard, options) = (
         guard(),
         SnapshotOptions {
@@ -140,9 +138,7 @@ fn a_target_that_starts_programs_all_the_time_is_stopped_and_cloned_too() {
 #[test]
 fn a_closure_slower_than_the_limit_is_told_that_the_target_runs() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(0, 0, 0) else {
-        return;
-    };
+    let mut target = Target::start(0, 0, 0);
     let mut guard = guard();
     let began = Instant::now();
     let until_told = |held: &Held<'_>| {
@@ -220,9 +216,7 @@ fn a_bad_moment_is_left_and_tried_again() {
 #[test]
 fn a_process_that_was_stopped_stays_stopped() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(0, 4, 0) else {
-        return;
-    };
+    let mut target = Target::start(0, 4, 0);
     let stopped = || {
         thread_states(target.pid())
             .iter()
@@ -271,9 +265,7 @@ fn signals_reach_the_target_through_pauses() {
 #[test]
 fn a_stopped_tool_does_not_hold_the_target() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(0, 4, 0) else {
-        return;
-    };
+    let mut target = Target::start(0, 4, 0);
     let mut tool = Tool::start(&["pause", &target.pid().to_string(), "60000", "200", "1"]);
     eventually("the tool holds it", || {
         thread_states(target.pid()).iter().all(|&s| s == 't')
@@ -297,9 +289,7 @@ fn a_stopped_tool_does_not_hold_the_target() {
 
 /// Kills the tool at random moments of what `command` does, and looks after the target.
 fn kill_at_random(command: &str, heap_mb: u32) {
-    let Some(mut target) = Target::start(heap_mb, 4, 1) else {
-        return;
-    };
+    let mut target = Target::start(heap_mb, 4, 1);
     let mut random = Random::seeded();
     let pid = target.pid().to_string();
     let args: &[&str] = match command {
@@ -333,10 +323,7 @@ fn a_tool_killed_in_a_snapshot_leaves_nothing_behind() {
 fn no_pause_is_longer_than_its_limit_under_load() {
     let _turn = in_turn();
     // The second one is left alone: a gap that it has at the same time is the machine's.
-    let (Some(mut target), Some(mut control)) = (Target::start_first(), Target::start_first())
-    else {
-        return;
-    };
+    let (mut target, mut control) = (Target::start_first(), Target::start_first());
     let _load: Vec<Shell> = (0..4)
         .map(|_| Shell::start("while [ -d /proc/$PPID ]; do :; done"))
         .collect();
@@ -407,9 +394,7 @@ fn distribution(list: &mut [Duration]) -> String {
 #[test]
 fn a_snapshot_stands_while_the_target_runs_and_is_gone_afterwards() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(8, 4, 1) else {
-        return;
-    };
+    let mut target = Target::start(8, 4, 1);
     let mut guard = guard();
     for _ in 0..5 {
         let snapshot =
@@ -442,9 +427,7 @@ fn a_snapshot_stands_while_the_target_runs_and_is_gone_afterwards() {
 #[test]
 fn a_snapshot_that_grows_too_old_is_ended_by_the_guard() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(0, 4, 0) else {
-        return;
-    };
+    let mut target = Target::start(0, 4, 0);
     let options = SnapshotOptions {
         age_max: Duration::from_millis(100),
         ..SnapshotOptions::default()
@@ -463,9 +446,7 @@ fn a_snapshot_that_grows_too_old_is_ended_by_the_guard() {
 #[test]
 fn what_a_killed_tool_and_a_killed_guard_leave_is_cleaned_up_by_the_next() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(0, 4, 0) else {
-        return;
-    };
+    let mut target = Target::start(0, 4, 0);
     let mut tool = Tool::start(&["snapshot", &target.pid().to_string(), "60000", "1"]);
     eventually("there is a clone", || {
         // One that is held, not one that is being made.
@@ -506,9 +487,7 @@ fn a_program_that_is_not_go_is_not_cloned() {
 #[test]
 fn a_clone_that_finds_no_room_or_time_is_refused_before_it_is_made() {
     let _turn = in_turn();
-    let Some(mut target) = Target::start(32, 0, 0) else {
-        return;
-    };
+    let mut target = Target::start(32, 0, 0);
     let soon = SnapshotOptions {
         max_pause: Duration::from_micros(10),
         ..SnapshotOptions::default()
@@ -544,7 +523,7 @@ fn each_refusal_names_its_reason() {
     if !status(std::process::id(), "Uid").starts_with("0\t")
         || Command::new("setpriv").arg("--version").output().is_err()
     {
-        println!("SKIPPED: needs root and setpriv");
+        println!("SKIP: needs root and setpriv");
         return;
     }
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
@@ -558,7 +537,7 @@ fn each_refusal_names_its_reason() {
     std::fs::create_dir_all(&folder).unwrap();
     let (tool, hidden) = (folder.join("stop"), folder.join("hidden"));
     std::fs::copy(example(), &tool).unwrap();
-    std::fs::copy(target::program().unwrap_or(example()), &hidden).unwrap();
+    std::fs::copy(target::program(), &hidden).unwrap();
     let all_may_enter = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&folder, all_may_enter).unwrap();
 
@@ -572,10 +551,23 @@ fn each_refusal_names_its_reason() {
     eventually("it has become nobody", || {
         status(theirs.pid(), "Uid").starts_with("65534") && status(theirs.pid(), "Name") == "sleep"
     });
-    let mut undumpable = as_nobody(hidden.to_str().unwrap(), &["0", "0", "0", "hidden"]);
-    if target::program().is_some() {
-        assert_eq!(undumpable.line(), "ready");
+    // Uid 65534 here, and root there; the namespace is root's.
+    let mut contained = Command::new("unshare");
+    let script =
+        "echo there; read mapped; exec setpriv --reuid=0 --regid=0 --clear-groups sleep 100";
+    contained.args(["-U", "--keep-caps", "sh", "-c", script]);
+    let mut contained = Shell::from(contained, Stdio::piped());
+    assert_eq!(contained.line(), "there");
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{}/{map}", contained.pid()), "0 65534 1").unwrap();
     }
+    contained.say("mapped");
+    eventually("it has become root there", || {
+        status(contained.pid(), "Uid").starts_with("65534")
+            && status(contained.pid(), "Name") == "sleep"
+    });
+    let mut undumpable = as_nobody(hidden.to_str().unwrap(), &["0", "0", "0", "hidden"]);
+    assert_eq!(undumpable.line(), "ready");
     let rows: &[(&str, &[&str], u32, &str)] = &[
         (
             "another user",
@@ -598,6 +590,18 @@ fn each_refusal_names_its_reason() {
             "allowed",
         ),
         (
+            "another user namespace",
+            &nobody,
+            contained.pid(),
+            "refused: it lives in another user namespace (a container), where we have no rights",
+        ),
+        (
+            "another user namespace, capable",
+            &capable,
+            contained.pid(),
+            "allowed",
+        ),
+        (
             "gone",
             &nobody,
             u32::MAX,
@@ -605,10 +609,6 @@ fn each_refusal_names_its_reason() {
         ),
     ];
     for (name, who, pid, want) in rows {
-        if name.starts_with("not dumpable") && target::program().is_none() {
-            println!("SKIPPED: {name}: `go` is not on PATH");
-            continue;
-        }
         let output = Command::new("setpriv")
             .args(*who)
             .arg(&tool)
@@ -621,6 +621,24 @@ fn each_refusal_names_its_reason() {
             "{name}: {said}{}",
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+    // What is allowed is enough to look into another user's program: the capability alone, and no right to its files.
+    let looker = folder.join("goroutines");
+    std::fs::copy(example().with_file_name("goroutines"), &looker).unwrap();
+    for (pid, want) in [(undumpable.pid(), "main.main"), (theirs.pid(), "")] {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65533", "--regid=65533", "--clear-groups"]);
+        command
+            .args(&capable[3..])
+            .arg(&looker)
+            .arg(pid.to_string());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        match want {
+            "" => assert!(errors.contains("not a Go executable"), "{errors}"),
+            function => assert!(said.contains(function), "{said}{errors}"),
+        }
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }

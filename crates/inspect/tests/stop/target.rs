@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::common::{Source, newest};
+
 /// One test at a time.
 pub(crate) fn in_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -174,6 +176,12 @@ impl Shell {
         self.process.id()
     }
 
+    /// Writes a line to its input, which must be a pipe.
+    pub(crate) fn say(&mut self, line: &str) {
+        let input = self.process.stdin.as_mut().unwrap();
+        writeln!(input, "{line}").unwrap();
+    }
+
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
@@ -196,31 +204,27 @@ pub(crate) struct Target {
 
 impl Target {
     /// With `heap_mb` of ballast, `threads` that block in system calls, and `churn` goroutines that make and end
-    /// threads all the time. `None`, and a word, where there is no Go.
-    pub(crate) fn start(heap_mb: u32, threads: u32, churn: u32) -> Option<Self> {
+    /// threads all the time.
+    pub(crate) fn start(heap_mb: u32, threads: u32, churn: u32) -> Self {
         Self::with(&[heap_mb, threads, churn].map(|number| number.to_string()))
     }
 
     /// First in line for a processor, where we may: what its ticker then misses is not the load's doing.
-    pub(crate) fn start_first() -> Option<Self> {
+    pub(crate) fn start_first() -> Self {
         let mut nice = Command::new("nice");
         nice.args(["-n", "-20"])
-            .arg(program()?)
+            .arg(program())
             .args(["0", "8", "1"]);
-        Some(Self::run(nice.stderr(Stdio::null())))
+        Self::run(nice.stderr(Stdio::null()))
     }
 
     /// Starts programs all the time.
-    pub(crate) fn start_executing() -> Option<Self> {
+    pub(crate) fn start_executing() -> Self {
         Self::with(&["0", "0", "0", "executing"].map(str::to_owned))
     }
 
-    fn with(args: &[String]) -> Option<Self> {
-        let Some(program) = program() else {
-            println!("SKIPPED: `go` is not on PATH");
-            return None;
-        };
-        Some(Self::run(Command::new(program).args(args)))
+    fn with(args: &[String]) -> Self {
+        Self::run(Command::new(program()).args(args))
     }
 
     fn run(command: &mut Command) -> Self {
@@ -307,45 +311,8 @@ impl Drop for Target {
     }
 }
 
-/// Builds the program once.
-pub(crate) fn program() -> Option<&'static Path> {
-    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            Command::new("go").arg("version").output().ok()?;
-            let test = std::env::current_exe().unwrap();
-            let folder = test
-                .parent()
-                .and_then(Path::parent)
-                .unwrap()
-                .join("inspect-stop");
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(
-                folder.join("go.mod"),
-                "module example.com/target\n\ngo 1.21\n",
-            )
-            .unwrap();
-            fs::write(folder.join("main.go"), include_str!("target.go")).unwrap();
-            // Another test may be running, or building, the same.
-            let made = format!("target-{}", std::process::id());
-            let built = Command::new("go")
-                .args(["build", "-buildvcs=false", "-o", &made, "."])
-                .current_dir(&folder)
-                .envs([
-                    ("GOTOOLCHAIN", "local"),
-                    ("GOPROXY", "off"),
-                    ("GOFLAGS", ""),
-                    ("CGO_ENABLED", "0"),
-                ])
-                .output()
-                .unwrap();
-            assert!(
-                built.status.success(),
-                "{}",
-                String::from_utf8_lossy(&built.stderr)
-            );
-            fs::rename(folder.join(&made), folder.join("target")).unwrap();
-            Some(folder.join("target"))
-        })
-        .as_deref()
+/// Builds the program.
+pub(crate) fn program() -> PathBuf {
+    const SOURCE: Source = Source::new("stop", &[("main.go", include_str!("target.go"))]);
+    SOURCE.build(&newest(), &[])
 }

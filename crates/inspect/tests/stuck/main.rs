@@ -4,160 +4,58 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use std::collections::BTreeMap;
-use std::collections::hash_map::DefaultHasher;
-use std::fs;
-use std::hash::{Hash, Hasher};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Mutex;
+use std::path::PathBuf;
 use std::time::Instant;
 
+use common::{Release, Running, Source, newest, releases};
 use inspect::Program;
+use inspect::heap::Reading;
 use inspect::holders::{GoroutineGroup, Options, Report, Taken};
 
-const SOURCE: &str = include_str!("main.go");
+const SOURCE: Source = Source::new("stuck", &[("main.go", include_str!("main.go"))]);
 /// Goroutines of each kind.
 const EACH: u64 = 3;
 
-/// The newest and the oldest release below `target/tools`, all of them if `INSPECT_RELEASES=all`; the `go` on PATH
-/// where there are none.
-fn releases() -> Vec<(String, PathBuf)> {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
-    let folders = fs::read_dir(tools).into_iter().flatten().flatten();
-    let mut found: Vec<(String, PathBuf)> = folders
-        .filter_map(|folder| {
-            let name = folder.file_name().into_string().ok()?;
-            let version = name.strip_prefix("go-")?.to_owned();
-            Some((version, folder.path().join("go/bin/go")))
-        })
-        .filter(|(_, go)| go.is_file())
-        .collect();
-    found.sort();
-    if found.is_empty() {
-        return vec![("path".to_owned(), PathBuf::from("go"))];
-    }
-    if std::env::var("INSPECT_RELEASES").is_ok_and(|which| which == "all") {
-        return found;
-    }
-    let last = found.len() - 1;
-    let ends = found.into_iter().enumerate();
-    ends.filter(|(at, _)| [0, last].contains(at))
-        .map(|(_, go)| go)
-        .collect()
-}
-
-/// The program, built once for each release and form.
-fn build(release: &(String, PathBuf), flags: &[&str]) -> PathBuf {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _building = BUILDING.lock();
-    let mut hasher = DefaultHasher::new();
-    (SOURCE, release, flags).hash(&mut hasher);
-    let name = format!("stuck-{}-{:016x}", release.0, hasher.finish());
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let out = folder.join("program");
-    if out.is_file() {
-        return out;
-    }
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("main.go"), SOURCE).unwrap();
-    fs::write(
-        folder.join("go.mod"),
-        "module example.com/stuck\n\ngo 1.21\n",
-    )
-    .unwrap();
-    let go = |experiment: &str| {
-        let mut command = Command::new(&release.1);
-        command
-            .args(["build", "-buildvcs=false", "-o", "unready"])
-            .args(flags)
-            .arg(".")
-            .current_dir(&folder)
-            .envs([
-                ("GOTOOLCHAIN", "local"),
-                ("GOPROXY", "off"),
-                ("GOFLAGS", ""),
-                ("CGO_ENABLED", "0"),
-                ("GOEXPERIMENT", experiment),
-            ]);
-        command
-            .output()
-            .expect("`go` must be on PATH or below target/tools")
+/// Go 1.26 has the profile of leaked goroutines only as an experiment, which others do not know.
+fn build(release: &Release, flags: &[&str]) -> PathBuf {
+    let experiment = match release.minor {
+        26 => "goroutineleakprofile",
+        _ => "",
     };
-    // Go 1.26 has the profile only as an experiment, and others do not know that experiment.
-    let mut output = go("goroutineleakprofile");
-    if !output.status.success() {
-        output = go("");
-    }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {errors}", release.0);
-    fs::rename(folder.join("unready"), &out).unwrap();
-    out
+    SOURCE.build_with(release, flags, experiment)
 }
 
-/// A running program; killed when dropped.
-struct Running {
-    child: Child,
-    output: BufReader<ChildStdout>,
+fn report_of(running: &Running) -> Report {
+    let program = Program::attach(running.pid()).unwrap();
+    let options = Options::default();
+    let taken = Taken::read(&program, &options, Reading::Copy(Vec::new()), None).unwrap();
+    taken.report(&program, &options).unwrap()
 }
 
-impl Running {
-    fn start(program: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        assert_eq!(line, "READY\n");
-        Self { child, output }
+/// What the runtime's own profile says: leaked goroutines by the function that they began in. `None` where it has no
+/// such profile.
+fn own_leaks(running: &mut Running) -> Option<BTreeMap<String, u64>> {
+    let text = running.ask("leaks");
+    if text.is_empty() {
+        return None;
     }
-
-    fn report(&self) -> Report {
-        let program = Program::attach(self.child.id()).unwrap();
-        let options = Options::default();
-        let taken = Taken::read(&program, &options, Vec::new(), None).unwrap();
-        taken.report(&program, &options).unwrap()
-    }
-
-    /// What the runtime's own profile says: leaked goroutines by the function that they began in. `None` where it has
-    /// no such profile.
-    fn own_leaks(&mut self) -> Option<BTreeMap<String, u64>> {
-        let input = self.child.stdin.as_mut().unwrap();
-        input.write_all(b"leaks\n").unwrap();
-        let mut length = String::new();
-        self.output.read_line(&mut length).unwrap();
-        let mut text = vec![0; length.trim().parse().unwrap()];
-        self.output.read_exact(&mut text).unwrap();
-        let text = String::from_utf8(text).unwrap();
-        if text.is_empty() {
-            return None;
+    let mut leaks = BTreeMap::new();
+    for record in text.split("\n\n") {
+        let count = record
+            .lines()
+            .find_map(|line| line.split_once(" @ ")?.0.parse::<u64>().ok());
+        let entry = record.lines().rev().find(|line| line.starts_with('#'));
+        if let (Some(count), Some(entry)) = (count, entry) {
+            let name = entry.split('\t').nth(2).unwrap();
+            let name = name.split_once('+').unwrap().0;
+            *leaks.entry(name.to_owned()).or_insert(0) += count;
         }
-        let mut leaks = BTreeMap::new();
-        for record in text.split("\n\n") {
-            let count = record
-                .lines()
-                .find_map(|line| line.split_once(" @ ")?.0.parse::<u64>().ok());
-            let entry = record.lines().rev().find(|line| line.starts_with('#'));
-            if let (Some(count), Some(entry)) = (count, entry) {
-                let name = entry.split('\t').nth(2).unwrap();
-                let name = name.split_once('+').unwrap().0;
-                *leaks.entry(name.to_owned()).or_insert(0) += count;
-            }
-        }
-        Some(leaks)
     }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    Some(leaks)
 }
 
 /// Count and proven by entry function.
@@ -196,13 +94,12 @@ fn what_has_leaked_is_proven_and_what_keeps_the_others_is_named() {
     for release in releases() {
         let stripped: &[&str] = &["-buildmode=pie", "-ldflags=-s -w"];
         for flags in [&[], stripped] {
-            let case = format!("go{} {flags:?}", release.0);
+            let case = format!("go{} {flags:?}", release.version);
             let mut running = Running::start(&build(&release, flags), &[]);
-            let report = running.report();
+            let report = report_of(&running);
             for group in &report.goroutines {
                 // Before Go 1.23 a stopped timer stays in the runtime's list until its time has come.
-                let is_listed = group.entry == "main.leakedTicker"
-                    && matches!(release.0.get(..5), Some("1.21." | "1.22."));
+                let is_listed = group.entry == "main.leakedTicker" && release.minor < 23;
                 if is_listed && group.proven_leaked < group.count {
                     assert_eq!(group.kept_by[0].path, "time.sendTime", "{case}");
                 } else if group.entry.starts_with("main.leaked") {
@@ -223,7 +120,7 @@ fn what_has_leaked_is_proven_and_what_keeps_the_others_is_named() {
                     let kept = &of_entry.kept_by;
                     // Before Go 1.26 a condition that is a variable is not found.
                     let is_hidden = entry == "main.keptByCond" && of_entry.judged == 0;
-                    if is_hidden && !release.0.starts_with("1.27") {
+                    if is_hidden && release.minor < 27 {
                         continue;
                     }
                     assert!(!kept.is_empty(), "{case}: {of_entry:#?}");
@@ -238,7 +135,7 @@ fn what_has_leaked_is_proven_and_what_keeps_the_others_is_named() {
             let is_right = (bytes..bytes + 4096).contains(&buffers.retained_bytes);
             assert!(is_right, "{case}: {buffers:#?}");
             assert!(buffers.retained_objects > EACH, "{case}: {buffers:#?}");
-            if let Some(own) = running.own_leaks() {
+            if let Some(own) = own_leaks(&mut running) {
                 let ours: BTreeMap<String, u64> = proven(&report)
                     .into_iter()
                     .filter(|(_, (_, leaked))| *leaked > 0)
@@ -246,12 +143,12 @@ fn what_has_leaked_is_proven_and_what_keeps_the_others_is_named() {
                     .collect();
                 assert_eq!(ours, own, "{case}");
                 // The runtime has marked them meanwhile.
-                let again = running.report();
+                let again = report_of(&running);
                 let words = |report: &Report| proven(report);
                 assert_eq!(words(&again), words(&report), "{case}");
                 assert!(group(&again, "main.leakedSend").state.ends_with("(leaked)"));
             } else {
-                let has_profile = matches!(release.0.get(..5), Some("1.26." | "1.27."));
+                let has_profile = release.minor >= 26;
                 assert!(!has_profile, "{case}: it has the profile");
             }
         }
@@ -260,10 +157,9 @@ fn what_has_leaked_is_proven_and_what_keeps_the_others_is_named() {
 
 #[test]
 fn a_hundred_thousand_goroutines_take_seconds() {
-    let release = releases().pop().unwrap();
-    let running = Running::start(&build(&release, &[]), &["100000"]);
+    let running = Running::start(&build(&newest(), &[]), &["100000"]);
     let begin = Instant::now();
-    let report = running.report();
+    let report = report_of(&running);
     let took = begin.elapsed();
     assert_eq!(group(&report, "main.leakedRange").proven_leaked, 33_334);
     assert_eq!(group(&report, "main.leakedMutex").proven_leaked, 33_333);

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use inspect::graph::Effort;
+use inspect::heap::Reading;
 use inspect::holders::{Options, Path, Report, Taken};
 use inspect::stop::may_ptrace;
 use inspect::{InspectError, Program};
@@ -38,8 +39,6 @@ const SPACE_BYTES: u64 = 2 << 30;
 const HOLDERS: usize = 60;
 const PATHS: usize = 6;
 const DEPTH: usize = 12;
-/// Pointers and graph of the fast way take about so much for each object.
-const FAST_BYTES_PER_OBJECT: u64 = 80;
 
 /// What the child is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -138,22 +137,19 @@ fn look(order: &Order, begun: Instant) -> Said {
     let (pid, budget) = (order.key.pid.0, &order.budget);
     is_still(&order.key)?;
     let program = Program::attach(pid).map_err(|error| failure(pid, budget, error))?;
-    let mut options = Options {
+    let options = Options {
         max_bytes: budget.copied_bytes,
+        memory_bytes: budget.memory_bytes,
         effort: Effort::Fast { threads: 2 },
         holders: HOLDERS,
         paths: PATHS,
         depth: DEPTH,
+        now_ns: u64::try_from(SystemClock.monotonic().as_nanos()).ok(),
         ..Options::default()
     };
     let at = SystemClock.now();
-    let taken = Taken::read(&program, &options, Vec::new(), None);
+    let taken = Taken::read(&program, &options, Reading::Copy(Vec::new()), None);
     let taken = taken.map_err(|error| failure(pid, budget, error))?;
-    let size = taken.heap().size();
-    let fast = size.objects.saturating_mul(FAST_BYTES_PER_OBJECT) + size.scannable_bytes;
-    if fast > budget.memory_bytes {
-        options.effort = Effort::LowMemory;
-    }
     let report = taken.report(&program, &options);
     let report = report.map_err(|error| failure(pid, budget, error))?;
     // What was read is this process's only if it was there all the time.

@@ -11,7 +11,6 @@ pub(crate) enum Inspect {
     Memstats(MemStats),
     Goroutines(Goroutines),
     Heap(Heap),
-    /// Who holds the heap: variables, goroutines, timers, with sizes and paths; and what grows
     Refs(Refs),
 }
 
@@ -189,17 +188,21 @@ pub(crate) enum HeapFormat {
     Pprof,
 }
 
+/// Who holds the heap: variables, goroutines, timers, with sizes and paths; and what grows
+///
 /// Walks the heap with the collector's own precision and tells, for each variable, goroutine, timer
 /// and finalizer, what would go if it let go: bytes, objects, the paths, the types, and where that
 /// was allocated. Works on stripped programs too: variables then have no names, but the functions
-/// that use them are told. Contents of objects are never shown.
+/// that use them are told. Below that the goroutines in groups: what they hold, and which of them
+/// can never run again. Contents of objects are never shown.
 ///
 /// By default the process runs on and is read twice; what the two looks disagree about is marked
 /// with ~. With --pause it is stopped for the copying, at most for --max-pause; with --snapshot it
-/// is made to clone itself, and the clone is read.
+/// is made to clone itself, and the clone is read. Above 256 MiB of memory with pointers no copy of
+/// a clone or core is made: it is read as it is needed, so the clone lives until all is told.
 ///
-/// Cost: only memory with pointers is copied, at about 1 GB/s; finding the holders takes about half
-/// a second of CPU and 60 MB per million objects (--low-memory: 24 MB, slower).
+/// Cost: only memory with pointers is read, at 1 GB/s and more; finding the holders takes about half
+/// a second of CPU and 60 MB per million objects (--low-memory: 40 MB, slower).
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -270,7 +273,8 @@ pub(crate) struct Refs {
     #[arg(long)]
     pub(crate) low_memory: bool,
 
-    /// Copy at most so many MiB of the process's memory [default: 16384]
+    /// Take at most about so many MiB: a larger copy is refused, and for more objects --low-memory is
+    /// taken by itself [default: 16384]
     #[arg(long, value_name = "MIB")]
     pub(crate) max_memory: Option<u64>,
 }

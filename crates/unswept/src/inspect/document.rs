@@ -18,6 +18,8 @@ pub(crate) struct Head {
     pub(crate) at: UnixMs,
     pub(crate) at_unix_ms: i64,
     pub(crate) pid: Option<u32>,
+    /// Inside its own pid namespace; null where that is the same.
+    pub(crate) inner_pid: Option<u32>,
     pub(crate) core: Option<String>,
     pub(crate) name: String,
     pub(crate) executable: String,
@@ -33,6 +35,7 @@ impl Head {
             at,
             at_unix_ms: at.0,
             pid: opened.pid,
+            inner_pid: opened.inner_pid,
             core: opened.core.as_ref().map(|path| path.display().to_string()),
             name: opened.comm.clone(),
             executable: opened.exe.clone(),

@@ -193,7 +193,15 @@ fn lines(name: &str, reading: &Reading) -> Vec<Line> {
                 bytes(stats.heap_marked),
                 "what was reachable then, with stacks and globals scanned",
             ),
-            ("goroutines' stacks", bytes(stats.stack_inuse), ""),
+            (
+                "goroutines' stacks",
+                bytes(stats.stack_inuse),
+                &format!(
+                    "{} goroutines, the runtime's own not counted; {} threads",
+                    words::count(stats.num_goroutine),
+                    words::count(stats.num_thread)
+                ),
+            ),
         ],
     );
     let metadata = [
@@ -329,6 +337,8 @@ mod tests {
         stats.frees = 826_510;
         stats.gogc = 100;
         stats.memory_limit = i64::MAX;
+        stats.num_goroutine = 1_021;
+        stats.num_thread = 9;
         change(&mut stats);
         Reading {
             at: UnixMs((1_795_000_000 + seconds) * 1000),

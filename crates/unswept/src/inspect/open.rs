@@ -77,6 +77,8 @@ pub(crate) struct Opened {
     pub(crate) program: Program,
     /// The live process; of a core nothing.
     pub(crate) pid: Option<u32>,
+    /// Its pid inside its own pid namespace, as in a container; nothing where that is the same.
+    pub(crate) inner_pid: Option<u32>,
     /// The core file.
     pub(crate) core: Option<PathBuf>,
     /// Its name as the kernel has it.
@@ -121,6 +123,7 @@ impl Opened {
             Ok(program) => Ok(Self {
                 program,
                 pid: Some(pid),
+                inner_pid: inner_pid(pid),
                 core: None,
                 exe: exe(pid),
                 comm,
@@ -149,6 +152,7 @@ impl Opened {
             exe: exe.or(own.map(|of| of.file)).unwrap_or_default(),
             program,
             pid: None,
+            inner_pid: None,
             core: Some(path.to_path_buf()),
             comm: facts.name,
             written: written(path),
@@ -170,11 +174,13 @@ impl Opened {
         now.map(|stat| stat.start) == self.start
     }
 
-    /// `shop (pid 4242), go1.27.3`.
+    /// `shop (pid 4242), go1.27.3`; `shop (pid 4242, 1 in its container), go1.27.3`.
     pub(crate) fn name(&self) -> String {
-        let of = match (&self.core, self.pid) {
+        let pid = self.pid.unwrap_or_default();
+        let of = match (&self.core, self.inner_pid) {
             (Some(core), _) => format!("core {}", core.display()),
-            (None, pid) => format!("pid {}", pid.unwrap_or_default()),
+            (None, Some(inner)) => format!("pid {pid}, {inner} in its container"),
+            (None, None) => format!("pid {pid}"),
         };
         format!("{} ({of}), {}", self.comm, self.program.go_version())
     }
@@ -192,6 +198,16 @@ fn exe(pid: u32) -> String {
         |_| String::new(),
         |path| path.to_string_lossy().into_owned(),
     )
+}
+
+/// The last of `NSpid` of `/proc/PID/status`, where there is more than one.
+fn inner_pid(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let pids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
+    let inner = pids.split_whitespace().skip(1).last();
+    inner?.parse().ok()
 }
 
 fn explain(pid: u32, comm: String, error: InspectError) -> OpenError {

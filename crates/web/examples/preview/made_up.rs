@@ -1,5 +1,8 @@
 //! A made-up fleet with one of everything that the pages have to show. It also feeds the tests.
 
+#[path = "made_up_holders.rs"]
+mod made_up_holders;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -849,6 +852,8 @@ fn evidence(name: &str) -> Option<Vec<u8>> {
         "after-goroutine.pb.gz" => goroutine_profile(1),
         "metrics.txt" => b"# TYPE go_goroutines gauge\ngo_goroutines 184\n".to_vec(),
         "verdict.json" => b"{}\n".to_vec(),
+        "holders-1.json" => made_up_holders::look(false, START.0 - 5 * 60_000),
+        "holders-2.json" => made_up_holders::look(true, START.0 - 4 * 60_000),
         _ => return None,
     })
 }
@@ -866,11 +871,14 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
             ("before-heap.pb.gz", EvidenceKind::HeapProfile, 24),
             ("after-heap.pb.gz", EvidenceKind::HeapProfile, 4),
             ("metrics.txt", EvidenceKind::Metrics, 4),
+            ("holders-1.json", EvidenceKind::Holders, 5),
+            ("holders-2.json", EvidenceKind::Holders, 4),
             ("verdict.json", EvidenceKind::Verdict, 4),
         ],
         Some(Kind::Goroutine) => &[
             ("before-goroutine.pb.gz", EvidenceKind::GoroutineProfile, 24),
             ("after-goroutine.pb.gz", EvidenceKind::GoroutineProfile, 4),
+            ("holders-1.json", EvidenceKind::Holders, 5),
             ("verdict.json", EvidenceKind::Verdict, 4),
         ],
         _ => &[("verdict.json", EvidenceKind::Verdict, 4)],
@@ -922,6 +930,11 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
                 "A second heap profile was put off: one was taken less than 10 minutes ago.",
             ),
             event(4, "evidence", "Heap profile taken again; suspects named."),
+            event(
+                3,
+                "refused",
+                "who holds the heap: it needs more memory than the 1024 MiB that it may take; raise inspect.budget.memory",
+            ),
         ],
         verdict,
     })

@@ -7,7 +7,7 @@ use model::verdict::SuspectWhat;
 use model::{FleetView, Incident, IncidentState, Kind, Suspect};
 
 use super::layout::{self, Place};
-use super::parts;
+use super::{holders, parts};
 use crate::compare::{Compared, Comparison};
 use crate::error::ApiError;
 use crate::words;
@@ -92,6 +92,7 @@ pub(super) fn page(
     incident: &Incident,
     heap: &Outcome,
     goroutines: &Outcome,
+    held: &holders::Outcome,
 ) -> Markup {
     let native = matches!(
         incident.kind,
@@ -106,6 +107,7 @@ pub(super) fn page(
                 p .quiet { "None is known yet: it takes two looks, some minutes apart." }
             } @else { (suspects(&incident.verdict.suspects)) }
         }
+        @if holders::are_taken_for(incident.kind) { (holders::sections(incident, held)) }
         @if native { section #native data-part { (native_growth(incident)) } }
         @if incident.kind == Kind::Goroutine {
             (compared(incident, "Goroutines before and after", Compared::Goroutines, goroutines))
@@ -436,11 +438,10 @@ fn evidence(view: &FleetView, incident: &Incident) -> Markup {
         "/api/v1/unswept/incidents/{}/evidence/",
         words::segment(&incident.id.0)
     );
-    let has = |name: &str| incident.evidence.iter().any(|file| file.name == name);
     let pairs = [Compared::Heap, Compared::Goroutines].map(Compared::files);
     let pairs = pairs
         .into_iter()
-        .filter(|[before, after]| has(before) && has(after));
+        .filter_map(|bases| incident.evidence_of_one(bases));
     html! {
         h2 { "Evidence" }
         @if incident.evidence.is_empty() {
@@ -464,8 +465,8 @@ fn evidence(view: &FleetView, incident: &Incident) -> Markup {
             pre .commands tabindex="0" {
                 "cd " (quoted(&folder)) "\n"
                 @for [before, after] in pairs {
-                    "go tool pprof -diff_base " (before) " " (after) "\n"
-                    "unswept profile diff " (before) " " (after) "\n"
+                    "go tool pprof -diff_base " (before.name) " " (after.name) "\n"
+                    "unswept profile diff " (before.name) " " (after.name) "\n"
                 }
             }
         }

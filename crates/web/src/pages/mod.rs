@@ -2,15 +2,19 @@
 //! elements that have `data-part` when there is a newer view.
 
 mod fleet;
+mod goroutines;
+mod holders;
 mod incident;
 mod layout;
 mod parts;
 mod target;
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use model::{IncidentId, Kind, TargetId};
+use model::{EvidenceKind, FleetView, Incident, IncidentId, Kind, TargetId};
 
 pub(crate) use incident::title as incident_title;
 
@@ -28,7 +32,17 @@ pub(crate) async fn fleet(State(shared): State<Shared>) -> Response {
 pub(crate) async fn target(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
     let view = shared.seams.fleet.view();
     match view.target(&TargetId(id)) {
-        Some(found) => target::page(&view, found).into_response(),
+        Some(found) => {
+            let held = match incident_with_looks(&view, &found.target.id) {
+                Some(incident) => {
+                    let of = found.target.id.clone();
+                    let held = evidence::held(&shared, incident.clone(), of).await;
+                    Some((incident, held))
+                }
+                None => None,
+            };
+            target::page(&view, found, held.as_ref()).into_response()
+        }
         None => not_found("There is no such target. It may have ended longer ago than is kept."),
     }
 }
@@ -49,7 +63,17 @@ pub(crate) async fn incident(State(shared): State<Shared>, Path(id): Path<String
         Kind::Goroutine => evidence::comparison(&shared, found.clone(), Compared::Goroutines).await,
         _ => Ok(None),
     };
-    incident::page(&view, &found, &heap, &goroutines).into_response()
+    let held = evidence::held(&shared, found.clone(), found.verdict.target.id.clone()).await;
+    incident::page(&view, &found, &heap, &goroutines, &held).into_response()
+}
+
+/// The latest incident in which a target was looked into.
+fn incident_with_looks(view: &FleetView, target: &TargetId) -> Option<Arc<Incident>> {
+    let looked = |incident: &&Arc<Incident>| {
+        let mut files = incident.evidence.iter();
+        files.any(|file| file.kind == EvidenceKind::Holders && file.target == *target)
+    };
+    view.incidents.iter().find(looked).cloned()
 }
 
 /// A page that says what is missing.

@@ -1,22 +1,43 @@
 //! One target: its verdict in words, its ledger over time and as a table, and what is known of it.
 
+use std::sync::Arc;
+
 use maud::{Markup, html};
-use model::{Component, Finding, FleetView, Judgement, Ledger, TargetView, Verdict};
+use model::{Component, Finding, FleetView, Incident, Judgement, Ledger, TargetView, Verdict};
 
 use super::layout::{self, Place};
-use super::parts;
+use super::{holders, parts};
 use crate::words;
 
-pub(super) fn page(view: &FleetView, of: &TargetView) -> Markup {
+pub(super) fn page(
+    view: &FleetView,
+    of: &TargetView,
+    held: Option<&(Arc<Incident>, holders::Outcome)>,
+) -> Markup {
     let content = html! {
         p .crumbs { a href="/" { "Targets" } }
         section #head data-part { (head(view, of)) }
         section #verdict data-part { (verdict(of)) }
         (charts(of))
         section #ledger data-part { (ledger(of)) }
+        @match held {
+            Some((incident, held)) => (holders::sections(incident, held)),
+            None => section #held data-part { (not_looked_into(of)) },
+        }
         section #facts data-part { (facts(view, of)) }
     };
     layout::page(&of.target.name, Place::Elsewhere, true, view, content)
+}
+
+/// How to look by hand: the watcher itself looks where a leak is.
+fn not_looked_into(of: &TargetView) -> Markup {
+    html! {
+        @if let (Some(pid), true) = (of.target.pid, of.target.process.is_some()) {
+            h2 { "What holds the memory" }
+            p .quiet { "It is looked into when a leak of the Go heap or of goroutines is found. To look now:" }
+            pre .commands tabindex="0" { "unswept inspect refs " (pid) "\n" }
+        }
+    }
 }
 
 fn head(view: &FleetView, of: &TargetView) -> Markup {

@@ -85,6 +85,72 @@ async fn an_incident_tells_by_its_kind_what_to_look_at() {
 }
 
 #[tokio::test]
+async fn an_incident_tells_what_holds_the_memory() {
+    let view = made_up::view(0);
+    let wanted: [&[&str]; 2] = [
+        &[
+            "360 MiB",
+            "+160 MiB",
+            "<strong class=\"function\">main.invoices</strong>",
+            "+160 MiB/min",
+            "main.(*invoiceIndex).Remember",
+            "invoice_index.go:88",
+            "map[string][]*main.Invoice",
+            " one after another by <code>.next</code>",
+            "used by <span class=\"function\">main.init.0, main.(*rates).Get</span>",
+            "goroutines of </span><strong class=\"function\">main.(*worker).run",
+            "shared by </span>",
+            "ran on: sizes are of no one moment",
+            "0.88 s, 0.64 s of CPU, 98.0 MiB copied, 210 MiB of memory",
+            "214 smaller holders with 3.0 MiB are left out",
+            "Names or ways too long or too many for a page are cut.",
+            "A look was refused. </strong>it needs more memory",
+            "type=holders&amp;target=",
+            "1\u{202f}900 never again",
+            "Still reached by <code>main.pool.jobs</code>",
+            "chan send",
+            "for 12 min or more",
+        ],
+        &[
+            "There is only one look: it tells who is big, not who grows.",
+            "as one look at the running program has it",
+        ],
+    ];
+    for (incident, wanted) in view.incidents.iter().zip(wanted) {
+        let (status, _, page) = get(&format!("/incidents/{}", incident.id)).await;
+        assert_eq!(status, 200, "{}", incident.id);
+        for text in wanted {
+            assert!(page.contains(text), "{}: {text} is missing", incident.id);
+        }
+        assert!(!page.contains("<img src=x"), "a holder's name stays text");
+        assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"));
+        let target = &incident.verdict.target.id;
+        let (_, _, page) = get(&format!("/targets/{target}")).await;
+        assert!(page.contains("<strong class=\"function\">main.invoices"));
+    }
+    let native = &view.incidents[2];
+    let (_, _, page) = get(&format!("/incidents/{}", native.id)).await;
+    assert!(!page.contains("What holds the memory"), "none of Go's");
+}
+
+#[tokio::test]
+async fn the_graph_of_holders_has_both_looks() {
+    let (_, incident) = first();
+    let path = format!("/api/v1/unswept/incidents/{incident}/flame?type=holders");
+    let (status, _, body) = get(&path).await;
+    assert_eq!(status, 200);
+    let flame: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let top = &flame["root"]["children"][0];
+    assert_eq!(top["name"], "main.invoices main.invoiceIndex");
+    assert_eq!(top["before"].as_u64(), Some(160 << 20));
+    assert_eq!(top["after"].as_u64(), Some(320 << 20));
+    assert_eq!(
+        top["children"][0]["children"][0]["name"],
+        "[*] main.Invoice"
+    );
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_said() {
     for path in ["/targets/x", "/incidents/x", "/nothing", "/assets/x.js"] {
         assert_eq!(get(path).await.0, 404, "{path}");

@@ -204,11 +204,12 @@ impl Sudogs {
             return sudogs;
         };
         let word = |bytes: &[u8], field: Field| le64(bytes, field.offset as usize);
-        for (object, bytes) in taken.heap.of_size(size.min(SUDOG_BYTES_MAX)) {
+        let size = size.min(SUDOG_BYTES_MAX);
+        taken.heap.each_of_size(size, |object, bytes| {
             let addr = word(bytes, goroutine);
             // Most objects of that size are something else.
             if !(low..=high).contains(&addr) {
-                continue;
+                return;
             }
             if let Some(&at) = of.get(&addr) {
                 sudogs.objects.push(object);
@@ -221,7 +222,7 @@ impl Sudogs {
                     sudogs.of.entry(at).or_default().push(queued);
                 }
             }
-        }
+        });
         sudogs
     }
 }
@@ -274,6 +275,7 @@ mod tests {
             locked_to_thread: false,
             bubble: None,
             system: false,
+            entry: None,
             stack: None,
             stack_bytes: StackSize::default(),
             approximate: false,

@@ -4,19 +4,26 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use inspect::goroutines;
+use inspect::Program;
+use inspect::goroutines::{self, stopped_thread};
 use inspect::graph::Effort;
-use inspect::heap::Heap;
+use inspect::heap::{Heap, Reading};
 use inspect::holders::{Options, Report, Taken};
 use inspect::stop::{Guard, Held, PauseOptions, Snapshot, SnapshotOptions, ThreadRegisters, pause};
-use inspect::{InspectError, Program};
 use model::{Clock, UnixMs};
 use serde::Serialize;
 
 use super::super::args::Refs;
 use super::super::document::Cost;
+use super::super::goroutines::{monotonic_ns, of_core};
 use super::super::open::Opened;
 use crate::terminal;
+
+/// So much of a clone's or core's heap is copied. A clone costs the process as long as it lives, so that of a small
+/// heap is let go at once; a large heap is read as it is needed, and no copy of it is made.
+const COPY_BYTES_MAX: u64 = 256 << 20;
+/// How long the clone of a large heap may live.
+const CLONE_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// What became of the process while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,10 +39,16 @@ pub(crate) enum Mode {
     Core,
 }
 
+/// What failed, when the heap cannot be copied.
+const READ: &str = "failed to read the heap";
+
 /// How long the process stood still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Pause {
     pub(crate) pause_us: u64,
+    /// Our processor time meanwhile, of all threads; of a clone nothing, as it is the kernel that clones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_us: Option<u64>,
     pub(crate) threads: usize,
     /// The limit ended it before everything was read.
     pub(crate) cut: bool,
@@ -54,10 +67,10 @@ pub(crate) fn take(
     arguments: &Refs,
     clock: &impl Clock,
 ) -> anyhow::Result<Look> {
+    let memory = arguments.max_memory.map(|mib| mib << 20);
     let options = Options {
-        max_bytes: arguments
-            .max_memory
-            .map_or(Options::default().max_bytes, |mib| mib << 20),
+        max_bytes: memory.unwrap_or(Options::default().max_bytes),
+        memory_bytes: memory.unwrap_or(Options::default().memory_bytes),
         effort: match arguments.low_memory {
             true => Effort::LowMemory,
             false => Effort::Fast { threads: 2 },
@@ -72,25 +85,35 @@ pub(crate) fn take(
             true => arguments.depth.max(12),
             false => arguments.depth,
         },
+        timers: match arguments.json {
+            true => 1000,
+            false => Options::default().timers,
+        },
+        // A core does not tell what its machine's clock showed.
+        now_ns: opened.pid.map(|_| monotonic_ns()),
         ..Options::default()
     };
     let (at, started) = (clock.now(), Instant::now());
+    let mut clone = None;
     let (mode, taken, pause) = match opened.pid {
         None if arguments.snapshot || arguments.pause || arguments.diff.is_some() => {
             anyhow::bail!(
                 "a core stands still: --pause, --snapshot and --diff TIME are for live processes"
             )
         }
-        None => (
-            Mode::Core,
-            running(&opened.program, &options)?.of_one_moment(),
-            None,
-        ),
-        Some(pid) if arguments.snapshot => snapshot(opened, pid, arguments, &options)?,
+        None => (Mode::Core, core(&opened.program, &options)?, None),
+        Some(pid) if arguments.snapshot => {
+            let (taken, pause, snapshot) = snapshot(opened, pid, arguments, &options)?;
+            clone = snapshot;
+            (Mode::Snapshot, taken, Some(pause))
+        }
         Some(pid) if arguments.pause => paused(opened, pid, arguments, &options)?,
         Some(_) => (Mode::Running, running(&opened.program, &options)?, None),
     };
     let mut report = explain(opened, &taken, &options)?;
+    if let Some(clone) = clone {
+        end(opened, clone)?;
+    }
     // A running program is looked at twice: what the looks agree about is sure.
     if mode == Mode::Running && !arguments.once {
         drop(taken);
@@ -116,8 +139,23 @@ fn explain(opened: &Opened, taken: &Taken, options: &Options) -> anyhow::Result<
         .context("failed to work out who holds the heap")
 }
 
+const STILL: Reading = Reading::Still {
+    copy_max: COPY_BYTES_MAX,
+};
+
+/// The registers of a thread that happens to stand are taken, in a running process.
 fn running(program: &Program, options: &Options) -> anyhow::Result<Taken> {
-    Taken::read(program, options, Vec::new(), None).context("failed to read the heap")
+    let registers = |tid| stopped_thread(program.pid()?, tid);
+    let reading = Reading::Copy(Vec::new());
+    let taken = Taken::read(program, options, reading, Some(&registers));
+    Ok(taken.context(READ)?.of_several_moments())
+}
+
+fn core(program: &Program, options: &Options) -> anyhow::Result<Taken> {
+    let threads = program.core().map_or(&[][..], |core| &core.threads);
+    let registers = |tid| of_core(threads, tid);
+    let taken = Taken::read(program, options, STILL, Some(&registers));
+    Ok(taken.context(READ)?.of_one_moment())
 }
 
 /// The process that watches over a pause or a clone; see [`inspect::stop::Guard`].
@@ -154,13 +192,17 @@ fn paused(
     let numbers = ThreadNumbers::of(pid);
     let work = |held: &Held<'_>| {
         let registers = |tid| numbers.registers(held.threads(), tid);
-        Taken::read(program, options, reserved, Some(&registers))
+        let before = cpu_time();
+        let taken = Taken::read(program, options, Reading::Copy(reserved), Some(&registers));
+        (taken, cpu_time().saturating_sub(before))
     };
     let paused = pause(pid, &limits, &mut guard, may_stop(program), work)?;
     let report = paused.report;
-    let taken = paused.value?;
+    let (taken, cpu) = paused.value;
+    let taken = taken?;
     let took = Pause {
         pause_us: micros(report.stopping + report.held + report.detaching),
+        cpu_us: Some(micros(cpu)),
         threads: report.threads,
         cut: report.cut,
     };
@@ -174,16 +216,18 @@ fn paused(
     Ok((Mode::Paused, taken, Some(took)))
 }
 
+/// The clone comes with what was read of it as long as it is still needed.
 fn snapshot(
     opened: &mut Opened,
     pid: u32,
     arguments: &Refs,
     options: &Options,
-) -> anyhow::Result<(Mode, Taken, Option<Pause>)> {
+) -> anyhow::Result<(Taken, Pause, Option<Snapshot>)> {
     let limits = SnapshotOptions {
         max_pause: arguments
             .max_pause
             .max(SnapshotOptions::default().max_pause),
+        age_max: CLONE_AGE_MAX,
         force_seccomp: arguments.force,
         ..SnapshotOptions::default()
     };
@@ -191,18 +235,41 @@ fn snapshot(
     let snapshot = Snapshot::take(pid, &limits, guard()?, may_stop(&opened.program))?;
     let took = Pause {
         pause_us: micros(snapshot.report().pause()),
+        cpu_us: None,
         threads: snapshot.threads().len(),
         cut: false,
     };
     opened.program.read_from(snapshot.child());
     let registers = |tid| numbers.registers(snapshot.threads(), tid);
-    let taken = Taken::read(&opened.program, options, Vec::new(), Some(&registers));
-    opened.program.read_from(pid);
-    let ended = snapshot.end();
-    let taken: Result<Taken, InspectError> = taken;
+    let taken = Taken::read(&opened.program, options, STILL, Some(&registers));
     let taken = taken.context("failed to read the clone")?;
-    ended.context("the clone has ended, but its parent has not taken note of that yet")?;
-    Ok((Mode::Snapshot, taken, Some(took)))
+    if !taken.heap().is_copied() {
+        return Ok((taken, took, Some(snapshot)));
+    }
+    end(opened, snapshot)?;
+    Ok((taken, took, None))
+}
+
+/// Lets the clone go, and reads from the process again.
+fn end(opened: &mut Opened, snapshot: Snapshot) -> anyhow::Result<()> {
+    let at = opened.program.symbol("runtime.mheap_")?;
+    // The guard ends a clone that has become too old.
+    let alive = opened.program.memory().u64(at);
+    alive.context("the clone was gone before all of it was read")?;
+    opened.program.read_from(snapshot.pid());
+    // What was found stays true, and the guard tries on.
+    if let Err(error) = snapshot.end() {
+        terminal::note(format!(
+            "the clone has ended, but its parent has not taken note of that yet: {error}"
+        ));
+    }
+    Ok(())
+}
+
+/// Processor time of this process so far.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 fn micros(time: Duration) -> u64 {
@@ -230,10 +297,8 @@ impl ThreadNumbers {
         let known = self.0.iter().find(|(_, inner)| *inner == number);
         let tid = known.map_or_else(|| u32::try_from(number).ok(), |(tid, _)| Some(*tid))?;
         let thread = threads.iter().find(|thread| thread.tid == tid)?;
-        Some(goroutines::Registers {
-            pc: thread.registers.pc,
-            sp: thread.registers.sp,
-            lr: 0,
-        })
+        let stopped = &thread.registers;
+        let (pc, sp, lr) = (stopped.pc, stopped.sp, stopped.lr);
+        Some(goroutines::Registers::new(pc, sp, lr, &stopped.general))
     }
 }

@@ -1,7 +1,9 @@
 //! `unswept inspect refs`: who holds the heap, as a tree, as JSON, as a profile; and what grew between two looks.
 
 mod flame;
+mod groups;
 mod look;
+mod timers;
 mod tree;
 
 use std::fs;

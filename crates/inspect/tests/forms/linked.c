@@ -1,0 +1,8 @@
+#include <unistd.h>
+
+extern void Begin(void);
+
+int main(void) {
+	Begin();
+	for (;;) pause();
+}
