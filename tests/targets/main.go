@@ -5,8 +5,9 @@
 //	targets parked     goroutines in every state
 //	targets profiled   a heap profile with every kind of stack
 //	targets heap       as big a heap as asked for
+//	targets spinning   goroutines that keep much in a local variable, and some that never stop
 //
-// One program instead of four: linking is what a build costs, and a mode that was not asked for holds
+// One program instead of five: linking is what a build costs, and a mode that was not asked for holds
 // nothing. The standard library only, and nothing newer than Go 1.21 outside of files tagged so.
 package main
 
@@ -24,11 +25,12 @@ var modes = map[string]func(arguments []string) commands{
 	"parked":   parked,
 	"profiled": profiled,
 	"heap":     heap,
+	"spinning": spinning,
 }
 
 func main() {
 	if len(os.Args) < 2 || modes[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: targets planted|parked|profiled|heap [FLAG]...")
+		fmt.Fprintln(os.Stderr, "usage: targets planted|parked|profiled|heap|spinning [FLAG]...")
 		os.Exit(2)
 	}
 	obey(modes[os.Args[1]](os.Args[2:]))

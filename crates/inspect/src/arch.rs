@@ -11,18 +11,22 @@ pub(crate) struct Machine {
     pub(crate) arena_base: u64,
     /// Whether a call pushes the return address (else a register holds it, and the callee saves it).
     pub(crate) call_pushes: bool,
+    /// Bytes that Go takes a cache line for (`internal/cpu.CacheLinePadSize`).
+    pub(crate) cache_line: u64,
 }
 
 const AMD64: Machine = Machine {
     name: "amd64",
     arena_base: 0xffff_8000_0000_0000,
     call_pushes: true,
+    cache_line: 64,
 };
 
 const ARM64: Machine = Machine {
     name: "arm64",
     arena_base: 0,
     call_pushes: false,
+    cache_line: 128,
 };
 
 impl Machine {

@@ -36,8 +36,8 @@ const AT_EXECFN: u64 = 31;
 /// A core file, before its executable is known.
 #[derive(Debug)]
 pub struct Core {
-    memory: CoreMemory,
-    entry: u64,
+    pub(crate) memory: CoreMemory,
+    pub(crate) entry: u64,
     /// Where the beginning of the executable was mapped.
     base: Option<u64>,
     executable_path: Option<String>,
@@ -71,8 +71,8 @@ pub struct CoreThread {
     pub sp: u64,
     /// The link register, on machines that have one; else zero.
     pub lr: u64,
-    /// All general registers, in the order of the machine's `user_regs_struct`.
-    pub registers: Vec<u64>,
+    /// The general registers by their numbers in debug information.
+    pub general: Vec<u64>,
 }
 
 impl Core {
@@ -366,7 +366,8 @@ impl Notes {
                 fill(file, "core notes", at, header)?;
                 let (name, contents) = (le32(header, 0), le32(header, 4));
                 let start = at + 12 + padded(name);
-                let is_core = name == 5 && header.get(12..) == Some(b"CORE\0\0\0\0");
+                // What fills it up may be anything (QEMU).
+                let is_core = name == 5 && header.get(12..17) == Some(b"CORE\0");
                 if is_core && end.saturating_sub(start) >= contents.into() {
                     notes.take_note(file, le32(header, 8), start, contents.into(), arch)?;
                 }
@@ -459,9 +460,11 @@ fn padded(bytes: u32) -> u64 {
 
 /// `struct elf_prstatus`: the thread's id at 32, its registers from 112 on.
 fn thread(bytes: &[u8], arch: Arch) -> Option<CoreThread> {
-    let (count, pc, sp, lr) = match arch {
-        Arch::Amd64 => (27, 16, 19, None),
-        Arch::Arm64 => (34, 32, 31, Some(30)),
+    // rax, rdx, rcx, rbx, rsi, rdi, rbp, rsp, r8 to r15.
+    const AMD64: [usize; 16] = [10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0];
+    let (count, pc, sp, lr, general) = match arch {
+        Arch::Amd64 => (27, 16, 19, None, AMD64.to_vec()),
+        Arch::Arm64 => (34, 32, 31, Some(30), (0..31).collect()),
         _ => return None,
     };
     let registers = bytes.get(112..112 + count * 8)?.chunks_exact(8);
@@ -471,7 +474,7 @@ fn thread(bytes: &[u8], arch: Arch) -> Option<CoreThread> {
         pc: registers[pc],
         sp: registers[sp],
         lr: lr.map_or(0, |at: usize| registers[at]),
-        registers,
+        general: general.into_iter().map(|at: usize| registers[at]).collect(),
     })
 }
 

@@ -72,6 +72,10 @@ pub const STACK_BYTES_MAX: u64 = 64 << 20;
 pub const STACK_ALLOCATED_BYTES_MAX: u64 = 2 << 30;
 /// Bytes of stacks read for one dump; goroutines beyond it have none.
 pub const STACKS_READ_BYTES_MAX: u64 = 8 << 30;
+/// Words tried as return addresses on stacks of running goroutines, for one dump.
+pub const RETURN_ADDRESSES_TRIED_MAX: usize = 1 << 18;
+/// Frames that one of them may have below it.
+pub const GUESSED_FRAMES_MAX: usize = 1 << 10;
 /// Bytes of stacks that are held at a time.
 pub const STACKS_HELD_BYTES_MAX: u64 = 64 << 20;
 /// Cases of one `select`, as the compiler allows.

@@ -1,12 +1,12 @@
 //! A running Go program, or its core: memory, layout, symbols and modules together.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::arch::Machine;
 use crate::check::{Refused, check};
 use crate::core_file::CoreFacts;
-use crate::dwarf::Dwarf;
+use crate::dwarf::{Dwarf, Frames};
 use crate::elf::Elf;
 use crate::find_module::find_module;
 use crate::functions::Functions;
@@ -42,6 +42,7 @@ pub struct Program {
     symbols: Symbols,
     modules: Vec<Module>,
     dwarf: Option<Dwarf>,
+    frames: OnceLock<Option<Frames>>,
 }
 
 /// What is asked first for a layout.
@@ -149,6 +150,7 @@ impl Program {
         let mut program = Self {
             bias: entry.wrapping_sub(elf.entry),
             dwarf: None,
+            frames: OnceLock::new(),
             memory: memory.into(),
             file,
             elf,
@@ -309,6 +311,13 @@ impl Program {
         self.dwarf.as_ref()
     }
 
+    /// Where its functions keep their variables, if it has debug information. Read when first asked for.
+    pub fn frames(&self) -> Option<&Frames> {
+        self.dwarf.as_ref()?;
+        let frames = self.frames.get_or_init(|| Frames::read(&*self.file).ok());
+        frames.as_ref()
+    }
+
     /// The address of a variable of the runtime, as `runtime.allgs`.
     ///
     /// # Errors
@@ -318,6 +327,13 @@ impl Program {
         addr.ok_or_else(|| InspectError::Missing {
             what: format!("variable `{name}`"),
         })
+    }
+
+    /// Every variable of the runtime whose address is known.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.symbols
+            .iter()
+            .map(|(name, &addr)| (name.as_str(), addr))
     }
 
     /// Its linked modules: the program itself, then its plugins.

@@ -6,10 +6,11 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use common::{Source, all_releases, newest};
-use inspect::dwarf::Dwarf;
+use inspect::dwarf::{Dwarf, FrameSlot, Frames};
 use inspect::memory::Pieces;
 use inspect::types::{Label, Sources, Types};
 
@@ -110,6 +111,8 @@ fn every_release_is_read_alike() {
                 .unwrap()
                 .expect(&name);
             check(&dwarf, column, &name);
+            let frames = Frames::read(&fs::File::open(&path).unwrap()).unwrap();
+            check_locals(&dwarf, &frames, &name);
         }
         let path = SOURCE.build(&release, &["-ldflags=-s -w"]);
         assert!(
@@ -165,6 +168,34 @@ fn check(dwarf: &Dwarf, column: usize, name: &str) {
     assert_eq!(dwarf.counts().1, variables.len(), "{name}");
 }
 
+/// The parameter of `main.keep` comes in rax, register 0, and goes elsewhere; no other function has one of its name
+/// and type.
+fn check_locals(dwarf: &Dwarf, frames: &Frames, name: &str) {
+    let in_rax = |&entry: &u64| {
+        let locals = frames.locals(dwarf, entry, entry, FrameSlot::Register(0));
+        locals.iter().any(|local| {
+            let ty = local.ty.and_then(|ty| dwarf.name_of(ty));
+            local.name == "s" && local.offset == 0 && ty.as_deref() == Some("*main.session")
+        })
+    };
+    let with: Vec<u64> = dwarf.functions().filter(in_rax).collect();
+    let [keep] = with[..] else {
+        panic!("{name}: {with:x?}");
+    };
+    let variables = (-256..64).step_by(8).flat_map(|slot| {
+        let at = move |pc| frames.locals(dwarf, keep, pc, FrameSlot::Frame(slot));
+        (keep..keep + 256).flat_map(at)
+    });
+    // `n` is changed by the closure, so it lies on the heap and the frame has its address.
+    let found: BTreeSet<String> = variables.map(|local| local.name).collect();
+    assert!(
+        found.contains("s") && found.contains("n"),
+        "{name}: {found:?}"
+    );
+    let none = frames.locals(dwarf, keep + 1, keep, FrameSlot::Register(0));
+    assert_eq!(none, [], "{name}: no function begins there");
+}
+
 /// Debug information with bytes changed at random: every look-up ends, and nothing panics.
 #[test]
 fn damaged_debug_information_is_survived() {
@@ -187,6 +218,17 @@ fn damaged_debug_information_is_survived() {
         }
         if let Ok(Some(dwarf)) = Dwarf::read(&bytes[..]) {
             ask_everything(&dwarf);
+            if let Ok(frames) = Frames::read(&bytes[..]) {
+                for entry in dwarf.functions().step_by(5) {
+                    for slot in [
+                        FrameSlot::Frame(-48),
+                        FrameSlot::Frame(0),
+                        FrameSlot::Register(0),
+                    ] {
+                        frames.locals(&dwarf, entry, entry + 40, slot);
+                    }
+                }
+            }
         }
     }
 }

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 const SCHEMA: &str = "unswept/inspect-refs/1";
 
+/// Nanoseconds of a second.
+const NS: u64 = 1_000_000_000;
+
 /// Words that the types and the paths below a holder have to show a person.
 const READABLE: &[(&str, &[&str])] = &[
     ("main.blocks", &["[*]", "uint8"]),
@@ -95,6 +98,113 @@ fn a_busy_target_gives_the_same_holders() {
             );
         }
     }
+}
+
+/// Goroutines that keep something in a local variable alone, or in a register: all of it is reached, and the variable
+/// named where the compiler tells where it lies. Timers hold what they hold.
+#[test]
+fn local_variables_hold_and_are_named() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    for (release, form) in cases(&setting) {
+        let target = Target::build(&setting, &release, form, Program::Targets);
+        // Go 1.27 has no setting any more that keeps tickers as before.
+        let keeps_tickers = !release.version.starts_with("1.27.");
+        let mut running = target.start(&["spinning"]);
+        let truth = running.ask("truth")["held"].clone();
+        let truth = truth.as_array().expect("what is held").clone();
+        running.ask("gc");
+        let heap_alloc = running.mem_stats()["heap_alloc"];
+        for mode in ["--pause", "--snapshot", "--once"] {
+            let refs = look(&setting, &target, &running, &[mode, "--max-pause", "5s"]);
+            let is_still = mode != "--once";
+            timers(&refs, &format!("{target} {mode}"), keeps_tickers);
+            let reached = refs["reached_bytes"].as_u64().expect("reached_bytes");
+            assert!(
+                !is_still || reached.abs_diff(heap_alloc) * 1000 <= heap_alloc,
+                "{target} {mode}: {reached} of {heap_alloc}"
+            );
+            // Nobody tells the registers of a thread that runs.
+            let sure = truth
+                .iter()
+                .filter(|held| is_still || held["spins"] == false);
+            let wrong: Vec<String> = sure
+                .filter_map(|held| local(held, &refs, form.is_stripped()))
+                .collect();
+            assert!(
+                wrong.is_empty(),
+                "{target} {mode}: {}\n{}",
+                wrong.join("\n"),
+                names(&refs)
+            );
+        }
+    }
+}
+
+/// Timers one by one: when, how often, what they hold, and which tickers nobody can stop any more.
+fn timers(refs: &Value, name: &str, keeps_tickers: bool) {
+    let groups = refs["timers"].as_array().expect("timers");
+    let of = |kind: &str, period_s: u64| {
+        let is = |group: &&Value| group["kind"] == kind && group["period_ns"] == period_s * NS;
+        let found = groups.iter().find(is);
+        found.unwrap_or_else(|| panic!("{name}: no {kind} in {groups:?}"))
+    };
+    let tickers = of("ticker", 3600);
+    let lost: u64 = if keeps_tickers { 50 } else { 0 };
+    assert_eq!(tickers["count"], lost + 1, "{name}");
+    // A word that was left on a stack or in a register may still lead to one of them.
+    let abandoned = tickers["abandoned"].as_u64().expect("a number");
+    assert!(
+        (lost.max(3) - 3..=lost).contains(&abandoned),
+        "{name}: {tickers}"
+    );
+    let functions = of("function", 0);
+    assert_eq!(
+        text(&functions["calls"], "function"),
+        "main.startTimers.func2",
+        "{name}"
+    );
+    assert!(
+        text(&functions["calls"], "file").ends_with("spinning.go"),
+        "{name}"
+    );
+    assert!(functions["calls"]["line"].as_u64() > Some(0), "{name}");
+    let each = functions["timers"].as_array().expect("single timers");
+    let mut days: Vec<f64> = each
+        .iter()
+        .map(|one| one["fires_in_ns"].as_f64().expect("when") / (86_400 * NS) as f64)
+        .collect();
+    days.sort_by(f64::total_cmp);
+    for (day, wanted) in days.iter().zip([1.0, 2.0, 3.0]) {
+        assert!((wanted - 0.01..=wanted).contains(day), "{name}: {days:?}");
+    }
+    for one in each {
+        let size = bytes(one);
+        // The only timer of a processor leads to its structure of 16 KiB.
+        assert!((100 << 10..125 << 10).contains(&size), "{name}: {size}");
+    }
+    assert_eq!(each.len(), 3, "{name}");
+}
+
+/// What is wrong with one that a local variable holds.
+fn local(held: &Value, refs: &Value, is_stripped: bool) -> Option<String> {
+    let wanted = held["bytes"].as_u64().expect("a size");
+    let entry = text(held, "entry");
+    let Some(found) = find(refs, "goroutine", entry) else {
+        return Some(format!("no goroutine {entry}"));
+    };
+    let size = bytes(found);
+    if size.abs_diff(wanted) * 100 > wanted {
+        return Some(format!("{entry} holds {size} bytes instead of {wanted}"));
+    }
+    let (function, variable) = (text(held, "function"), text(held, "variable"));
+    // Of what never leaves a register in a loop the compiler tells nothing.
+    let is_told = !is_stripped && variable != "buf";
+    let path = text(&found["paths"][0], "path");
+    let is_named = path.starts_with(&format!(" in {function} spinning.go:"))
+        && path.ends_with(&format!(", variable {variable}"));
+    (is_told && !is_named).then(|| format!("{entry}: `{path}` instead of {variable} of {function}"))
 }
 
 /// A gigabyte of pointer-free data is not read, so it costs next to nothing: under 100 ms is asked for, and measured by

@@ -113,7 +113,7 @@ pub(super) fn string<'a>(value: AttributeValue<Slice<'a>>) -> Option<&'a [u8]> {
 }
 
 /// A number in any of the forms that it may have.
-fn number(dwarf: &Dwarf, unit: &Unit, value: AttributeValue<Slice<'_>>) -> Option<u64> {
+pub(super) fn number(dwarf: &Dwarf, unit: &Unit, value: AttributeValue<Slice<'_>>) -> Option<u64> {
     match value {
         AttributeValue::Addr(addr) => Some(addr),
         AttributeValue::DebugAddrIndex(index) => dwarf.address(unit, index.0),
@@ -170,20 +170,20 @@ impl<'a> Entry<'a> {
 }
 
 /// An entry with the means to understand its attributes.
-struct At<'a> {
-    dwarf: &'a Dwarf,
-    unit: &'a Unit,
-    entry: Entry<'a>,
+pub(super) struct At<'a> {
+    pub(super) dwarf: &'a Dwarf,
+    pub(super) unit: &'a Unit,
+    pub(super) entry: Entry<'a>,
 }
 
 impl<'a> At<'a> {
-    fn read(dwarf: &'a Dwarf, die: u32) -> Option<Self> {
+    pub(super) fn read(dwarf: &'a Dwarf, die: u32) -> Option<Self> {
         let (at, _) = Self::start(dwarf, die)?;
         Some(at)
     }
 
     /// The entry at `die`, and those behind it.
-    fn start(dwarf: &'a Dwarf, die: u32) -> Option<(Self, EntriesRaw<'a, Slice<'a>>)> {
+    pub(super) fn start(dwarf: &'a Dwarf, die: u32) -> Option<(Self, EntriesRaw<'a, Slice<'a>>)> {
         let unit = dwarf.unit_at(die)?;
         let mut entries = dwarf.entries(unit, Some(die))?;
         let mut entry = Entry::default();
@@ -191,7 +191,11 @@ impl<'a> At<'a> {
         Some((Self { dwarf, unit, entry }, entries))
     }
 
-    fn is(&self, tag: DwTag) -> bool {
+    pub(super) fn has_children(&self) -> bool {
+        self.entry.has_children
+    }
+
+    pub(super) fn is(&self, tag: DwTag) -> bool {
         self.entry.tag == Some(tag)
     }
 
@@ -199,11 +203,11 @@ impl<'a> At<'a> {
         TypeTag::of(self.entry.tag?)
     }
 
-    fn number(&self, name: DwAt) -> Option<u64> {
+    pub(super) fn number(&self, name: DwAt) -> Option<u64> {
         number(self.dwarf, self.unit, self.entry.value(name)?)
     }
 
-    fn ty(&self, name: DwAt) -> Option<TypeRef> {
+    pub(super) fn ty(&self, name: DwAt) -> Option<TypeRef> {
         type_ref(self.unit, self.entry.value(name)?)
     }
 
@@ -211,7 +215,7 @@ impl<'a> At<'a> {
         string(self.entry.value(gimli::DW_AT_name)?)
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let bytes = self.bytes().unwrap_or_default();
         String::from_utf8_lossy(bytes).into_owned()
     }

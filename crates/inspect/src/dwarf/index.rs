@@ -3,14 +3,14 @@
 use gimli::{Abbreviation, AttributeValue};
 
 use super::entry::{
-    ATTRIBUTES_MAX, GO_CLOSURE_OFFSET, GO_RUNTIME_TYPE, TypeTag, entry_pc, location, string,
+    ATTRIBUTES_MAX, GO_CLOSURE_OFFSET, GO_RUNTIME_TYPE, TypeTag, entry_pc, location, number, string,
 };
 use super::{Dwarf, NAME_BYTES_MAX, Unit};
 
 /// Entries of equal hash that are looked at: a program made to have more of them gets no answer.
 const SAME_HASH_MAX: usize = 64;
 
-/// Types, variables or constants that are indexed; the largest known programs have a tenth of it.
+/// Types, variables, constants or functions that are indexed; the largest known programs have a tenth of it.
 const PLACES_MAX: usize = 1 << 22;
 
 /// Places sorted by the hash of their names, by address and by descriptor.
@@ -22,6 +22,7 @@ pub(super) struct Index {
     by_addr: Vec<(u64, u32)>,
     by_descriptor: Vec<(u32, u32)>,
     closures: Vec<(u64, u32)>,
+    functions: Vec<(u64, u32)>,
 }
 
 impl Index {
@@ -35,7 +36,7 @@ impl Index {
         index
     }
 
-    /// Of every unit: variables, constants and closures.
+    /// Of every unit: variables, constants, functions and closures.
     pub(super) fn rest(dwarf: &Dwarf) -> Self {
         let mut index = Self::default();
         for unit in &dwarf.units {
@@ -69,6 +70,14 @@ impl Index {
         find(&self.closures, pc)
     }
 
+    pub(super) fn function_at(&self, pc: u64) -> Option<u32> {
+        find(&self.functions, pc)
+    }
+
+    pub(super) fn functions(&self) -> impl Iterator<Item = u64> {
+        self.functions.iter().map(|&(pc, _)| pc)
+    }
+
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         (self.types.len(), self.by_addr.len(), self.closures.len())
     }
@@ -84,7 +93,7 @@ impl Index {
             pairs.sort_unstable();
             pairs.shrink_to_fit();
         }
-        for pairs in [&mut self.by_addr, &mut self.closures] {
+        for pairs in [&mut self.by_addr, &mut self.closures, &mut self.functions] {
             pairs.sort_unstable();
             // A closure has one function, and a function many captured variables.
             pairs.dedup();
@@ -118,7 +127,8 @@ impl Index {
             }
             let global = depth == 1
                 && (matches!(tag, gimli::DW_TAG_variable | gimli::DW_TAG_constant)
-                    || (with_types && TypeTag::of(tag).is_some()));
+                    || (with_types && TypeTag::of(tag).is_some())
+                    || (!with_types && tag == gimli::DW_TAG_subprogram));
             if global {
                 let Some(()) = self.note(dwarf, unit, at, abbreviation, &mut entries) else {
                     return;
@@ -139,7 +149,7 @@ impl Index {
         }
     }
 
-    /// Notes a type, variable or constant. `None` when its attributes cannot be read.
+    /// Notes a type, variable, constant or function. `None` when its attributes cannot be read.
     fn note(
         &mut self,
         dwarf: &Dwarf,
@@ -148,7 +158,7 @@ impl Index {
         abbreviation: &Abbreviation,
         entries: &mut gimli::EntriesRaw<'_, super::Slice<'_>>,
     ) -> Option<()> {
-        let (mut hash, mut addr, mut descriptor) = (None, None, None);
+        let (mut hash, mut addr, mut descriptor, mut entry) = (None, None, None, None);
         for &attribute in abbreviation.attributes() {
             let attribute = entries.read_attribute(attribute).ok()?;
             match (attribute.name(), attribute.value()) {
@@ -156,22 +166,29 @@ impl Index {
                     hash = string(value).map(hash_of);
                 }
                 (gimli::DW_AT_location, value) => addr = location(dwarf, unit, value),
+                (gimli::DW_AT_low_pc, value) => entry = number(dwarf, unit, value),
                 (GO_RUNTIME_TYPE, AttributeValue::Addr(offset)) => {
                     descriptor = u32::try_from(offset).ok().filter(|&offset| offset > 0);
                 }
                 _ => {}
             }
         }
-        let Some(hash) = hash else { return Some(()) };
-        if self
-            .types
-            .len()
-            .max(self.by_addr.len())
-            .max(self.constants.len())
-            >= PLACES_MAX
-        {
+        let counts = [
+            self.types.len(),
+            self.by_addr.len(),
+            self.constants.len(),
+            self.functions.len(),
+        ];
+        if counts.into_iter().any(|count| count >= PLACES_MAX) {
             return None;
         }
+        if abbreviation.tag() == gimli::DW_TAG_subprogram {
+            // One without code is only inlined, and one inlined elsewhere has its name there.
+            self.functions
+                .extend(entry.filter(|&pc| pc != 0).map(|pc| (pc, at)));
+            return Some(());
+        }
+        let Some(hash) = hash else { return Some(()) };
         match abbreviation.tag() {
             gimli::DW_TAG_constant => self.constants.push((hash, at)),
             gimli::DW_TAG_variable => {

@@ -1,7 +1,7 @@
 //! Debug information as Go's linker writes it: types, global variables, constants, captured variables.
 //!
 //! DWARF 4 up to Go 1.24, DWARF 5 since; both are read alike. The types of the whole program lie in the unit of
-//! the package `runtime`, so reading indexes that unit alone; the variables of other packages and the closures
+//! the package `runtime`, so reading indexes that unit alone; the variables of other packages, functions and closures
 //! are indexed when first asked for. An index holds hashes of names and places in `.debug_info`, never the names:
 //! a program of 100 MB costs its uncompressed `.debug_info` and a few MB.
 //!
@@ -11,6 +11,7 @@
 
 mod entry;
 mod index;
+mod locals;
 mod sections;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::read::ReadAt;
 use entry::Entry;
 pub use entry::{Capture, Member, TypeEntry, TypeTag};
 use index::Index;
+pub use locals::{FrameSlot, Frames, Local};
 use sections::Sections;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -65,7 +67,7 @@ pub struct Dwarf {
     tables: Vec<Arc<Abbreviations>>,
     /// Types, and the variables and constants of the package `runtime`.
     first: Index,
-    /// Variables, constants and closures of every package.
+    /// Variables, constants, functions and closures of every package.
     all: OnceLock<Index>,
 }
 
@@ -76,6 +78,8 @@ struct Unit {
     end: u32,
     table: u16,
     addr_base: u64,
+    /// What the ranges of DWARF 4 count from.
+    low_pc: u64,
     is_runtime: bool,
 }
 
@@ -197,6 +201,11 @@ impl Dwarf {
     pub fn captures(&self, entry_pc: u64) -> Vec<Capture> {
         let function = self.all().closure_at(entry_pc);
         function.map_or_else(Vec::new, |die| entry::captures(self, die))
+    }
+
+    /// Where functions begin, sorted; link-time addresses.
+    pub fn functions(&self) -> impl Iterator<Item = u64> {
+        self.all().functions()
     }
 
     /// How many types, variables and functions with captured variables there are.
@@ -344,11 +353,16 @@ fn read_unit(
         Some(gimli::AttributeValue::DebugAddrBase(base)) => base.0 as u64,
         _ => 8, // Behind the header of the section, where there is one.
     };
+    let low_pc = match root.value(gimli::DW_AT_low_pc) {
+        Some(gimli::AttributeValue::Addr(addr)) => addr,
+        _ => 0,
+    };
     Some(Unit {
         start: u32::try_from(start).ok()?,
         end: u32::try_from(end).ok()?,
         table,
         addr_base,
+        low_pc,
         is_runtime: name == Some(b"runtime"),
     })
 }

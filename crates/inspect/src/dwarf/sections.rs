@@ -14,8 +14,8 @@ const SECTION_BYTES_MAX: u64 = 1 << 30;
 /// How far a section may grow when uncompressed, so that a small file cannot cost much memory. Go's grow 2 to 5 times.
 const GROWTH_MAX: u64 = 64;
 
-/// What is read of the debug information: neither line tables nor location lists, nor strings, since Go writes
-/// each name where it is used.
+/// What is read of the debug information at once: neither line tables nor strings, since Go writes each name where it
+/// is used; location lists when they are first asked for, see [`Frames`](super::Frames).
 #[derive(Debug, Default)]
 pub(super) struct Sections {
     pub(super) info: Vec<u8>,
@@ -43,7 +43,7 @@ impl Sections {
 }
 
 /// The section `.debug_NAME`, empty when there is none.
-fn section<R: ReadAt + ?Sized>(
+pub(super) fn section<R: ReadAt + ?Sized>(
     reader: &R,
     elf: &Elf,
     name: &str,

@@ -15,9 +15,10 @@ use super::unwind::{Code, End, PhysicalFrame, StackBytes, Start, Unwinder};
 use super::waits::waits;
 use super::{Bubble, Goroutine, Goroutines, StackSize};
 use crate::InspectError;
+use crate::functions::{FunctionId, Functions};
 use crate::layout::Layout;
 use crate::limits;
-use crate::memory::{Memory, Range};
+use crate::memory::{Memory, Range, le32, le64};
 
 /// How often a goroutine that moves is read before it is taken as it is.
 const ROUNDS: usize = 4;
@@ -47,6 +48,28 @@ pub struct Registers {
     pub sp: u64,
     /// The link register on machines that have one, else zero.
     pub lr: u64,
+    /// The general registers by their numbers in debug information, as many as the machine has and are known; the
+    /// rest are zero.
+    pub general: [u64; GENERAL_REGISTERS_MAX],
+}
+
+/// General registers of the machine that has most.
+pub const GENERAL_REGISTERS_MAX: usize = 31;
+
+impl Registers {
+    /// With the general registers that are known.
+    pub fn new(pc: u64, sp: u64, lr: u64, general: &[u64]) -> Self {
+        let mut all = [0; GENERAL_REGISTERS_MAX];
+        for (to, from) in all.iter_mut().zip(general) {
+            *to = *from;
+        }
+        Self {
+            pc,
+            sp,
+            lr,
+            general: all,
+        }
+    }
 }
 
 /// What of a program this needs.
@@ -66,12 +89,26 @@ pub(crate) struct Target<'a> {
 pub(crate) struct SeenStack<'a> {
     /// Where its `runtime.g` lies.
     pub(crate) addr: u64,
-    /// Its frames; none when nobody tells where it stands.
+    /// Its frames.
     pub(crate) frames: &'a [PhysicalFrame],
-    /// Its bytes, from the innermost frame on, or from its last stop when there are no frames.
+    /// Its bytes, from the innermost frame on.
     pub(crate) bytes: StackBytes<'a>,
-    /// It runs, so that its innermost frame stands between calls.
-    pub(crate) runs: bool,
+    /// What is known of it.
+    pub(crate) standing: Standing,
+    /// The general registers of its thread, when those are its own.
+    pub(crate) general: &'a [u64],
+}
+
+/// How sure the place of a goroutine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// At a call.
+    AtCall,
+    /// It runs: its innermost frame stands between calls.
+    Between,
+    /// It runs, nobody tells where: the bytes are its whole stack, and the frames those whose return addresses lie
+    /// there, which may have returned by now.
+    Guessed,
 }
 
 /// Sees each stack once.
@@ -127,6 +164,8 @@ struct Look<'a, 'v> {
     creators: HashMap<u64, Option<usize>>,
     /// Bytes of stacks that may still be read.
     stack_bytes_left: u64,
+    /// Words that may still be tried as return addresses.
+    guesses_left: usize,
     dump: Goroutines,
     visit: Option<Visit<'v>>,
 }
@@ -136,7 +175,12 @@ struct Place {
     start: Start,
     range: Range,
     approximate: bool,
+    /// The registers that the goroutine works with.
+    general: Option<[u64; GENERAL_REGISTERS_MAX]>,
 }
+
+/// Where a running goroutine stands, whether that is approximate, and its registers.
+type Running = (Start, bool, Option<[u64; GENERAL_REGISTERS_MAX]>);
 
 impl<'a, 'v> Look<'a, 'v> {
     fn new(
@@ -164,6 +208,7 @@ impl<'a, 'v> Look<'a, 'v> {
             labels: LabelReader::new(target.memory, form),
             creators: HashMap::new(),
             stack_bytes_left: limits::STACKS_READ_BYTES_MAX,
+            guesses_left: limits::RETURN_ADDRESSES_TRIED_MAX,
             dump: Goroutines::default(),
             visit,
         })
@@ -212,7 +257,18 @@ impl<'a, 'v> Look<'a, 'v> {
                 match &place {
                     Some(place) => {
                         let base = place.range.addr;
-                        self.show(raw, &frames, StackBytes { base, bytes: stack });
+                        let general = place.general.as_ref().map_or(&[][..], |all| all);
+                        let runs = raw.status == Status::Running && !raw.in_syscall;
+                        self.show(&SeenStack {
+                            addr: raw.addr,
+                            frames: &frames,
+                            bytes: StackBytes { base, bytes: stack },
+                            standing: match runs {
+                                true => Standing::Between,
+                                false => Standing::AtCall,
+                            },
+                            general,
+                        });
                     }
                     None => self.show_unknown(raw),
                 }
@@ -284,8 +340,9 @@ impl<'a, 'v> Look<'a, 'v> {
             trap: false,
         };
         let mut approximate = raw.status == Status::CopyStack;
+        let mut general = None;
         if raw.status == Status::Running && !raw.in_syscall {
-            (start, approximate) = self.running(raw)?;
+            (start, approximate, general) = self.running(raw)?;
         }
         let (low, high) = raw.stack;
         let is_stack =
@@ -304,19 +361,26 @@ impl<'a, 'v> Look<'a, 'v> {
             start,
             range,
             approximate,
+            general,
         })
     }
 
     /// A running goroutine's place, from its thread's registers, and whether that is approximate: a thread on its
-    /// system or signal stack may have left the goroutine further on than where it last stopped.
-    fn running(&self, raw: &RawGoroutine) -> Option<(Start, bool)> {
+    /// system or signal stack may have left the goroutine further on than where it last stopped. The general registers
+    /// are the goroutine's own only while the thread is on its stack.
+    fn running(&self, raw: &RawGoroutine) -> Option<Running> {
         let (layout, memory) = (self.target.layout, self.target.memory);
         let registers = self.options.registers?;
         let word = |name: &str| {
             let field = layout.find(name)?;
             memory.u64(raw.thread.checked_add(field.offset)?).ok()
         };
-        let Registers { pc, sp, lr } = registers(word("m.procid")?)?;
+        let Registers {
+            pc,
+            sp,
+            lr,
+            general,
+        } = registers(word("m.procid")?)?;
         let last_stop = Start {
             pc: raw.pc,
             sp: raw.sp,
@@ -336,6 +400,7 @@ impl<'a, 'v> Look<'a, 'v> {
                     ..last_stop
                 },
                 false,
+                Some(general),
             ));
         }
         // The kernel's clock functions run on the system stack, after a note of who called them.
@@ -348,8 +413,9 @@ impl<'a, 'v> Look<'a, 'v> {
                     ..last_stop
                 },
                 false,
+                None,
             )),
-            _ => Some((last_stop, true)),
+            _ => Some((last_stop, true, None)),
         }
     }
 
@@ -384,6 +450,10 @@ impl<'a, 'v> Look<'a, 'v> {
             bubble: self.bubble(raw.bubble),
             system: self.is_system(raw),
             stack,
+            entry: match stack {
+                Some(_) => None,
+                None => self.entry(raw),
+            },
             stack_bytes: StackSize {
                 allocated: high.saturating_sub(low),
                 used: place.map_or(0, |place| high.saturating_sub(place.start.sp)),
@@ -400,29 +470,84 @@ impl<'a, 'v> Look<'a, 'v> {
         }
     }
 
-    fn show(&mut self, raw: &RawGoroutine, frames: &[PhysicalFrame], bytes: StackBytes<'_>) {
+    fn show(&mut self, seen: &SeenStack<'_>) {
         if let Some(visit) = &mut self.visit {
-            visit(&SeenStack {
+            visit(seen);
+        }
+    }
+
+    /// Shows the stack of a goroutine that runs where nobody knows: all of it.
+    fn show_unknown(&mut self, raw: &RawGoroutine) {
+        let (low, high) = raw.stack;
+        let len = high.saturating_sub(low);
+        if self.visit.is_none() || len > limits::STACK_ALLOCATED_BYTES_MAX {
+            return;
+        }
+        let len = len.min(limits::STACK_BYTES_MAX);
+        let Some(left) = self.stack_bytes_left.checked_sub(len) else {
+            return;
+        };
+        self.stack_bytes_left = left;
+        let (memory, base) = (self.target.memory, high - len);
+        if let Ok(bytes) = memory.bytes("stack", base, len, limits::STACK_BYTES_MAX) {
+            let bytes = StackBytes {
+                base,
+                bytes: &bytes,
+            };
+            let frames = self.guess(bytes);
+            self.show(&SeenStack {
                 addr: raw.addr,
-                frames,
+                frames: &frames,
                 bytes,
-                runs: raw.status == Status::Running && !raw.in_syscall,
+                standing: Standing::Guessed,
+                general: &[],
             });
         }
     }
 
-    /// Shows the stack of a goroutine that runs where nobody knows: from its last stop on.
-    fn show_unknown(&mut self, raw: &RawGoroutine) {
-        let (low, high) = raw.stack;
-        if self.visit.is_none() || !(low..high).contains(&raw.sp) {
-            return;
+    /// The frames below the lowest return address from which the whole stack can be unwound.
+    fn guess(&mut self, stack: StackBytes<'_>) -> Vec<PhysicalFrame> {
+        let mut frames = Vec::new();
+        for (at, word) in stack.bytes.chunks_exact(8).enumerate() {
+            let pc = le64(word, 0);
+            if self.target.code.find(pc).is_none() {
+                continue;
+            }
+            let Some(left) = self.guesses_left.checked_sub(1) else {
+                break;
+            };
+            self.guesses_left = left;
+            let start = Start {
+                pc,
+                sp: stack.base + 8 * (at as u64 + 1),
+                lr: 0,
+                in_syscall: false,
+                trap: false,
+            };
+            frames.clear();
+            let max = limits::GUESSED_FRAMES_MAX;
+            if self.unwinder.unwind(start, stack, max, &mut frames) == End::Top {
+                return frames;
+            }
         }
-        let len = (high - raw.sp).min(limits::STACK_BYTES_MAX);
-        let memory = self.target.memory;
-        if let Ok(bytes) = memory.bytes("stack", raw.sp, len, limits::STACK_BYTES_MAX) {
-            let (base, bytes) = (raw.sp, bytes.as_slice());
-            self.show(raw, &[], StackBytes { base, bytes });
+        Vec::new()
+    }
+
+    /// The name of the function that a goroutine began in; behind what the compiler made of a `go` statement with
+    /// arguments, the function that it calls.
+    fn entry(&mut self, raw: &RawGoroutine) -> Option<Arc<str>> {
+        let code = &self.target.code;
+        let (module, function) = code.find(raw.start_pc)?;
+        let functions = code.module(module);
+        let name = functions.name(function);
+        if name == "runtime.main" {
+            return Some("main.main".into());
         }
+        let is_wrapper = code.ids.is_elided(functions.func_id(function), 0);
+        let called = is_wrapper
+            .then(|| called(self.target.memory, code, functions, function))
+            .flatten();
+        Some(called.unwrap_or(name).into())
     }
 
     fn waited_ns(&self, raw: &RawGoroutine) -> Option<u64> {
@@ -485,6 +610,28 @@ impl<'a, 'v> Look<'a, 'v> {
             .sort_by_key(|goroutine| order.get(&goroutine.addr).copied());
         dump
     }
+}
+
+/// The first function outside of the runtime that a wrapper calls, by amd64's instruction for that: 0xe8, and the
+/// distance from the next instruction.
+fn called<'a>(
+    memory: &dyn Memory,
+    code: &Code<'a>,
+    functions: &Functions,
+    wrapper: FunctionId,
+) -> Option<&'a str> {
+    const WRAPPER_BYTES_MAX: u64 = 4096;
+    let (entry, end) = (functions.entry(wrapper), functions.end(wrapper));
+    let len = end.saturating_sub(entry).min(WRAPPER_BYTES_MAX);
+    let bytes = memory.bytes("code", entry, len, WRAPPER_BYTES_MAX).ok()?;
+    bytes.windows(5).enumerate().find_map(|(at, call)| {
+        let next = entry.wrapping_add(at as u64 + 5);
+        let target = next.wrapping_add_signed((le32(call, 1) as i32).into());
+        let (module, function) = code.find(target).filter(|_| call[0] == 0xe8)?;
+        let functions = code.module(module);
+        let name = functions.name(function);
+        (functions.entry(function) == target && !name.starts_with("runtime.")).then_some(name)
+    })
 }
 
 /// Runs of places whose stacks are held at a time.

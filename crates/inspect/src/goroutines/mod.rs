@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use groups::{Group, Sample, WaitTimes};
 pub use labels::Labels;
-pub use look::{Options, Registers};
+pub use look::{GENERAL_REGISTERS_MAX, Options, Registers};
 pub use raw::Status;
 pub use stacks::{Frame, Stack};
 pub use text::{GroupsText, Text};
@@ -33,7 +33,7 @@ pub use threads::stopped_thread;
 pub use unwind::{Code, End, PhysicalFrame, StackBytes, Start, Unwinder};
 pub use waits::Wait;
 
-pub(crate) use look::{SeenStack, Visit};
+pub(crate) use look::{SeenStack, Standing, Visit};
 use look::{Target, look};
 
 use crate::program::minor_version;
@@ -108,6 +108,9 @@ pub struct Goroutine {
     pub system: bool,
     /// The place in [`Goroutines::stacks`]; nothing for one that runs, unless its thread was stopped.
     pub stack: Option<usize>,
+    /// The function that it began in, where no stack tells.
+    #[serde(default)]
+    pub entry: Option<Arc<str>>,
     /// Bytes of its stack, all of it, and how much of that is in use.
     pub stack_bytes: StackSize,
     /// It moved while it was read, so its stack may be of no one moment; or it runs, and its stack is that of

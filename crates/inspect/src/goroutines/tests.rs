@@ -280,7 +280,7 @@ fn a_running_goroutine_is_where_its_thread_says() {
     };
     assert_eq!(first(None), (None, false), "nobody tells");
     assert_eq!(first(Some(&|_| None)), (None, false), "the thread is gone");
-    let at = |pc, sp| move |tid| (tid == 4242).then_some(Registers { pc, sp, lr: 0 });
+    let at = |pc, sp| move |tid| (tid == 4242).then_some(Registers::new(pc, sp, 0, &[]));
     let name = |name: &str| Some(name.to_owned());
     assert_eq!(first(Some(&at(0x1018, 0x8000))), (name("main.b"), false));
     let elsewhere = first(Some(&at(0x1018, 0x9_0000)));
@@ -490,7 +490,7 @@ proptest! {
         let records: Vec<Vec<u8>> = records.iter().map(|record| words(record)).collect();
         let mut memory = memory(&records);
         memory.put(0x700, words(&sudog)).put(0x760, words(&[0x700, 3, 3]));
-        let registers = |_| Some(Registers { pc: 0x1016, sp: 0x8000, lr: 0 });
+        let registers = |_| Some(Registers::new(0x1016, 0x8000, 0, &[]));
         let options = Options { system: true, now_ns: Some(1), no_labels: false, registers: Some(&registers) };
         let dump = dump(&memory, &options).unwrap();
         let _ = dump.text(true).to_string();

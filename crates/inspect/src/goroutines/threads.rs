@@ -17,7 +17,7 @@ fn parse(text: &str) -> Option<Registers> {
     let mut words = text.split_ascii_whitespace().rev();
     let mut number = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
     let (pc, sp) = (number()?, number()?);
-    Some(Registers { pc, sp, lr: 0 })
+    Some(Registers::new(pc, sp, 0, &[]))
 }
 
 #[cfg(test)]
@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn the_last_two_words_are_taken() {
-        let registers = |pc, sp| Some(Registers { pc, sp, lr: 0 });
+        let registers = |pc, sp| Some(Registers::new(pc, sp, 0, &[]));
         let rows = [
             (
                 "outside of a call",

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::Taken;
+use super::locals::{LocalNames, Named};
 use crate::Program;
 use crate::heap::Heap;
 use crate::roots::{Root, RootKind, RootPointer};
@@ -27,11 +28,12 @@ pub(super) struct Labels<'a> {
     from: Vec<u32>,
     /// Names of labels, worked out when asked for.
     names: HashMap<u32, Piece>,
+    locals: LocalNames,
 }
 
 /// A heap's words for names: from the copy, else from the program as it is now.
 #[derive(Clone, Copy)]
-struct HeapWords<'a> {
+pub(super) struct HeapWords<'a> {
     heap: &'a Heap,
     program: &'a Program,
 }
@@ -63,6 +65,7 @@ impl<'a> Labels<'a> {
             piece: vec![Piece::default(); slots],
             from: vec![NONE; slots],
             names: HashMap::new(),
+            locals: LocalNames::default(),
         };
         let (heap, roots) = (&taken.heap, &taken.roots);
         let mut pointers: Vec<&RootPointer> = roots.pointers.iter().collect();
@@ -147,14 +150,14 @@ impl<'a> Labels<'a> {
                 (slot.piece, slot.label(pointer.value - start))
             }
             RootKind::Goroutine | RootKind::Runtime if pointer.place != 0 => {
-                let functions = program.functions_of(pointer.place);
-                let name = functions.and_then(|functions| {
-                    Some(format!(
-                        " in {}",
-                        functions.name(functions.find(pointer.place)?)
-                    ))
-                });
-                (self.types.intern(name.as_deref().unwrap_or_default()), None)
+                let Named { piece, value } =
+                    self.locals.at(program, &mut self.types, pointer, &words);
+                let object = words.heap.object_at(pointer.value);
+                let start = object.map_or(pointer.value, |object| words.heap.address(object));
+                (
+                    piece,
+                    value.and_then(|slot| slot.label(pointer.value - start)),
+                )
             }
             // A function value's object: its first word is the function.
             RootKind::Timer | RootKind::Finalizer | RootKind::Cleanup => {

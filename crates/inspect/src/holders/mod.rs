@@ -10,9 +10,12 @@
 mod diff;
 mod groups;
 mod label;
+mod locals;
 mod names;
+mod repeated;
 mod sites;
 mod stuck;
+mod timers;
 mod users;
 
 use std::collections::HashMap;
@@ -31,6 +34,7 @@ use groups::Groups;
 use label::Labels;
 use stuck::Stuck;
 pub use stuck::{GoroutineGroup, KeptBy, Place};
+pub use timers::{TimerGroup, TimerHolding, TimerKind};
 
 /// How a look is taken, and how much of it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,10 @@ pub struct Options {
     /// Groups of goroutines told, those that hold most first. None saves the time of the proof, which walks the heap
     /// once more when something has leaked.
     pub goroutine_groups: usize,
-    /// The machine's monotonic clock in nanoseconds, `CLOCK_MONOTONIC`; without it no wait time is told.
+    /// Timers told one by one in each of their groups.
+    pub timers: usize,
+    /// The machine's monotonic clock in nanoseconds, `CLOCK_MONOTONIC`; without it neither wait times nor when timers
+    /// fire are told.
     pub now_ns: Option<u64>,
 }
 
@@ -65,6 +72,7 @@ impl Default for Options {
             paths: 8,
             depth: 10,
             goroutine_groups: 100,
+            timers: 20,
             now_ns: None,
         }
     }
@@ -98,6 +106,9 @@ pub struct Report {
     /// Goroutines of the program's own in groups, those that hold most first.
     #[serde(default)]
     pub goroutines: Vec<GoroutineGroup>,
+    /// Timers in groups, those that hold most first.
+    #[serde(default)]
+    pub timers: Vec<TimerGroup>,
     /// What reading took.
     pub cost: ReadCost,
 }
@@ -316,7 +327,7 @@ impl Taken {
         let mut holders = groups.holders(&mut labels, options);
         let left_out = holders.split_off(options.holders.min(holders.len()));
         sites::add(program, self, &groups, &mut holders);
-        users::add(program, &named, &mut holders);
+        named.users.add(&named, &mut holders);
         let known = stuck::Known {
             program,
             taken: self,
@@ -344,6 +355,7 @@ impl Taken {
             approximate: self.approximate,
             low_memory: effort == Effort::LowMemory,
             goroutines,
+            timers: timers::groups(program, self, &dominators, options),
             blurred: heap.blurred() as u64,
             left_out: LeftOut {
                 holders: left_out.len() as u64,

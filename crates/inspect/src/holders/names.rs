@@ -4,6 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::label::Labels;
+use super::repeated;
+use super::users::Users;
 use super::{HolderKind, Taken};
 use crate::Program;
 use crate::goroutines::Goroutine;
@@ -38,6 +40,8 @@ pub(super) struct Named {
     by_root: Vec<u32>,
     by_shared: HashMap<u32, u32>,
     other_shared: u32,
+    /// Of variables without a name.
+    pub(super) users: Users,
 }
 
 impl Named {
@@ -92,14 +96,21 @@ pub(super) fn holders(
     labels: &mut Labels<'_>,
 ) -> Named {
     let mut lines = Lines::default();
+    let (mut repeated, users) = repeated::find(program, taken);
     let mut by_root = Vec::with_capacity(taken.roots.roots.len());
     for root in &taken.roots.roots {
-        let line = lines.line(root.kind.into(), root_name(program, taken, root));
+        let variable = taken.roots.is_global(root).then_some(root.at as usize);
+        let element = variable.and_then(|at| repeated.remove(&at));
+        let (name, base) = match element {
+            Some(element) => (element.name, Some(element.base)),
+            None => (root_name(program, taken, root), None),
+        };
+        let line = lines.line(root.kind.into(), name);
         let top = &mut lines.tops[line as usize];
-        top.count += 1;
+        top.count += u64::from(!root.is_guess);
         if taken.roots.is_global(root) {
             let global = &taken.roots.globals.all[root.at as usize];
-            top.unnamed_at = (!global.is_named).then_some(global.addr);
+            top.unnamed_at = base.or((!global.is_named).then_some(global.addr));
             if let Some(ty) = global.ty {
                 let ty = labels.types.by_die(ty);
                 top.ty = labels.types.name(ty).into();
@@ -114,6 +125,7 @@ pub(super) fn holders(
         by_root,
         by_shared,
         other_shared,
+        users,
     }
 }
 
@@ -158,6 +170,7 @@ fn entry(taken: &Taken, goroutine: &Goroutine) -> String {
         .and_then(|creator| dump.creators.get(creator));
     match (outermost, creator) {
         (Some(frame), _) => frame.function.to_string(),
+        _ if let Some(entry) = &goroutine.entry => entry.to_string(),
         (None, Some(creator)) => format!("goroutine begun by {}", creator.function),
         (None, None) => "a goroutine that runs".to_owned(),
     }

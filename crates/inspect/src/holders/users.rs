@@ -14,50 +14,69 @@ const STEP: u64 = 1 << 20;
 /// Code looked through at most.
 const CODE_BYTES_MAX: u64 = 512 << 20;
 
-/// Fills in the users of unnamed variables among `holders`.
-pub(super) fn add(program: &Program, named: &Named, holders: &mut [Numbered]) {
-    // Other machines than amd64 mention addresses in other ways.
-    if !program.machine().call_pushes {
-        return;
-    }
-    let unnamed = holders.iter().filter_map(|numbered| {
-        let addr = named.tops[numbered.top as usize].unnamed_at?;
-        Some((addr, Vec::new()))
-    });
-    let mut users: HashMap<u64, Vec<String>> = unnamed.collect();
-    if users.is_empty() {
-        return;
-    }
-    for module in program.modules() {
-        let mut at = module.text;
-        let end = module.etext.min(module.text.saturating_add(CODE_BYTES_MAX));
-        while at < end {
-            // Four bytes more, so that no mention is cut.
-            let len = (STEP + 4).min(end - at);
-            if let Ok(code) = program.memory().bytes("code", at, len, STEP + 4) {
-                mentions(program, at, &code, &mut users);
-            }
-            at += STEP;
+/// Functions that use variables without a name, by address; those of the runtime count and are not told.
+#[derive(Default)]
+pub(super) struct Users(HashMap<u64, Vec<String>>);
+
+impl Users {
+    /// Who uses what lies at `addrs`. Reads the program's code once, if there are any.
+    pub(super) fn find(program: &Program, addrs: impl Iterator<Item = u64>) -> Self {
+        let mut users: HashMap<u64, Option<Vec<String>>> = addrs.map(|addr| (addr, None)).collect();
+        // Other machines than amd64 mention addresses in other ways.
+        if users.is_empty() || !program.machine().call_pushes {
+            return Self::default();
         }
+        for module in program.modules() {
+            let mut at = module.text;
+            let end = module.etext.min(module.text.saturating_add(CODE_BYTES_MAX));
+            while at < end {
+                // Four bytes more, so that no mention is cut.
+                let len = (STEP + 4).min(end - at);
+                if let Ok(code) = program.memory().bytes("code", at, len, STEP + 4) {
+                    mentions(program, at, &code, &mut users);
+                }
+                at += STEP;
+            }
+        }
+        let used = users.into_iter();
+        Self(used.filter_map(|(addr, of)| Some((addr, of?))).collect())
     }
-    for numbered in holders {
-        if let Some(addr) = named.tops[numbered.top as usize].unnamed_at {
-            numbered.holder.used_by = users.remove(&addr).unwrap_or_default();
+
+    /// Whether any code mentions the address.
+    pub(super) fn has(&self, addr: u64) -> bool {
+        self.0.contains_key(&addr)
+    }
+
+    /// Fills in the users of unnamed variables among `holders`.
+    pub(super) fn add(&self, named: &Named, holders: &mut [Numbered]) {
+        for numbered in holders {
+            if let Some(users) = named.tops[numbered.top as usize]
+                .unnamed_at
+                .and_then(|addr| self.0.get(&addr))
+            {
+                numbered.holder.used_by.clone_from(users);
+            }
         }
     }
 }
 
 /// Instructions name an address by its distance from the next instruction, which mostly follows at once.
-fn mentions(program: &Program, start: u64, code: &[u8], users: &mut HashMap<u64, Vec<String>>) {
+fn mentions(
+    program: &Program,
+    start: u64,
+    code: &[u8],
+    users: &mut HashMap<u64, Option<Vec<String>>>,
+) {
     for at in 0..code.len().saturating_sub(4) {
         let place = start + at as u64;
         let target = (place + 4).wrapping_add_signed((le32(code, at) as i32).into());
-        let Some(found) = users
-            .get_mut(&target)
-            .filter(|found| found.len() < USERS_TOLD)
-        else {
+        let Some(found) = users.get_mut(&target) else {
             continue;
         };
+        let found = found.get_or_insert_default();
+        if found.len() >= USERS_TOLD {
+            continue;
+        }
         let name = program
             .functions_of(place)
             .and_then(|functions| Some(functions.name(functions.find(place)?)));

@@ -1,7 +1,8 @@
 //! Makes a table from running programs that have debug information and a symbol table: for maintainers, through
 //! `cargo xtask layouts`.
 
-use super::{SYMBOLS, Signature};
+use super::{Layout, SYMBOLS, Signature};
+use crate::dwarf::Dwarf;
 use crate::functions::{FunctionId, Functions};
 use crate::memory::{Memory, le32};
 use crate::program::Program;
@@ -45,6 +46,12 @@ pub fn make_table(reference: &Program, others: &[Program]) -> Result<String, Ins
         lines.extend(spread(&of).map(Signature::line));
     }
     Ok(lines.join("\n") + "\n")
+}
+
+/// The lines of a table that debug information alone gives, of a program for any machine: its fields, sizes and
+/// constants, sorted.
+pub fn layout_lines(dwarf: &Dwarf) -> Vec<String> {
+    Layout::from_dwarf(dwarf).lines()
 }
 
 /// The first places of different functions, then more of the same ones.

@@ -15,7 +15,7 @@ use crate::InspectError;
 use crate::dwarf::Dwarf;
 use crate::memory::{le16, le32, le64};
 
-pub use make::make_table;
+pub use make::{layout_lines, make_table};
 pub(crate) use table::{Signature, Table};
 pub(crate) use wanted::SYMBOLS;
 

@@ -122,6 +122,8 @@ const TIMERS: &[&str] = &[
     "p.timers.heap",
     "timer.arg",
     "timer.f",
+    "timer.period",
+    "timer.when",
     "timerWhen.timer",
 ];
 
@@ -240,5 +242,6 @@ pub(crate) const SYMBOLS: &[&str] = &[
     "runtime.memstats",
     "runtime.mheap_",
     "runtime.sched",
+    "runtime.semtable",
     "runtime.waitReasonStrings",
 ];

@@ -185,7 +185,36 @@ fn known_variables(program: &Program) -> Vec<Global> {
     }
     known.sort_by_key(|global| (global.addr, global.ty.is_none()));
     known.dedup_by_key(|global| global.addr);
+    add_runtime(program, &mut known);
     known
+}
+
+/// The runtime's variables of a stripped program, as far as they were found by its code: what waits in its lists is held
+/// by whoever waits.
+fn add_runtime(program: &Program, known: &mut Vec<Global>) {
+    let is_known = |addr: u64| {
+        let at = known.partition_point(|global| global.addr <= addr);
+        at.checked_sub(1)
+            .is_some_and(|at| addr < known[at].addr.saturating_add(known[at].bytes))
+    };
+    let found: Vec<(&str, u64)> = program
+        .symbols()
+        .filter(|&(_, addr)| !is_known(addr))
+        .collect();
+    for (name, addr) in found {
+        known.push(Global {
+            name: name.into(),
+            addr,
+            bytes: match name {
+                // One root of waiters for each of `runtime.semTabSize`, in a cache line of its own.
+                "runtime.semtable" => 251 * program.machine().cache_line,
+                _ => 8,
+            },
+            ty: None,
+            is_named: true,
+        });
+    }
+    known.sort_by_key(|global| global.addr);
 }
 
 /// Every variable of a file's symbol table.

@@ -4,6 +4,7 @@
 //! `main.sessions` counts for `main.sessions` although goroutines that use it and the runtime's lists reach it too:
 //! a person wants the variable, and memory that only a goroutine or a timer holds stands out.
 
+mod circle;
 mod globals;
 mod specials;
 mod stack;
@@ -12,12 +13,14 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::goroutines::{self, Code, Goroutines, SeenStack};
+use crate::dwarf::FrameSlot;
+use crate::goroutines::{self, Code, Goroutines, SeenStack, Standing};
 use crate::heap::Heap;
 use crate::layout::Field;
 use crate::memory::{Memory, le64};
 use crate::{InspectError, Program, limits};
 
+use circle::Circle;
 pub(crate) use globals::variables_at;
 pub use globals::{Global, Globals};
 use specials::{Special, each_special};
@@ -44,7 +47,7 @@ pub enum RootKind {
 }
 
 /// One root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root {
     /// What it is.
     pub kind: RootKind,
@@ -53,9 +56,49 @@ pub struct Root {
     pub at: u64,
     /// Of a `Runtime` root: a variable, and no goroutine.
     pub is_variable: bool,
+    /// Of a `Goroutine` root: a second one, for words that look like pointers where no map tells.
+    pub is_guess: bool,
     /// Of a `Global` root: a `sync.Pool`. What lies in it is in nobody's use, and mostly has a pointer left to what it
     /// was used for last.
     pub is_pool: bool,
+}
+
+/// Where in a frame a pointer lies, in the form that many of them are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FramePlace(i32);
+
+impl FramePlace {
+    /// In no frame.
+    pub const NONE: Self = Self(i32::MIN);
+    /// Registers have numbers from here on.
+    const REGISTERS: i32 = i32::MIN + 1;
+    /// As many registers as there are numbers for.
+    const REGISTERS_MAX: i32 = 64;
+
+    fn of_slot(slot: i64) -> Self {
+        let place = i32::try_from(slot).map_or(Self::NONE, Self);
+        match place.slot() {
+            Some(FrameSlot::Frame(_)) => place,
+            _ => Self::NONE,
+        }
+    }
+
+    fn of_register(number: usize) -> Self {
+        let number = i32::try_from(number).ok();
+        let number = number.filter(|&number| number < Self::REGISTERS_MAX);
+        number.map_or(Self::NONE, |number| Self(Self::REGISTERS + number))
+    }
+
+    /// The slot as debug information names it.
+    pub fn slot(self) -> Option<FrameSlot> {
+        if self == Self::NONE {
+            return None;
+        }
+        match self.0.wrapping_sub(Self::REGISTERS) {
+            number @ 0..Self::REGISTERS_MAX => Some(FrameSlot::Register(number as u16)),
+            _ => Some(FrameSlot::Frame(self.0.into())),
+        }
+    }
 }
 
 /// A pointer that a root holds.
@@ -63,10 +106,27 @@ pub struct Root {
 pub struct RootPointer {
     /// Which root, by its place in [`RootSet::roots`].
     pub root: u32,
+    /// On a stack: where in its frame.
+    pub slot: FramePlace,
     /// Where in the root: bytes from a variable's start; of a stack, the code address at which its frame stands.
     pub place: u64,
     /// The pointer itself, which may lie inside its object.
     pub value: u64,
+}
+
+/// A timer in a processor's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// Its root, by its place in [`RootSet::roots`].
+    pub root: u32,
+    /// The code of the runtime's own function for it: that of `time.goFunc` where the root names the caller's.
+    pub code: u64,
+    /// What that function is called with.
+    pub argument: u64,
+    /// When it fires, on the runtime's clock (`CLOCK_MONOTONIC`) in nanoseconds.
+    pub when_ns: i64,
+    /// Nanoseconds from one time to the next; zero for once.
+    pub period_ns: i64,
 }
 
 /// All roots of a program.
@@ -83,6 +143,8 @@ pub struct RootSet {
     /// The runtime's structures of goroutines and processors, by their object. They lead from each to all others, so
     /// their pointers count for the runtime, and nobody's way leads through them: see `Heap::cut`.
     pub structures: Vec<u32>,
+    /// The timers that `Timer` roots stand for.
+    pub timers: Vec<Timer>,
     /// Objects that the memory profile sampled, and the bucket of each.
     pub samples: Vec<(u32, u64)>,
 }
@@ -96,6 +158,8 @@ impl Root {
             RootKind::Global => 0,
             // The main goroutine's variables are as good as globals in many programs.
             RootKind::Goroutine => match goroutines.goroutines.get(self.at as usize) {
+                // What it may have left behind long ago must not be taken from others.
+                _ if self.is_guess => 4,
                 Some(goroutine) if goroutine.id == 1 => 1,
                 _ => 2,
             },
@@ -132,6 +196,7 @@ impl RootSet {
             roots: Vec::new(),
             pointers: Vec::new(),
             structures: Vec::new(),
+            timers: Vec::new(),
             records: Vec::new(),
         };
         let globals = globals::read(program, &mut roots)?;
@@ -142,6 +207,7 @@ impl RootSet {
         roots.structures(program);
         Ok(Self {
             structures: roots.structures,
+            timers: roots.timers,
             roots: roots.roots,
             pointers: roots.pointers,
             globals,
@@ -157,6 +223,7 @@ struct Collector<'a> {
     roots: Vec<Root>,
     pointers: Vec<RootPointer>,
     structures: Vec<u32>,
+    timers: Vec<Timer>,
     /// Those of them that are goroutines' records.
     records: Vec<u32>,
 }
@@ -170,14 +237,21 @@ impl Collector<'_> {
             kind,
             at,
             is_variable: false,
+            is_guess: false,
             is_pool: false,
         });
         (self.roots.len() - 1) as u32
     }
 
     fn point(&mut self, root: u32, place: u64, value: u64) {
+        let slot = FramePlace::NONE;
         if self.heap.object_at(value).is_some() {
-            self.pointers.push(RootPointer { root, place, value });
+            self.pointers.push(RootPointer {
+                root,
+                slot,
+                place,
+                value,
+            });
         }
     }
 
@@ -200,10 +274,10 @@ impl Collector<'_> {
         let heap = self.heap;
         let mut visit = |seen: &SeenStack<'_>| {
             pointers.clear();
-            if seen.frames.is_empty() {
-                scanner.scan_all(seen.bytes, &mut pointers);
+            if seen.standing == Standing::Guessed || seen.frames.is_empty() {
+                scanner.scan_all(seen, &mut pointers);
             } else {
-                scanner.scan(seen.frames, seen.bytes, seen.runs, &mut pointers);
+                scanner.scan(seen, &mut pointers);
             }
             let into_heap = pointers
                 .iter()
@@ -232,9 +306,26 @@ impl Collector<'_> {
                 }
             }
         }
+        let mut guessed: HashMap<u32, u32> = HashMap::new();
         for (addr, pointer) in found {
-            if let Some(&root) = by_addr.get(&addr) {
-                self.point(root, pointer.pc, pointer.value);
+            if let Some(&sure) = by_addr.get(&addr) {
+                let root = match pointer.is_guess {
+                    true => *guessed.entry(sure).or_insert_with(|| {
+                        let root = self.roots[sure as usize];
+                        self.roots.push(Root {
+                            is_guess: true,
+                            ..root
+                        });
+                        (self.roots.len() - 1) as u32
+                    }),
+                    false => sure,
+                };
+                self.pointers.push(RootPointer {
+                    root,
+                    slot: pointer.slot,
+                    place: pointer.pc,
+                    value: pointer.value,
+                });
             }
         }
         Ok(dump)
@@ -247,6 +338,7 @@ impl Collector<'_> {
             return Ok(());
         };
         let argument = layout.field("timer.arg")?;
+        let (when, period) = (layout.field("timer.when")?, layout.field("timer.period")?);
         // An interface: its type, then its value.
         let argument = Field {
             offset: argument.offset + 8,
@@ -287,6 +379,14 @@ impl Collector<'_> {
                 };
                 let code = timer_code(memory, program, function, argument);
                 let root = self.add(RootKind::Timer, code);
+                let number = |field| word(field).unwrap_or(0) as i64;
+                self.timers.push(Timer {
+                    root,
+                    code: memory.u64(function).unwrap_or(0),
+                    argument,
+                    when_ns: number(when),
+                    period_ns: number(period),
+                });
                 self.point(root, 0, timer);
                 // A runtime-made timer (of a connection's deadline) lies outside the heap.
                 self.point(root, 0, argument);
@@ -379,7 +479,7 @@ impl Collector<'_> {
         let fields =
             ["fn", "arg", "fint", "ot"].map(|name| layout.find(&format!("finalizer.{name}")));
         let mut at = memory.u64(first)?;
-        let mut root = None;
+        let (mut root, mut circle) = (None, Circle::new(at));
         for _ in 0..limits::FINALIZER_BLOCKS_MAX {
             if at == 0 {
                 break;
@@ -398,6 +498,9 @@ impl Collector<'_> {
                 }
             }
             at = next.get(&block);
+            if circle.closes(at) {
+                break;
+            }
         }
         Ok(())
     }

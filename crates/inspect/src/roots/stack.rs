@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 
+use super::FramePlace;
 use crate::functions::FunctionId;
-use crate::goroutines::{Code, PhysicalFrame, StackBytes};
+use crate::goroutines::{Code, PhysicalFrame, SeenStack, StackBytes, Standing};
 use crate::limits;
 use crate::memory::{Memory, le32, le64};
 
@@ -17,6 +18,9 @@ const LOCALS: u32 = 1;
 const STACK_OBJECTS: u32 = 2;
 /// `pcdata` table that tells which map holds.
 const MAP_INDEX: u32 = 1;
+
+/// Below a page there is nothing to point at.
+const LOWEST: u64 = 4096;
 
 /// The maps of one function.
 #[derive(Debug, Default)]
@@ -70,6 +74,10 @@ struct Placed {
 pub(super) struct StackPointer {
     /// Where its frame stands.
     pub(super) pc: u64,
+    /// As [`RootPointer::slot`](super::RootPointer::slot).
+    pub(super) slot: FramePlace,
+    /// It looks like a pointer and no map says that it is one.
+    pub(super) is_guess: bool,
     /// What it points at.
     pub(super) value: u64,
 }
@@ -95,46 +103,53 @@ impl<'a> StackScanner<'a> {
         }
     }
 
-    /// Appends the live pointers of a stack to `out`. `is_running`: the innermost frame stands between calls.
-    pub(super) fn scan(
-        &mut self,
-        frames: &[PhysicalFrame],
-        stack: StackBytes<'_>,
-        is_running: bool,
-        out: &mut Vec<StackPointer>,
-    ) {
+    /// Appends the live pointers of a stack with frames to `out`. The innermost frame of a goroutine that runs stands
+    /// between calls, and has pointers in registers, too.
+    pub(super) fn scan(&mut self, seen: &SeenStack<'_>, out: &mut Vec<StackPointer>) {
+        let (frames, stack) = (seen.frames, seen.bytes);
         let first = out.len();
         let mut objects = Vec::new();
-        let mut conservative = is_running;
+        let mut conservative = seen.standing == Standing::Between;
         for (number, frame) in frames.iter().enumerate() {
             let key = (frame.module, frame.function);
             let is_preempted = self.async_preempt == Some(key);
             self.load(key);
             let maps = &self.maps[&key];
-            let varp = self.varp(frame);
-            let scan = Scan {
-                stack,
-                pc: frame.pc,
-            };
+            let (varp, argp) = (self.varp(frame), self.argp(frame));
+            let scan = Scan::of(stack, frame);
             if conservative || is_preempted {
+                let scan = scan.guessing(true);
                 scan.all(frame.sp, varp, out);
                 let arguments = self.code.module(frame.module).args(frame.function);
                 let arguments = u64::try_from(arguments).unwrap_or(0).min(1 << 16);
-                scan.all(frame.fp, frame.fp.saturating_add(arguments), out);
+                scan.all(argp, argp.saturating_add(arguments), out);
             } else {
                 self.by_maps(frame, maps, varp, scan, out);
             }
-            place(maps, number, frame, varp, &mut objects);
+            place(maps, number, (varp, argp), &mut objects);
             // The function that was interrupted lies under the one that interrupts.
             conservative = is_preempted;
         }
+        if let Some(innermost) = frames.first() {
+            in_registers(seen.general, innermost.pc, out);
+        }
+        // What is sure goes first: each variable is scanned once.
+        out[first..].sort_by_key(|pointer| pointer.is_guess);
         self.follow(frames, stack, &mut objects, first, out);
     }
 
-    /// Appends every word of a stack whose frames nobody knows.
-    pub(super) fn scan_all(&self, stack: StackBytes<'_>, out: &mut Vec<StackPointer>) {
+    /// Appends every word of a stack whose frames are not known for sure.
+    pub(super) fn scan_all(&self, seen: &SeenStack<'_>, out: &mut Vec<StackPointer>) {
+        let stack = seen.bytes;
+        let mut at = stack.base;
+        for frame in seen.frames {
+            Scan::nowhere(stack).all(at, frame.sp, out);
+            let scan = Scan::of(stack, frame).guessing(true);
+            scan.all(frame.sp.max(at), frame.fp, out);
+            at = frame.fp.max(at);
+        }
         let end = stack.base.saturating_add(stack.bytes.len() as u64);
-        Scan { stack, pc: 0 }.all(stack.base, end, out);
+        Scan::nowhere(stack).all(at, end, out);
     }
 
     /// Where a frame's locals end.
@@ -142,6 +157,11 @@ impl<'a> StackScanner<'a> {
         let varp = frame.fp.saturating_sub(self.return_bytes);
         // A frame with anything in it begins with its caller's frame pointer.
         if varp > frame.sp { varp - 8 } else { varp }
+    }
+
+    /// Where a frame's arguments begin: where a call pushes nothing, behind the saved link register.
+    fn argp(&self, frame: &PhysicalFrame) -> u64 {
+        frame.fp.saturating_add(8 - self.return_bytes)
     }
 
     fn by_maps(
@@ -167,9 +187,7 @@ impl<'a> StackScanner<'a> {
         if functions.args(frame.function) != 0
             && let Some(bits) = maps.arguments.get(index)
         {
-            // Where a call pushes nothing, arguments begin behind the saved link register.
-            let start = frame.fp + (8 - self.return_bytes);
-            scan.by_bits(start, bits, maps.arguments.bits, out);
+            scan.by_bits(self.argp(frame), bits, maps.arguments.bits, out);
         }
     }
 
@@ -185,7 +203,9 @@ impl<'a> StackScanner<'a> {
         objects.sort_unstable_by_key(|object| object.start);
         let mut next = first;
         while next < out.len() {
-            let value = out[next].value;
+            let StackPointer {
+                value, is_guess, ..
+            } = out[next];
             next += 1;
             let at = objects.partition_point(|object| object.start <= value);
             let Some(object) = at.checked_sub(1).map(|at| &mut objects[at]) else {
@@ -197,10 +217,7 @@ impl<'a> StackScanner<'a> {
             object.seen = true;
             let frame = &frames[object.frame];
             let known = &self.maps[&(frame.module, frame.function)].objects[object.at];
-            let scan = Scan {
-                stack,
-                pc: frame.pc,
-            };
+            let scan = Scan::of(stack, frame).guessing(is_guess);
             scan.by_bits(object.start, &known.mask, 8 * known.mask.len(), out);
         }
     }
@@ -261,10 +278,22 @@ impl<'a> StackScanner<'a> {
     }
 }
 
+/// Every register that could be a pointer.
+fn in_registers(general: &[u64], pc: u64, out: &mut Vec<StackPointer>) {
+    let all = general.iter().enumerate();
+    let pointers = all.filter(|&(_, &value)| value >= LOWEST);
+    out.extend(pointers.map(|(number, &value)| StackPointer {
+        pc,
+        slot: FramePlace::of_register(number),
+        is_guess: true,
+        value,
+    }));
+}
+
 /// Where this frame's stack objects lie.
-fn place(maps: &Maps, number: usize, frame: &PhysicalFrame, varp: u64, out: &mut Vec<Placed>) {
+fn place(maps: &Maps, number: usize, (varp, argp): (u64, u64), out: &mut Vec<Placed>) {
     for (at, object) in maps.objects.iter().enumerate() {
-        let base = if object.offset < 0 { varp } else { frame.fp };
+        let base = if object.offset < 0 { varp } else { argp };
         let start = base.wrapping_add_signed(object.offset.into());
         out.push(Placed {
             start,
@@ -302,19 +331,52 @@ impl Bitmaps {
 struct Scan<'a> {
     stack: StackBytes<'a>,
     pc: u64,
+    fp: Option<u64>,
+    is_guess: bool,
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    fn of(stack: StackBytes<'a>, frame: &PhysicalFrame) -> Self {
+        Self {
+            stack,
+            pc: frame.pc,
+            fp: Some(frame.fp),
+            is_guess: false,
+        }
+    }
+
+    fn guessing(self, is_guess: bool) -> Self {
+        Self { is_guess, ..self }
+    }
+
+    fn nowhere(stack: StackBytes<'a>) -> Self {
+        Self {
+            stack,
+            pc: 0,
+            fp: None,
+            is_guess: true,
+        }
+    }
+
+    fn slot(&self, addr: u64) -> FramePlace {
+        let slot = self.fp.map(|fp| addr.wrapping_sub(fp) as i64);
+        slot.map_or(FramePlace::NONE, FramePlace::of_slot)
+    }
+
     fn word(&self, addr: u64, out: &mut Vec<StackPointer>) {
         let at = addr.checked_sub(self.stack.base);
         let bytes = at.and_then(|at| self.stack.bytes.get(usize::try_from(at).ok()?..));
-        // Below a page there is nothing to point at.
         if let Some(value) = bytes
             .filter(|rest| rest.len() >= 8)
             .map(|rest| le64(rest, 0))
-            && value >= 4096
+            && value >= LOWEST
         {
-            out.push(StackPointer { pc: self.pc, value });
+            out.push(StackPointer {
+                pc: self.pc,
+                slot: self.slot(addr),
+                is_guess: self.is_guess,
+                value,
+            });
         }
     }
 

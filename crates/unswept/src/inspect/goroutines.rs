@@ -69,13 +69,14 @@ fn look(opened: &Opened, all: bool) -> anyhow::Result<(Goroutines, Cost)> {
     Ok((dump, Cost::new(read, took)))
 }
 
-fn of_core(threads: &[CoreThread], tid: u64) -> Option<Registers> {
+pub(super) fn of_core(threads: &[CoreThread], tid: u64) -> Option<Registers> {
     let thread = threads.iter().find(|thread| u64::from(thread.tid) == tid)?;
-    Some(Registers {
-        pc: thread.pc,
-        sp: thread.sp,
-        lr: thread.lr,
-    })
+    Some(Registers::new(
+        thread.pc,
+        thread.sp,
+        thread.lr,
+        &thread.general,
+    ))
 }
 
 /// The machine's monotonic clock, by which the runtime notes since when goroutines wait.

@@ -127,6 +127,7 @@ fn key(dump: &Goroutines, stacks: &[(Arc<str>, Option<Source>)], goroutine: &Gor
         .and_then(|creator| dump.creators.get(creator));
     let (entry, at) = match (stack, creator) {
         (Some((entry, at)), _) if !entry.is_empty() => (entry.clone(), at.clone()),
+        _ if let Some(entry) = &goroutine.entry => (entry.clone(), None),
         (_, Some(creator)) => (
             format!("goroutine begun by {}", creator.function).into(),
             None,
@@ -220,6 +221,7 @@ mod tests {
             locked_to_thread: false,
             bubble: None,
             system: false,
+            entry: None,
             stack,
             stack_bytes: StackSize::default(),
             approximate: false,

@@ -275,6 +275,7 @@ mod tests {
             locked_to_thread: false,
             bubble: None,
             system: false,
+            entry: None,
             stack: None,
             stack_bytes: StackSize::default(),
             approximate: false,

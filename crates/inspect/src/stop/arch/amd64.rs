@@ -1,4 +1,4 @@
-//! amd64. Register names and their order: `user_regs_struct` of `sys/user.h`.
+//! amd64. Register names: `user_regs_struct` of `sys/user.h`; numbers: System V ABI for x86-64, "DWARF Register Number Mapping".
 
 use nix::sys::ptrace;
 use nix::unistd::Pid;
@@ -11,9 +11,10 @@ pub(in crate::stop) fn registers(tid: Pid) -> nix::Result<Registers> {
     Ok(Registers {
         pc: r.rip,
         sp: r.rsp,
+        lr: 0,
         general: vec![
-            r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx,
-            r.rdx, r.rsi, r.rdi,
+            r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11,
+            r.r12, r.r13, r.r14, r.r15,
         ],
     })
 }

@@ -1,4 +1,5 @@
-//! arm64. Register names and their order: `user_regs_struct` of the kernel's `uapi/asm/ptrace.h`.
+//! arm64. Register names and their order, which is that of DWARF: `user_regs_struct` of the kernel's
+//! `uapi/asm/ptrace.h`.
 //! Compiled, not yet run on a machine of this kind.
 
 use nix::sys::ptrace;
@@ -12,6 +13,7 @@ pub(in crate::stop) fn registers(tid: Pid) -> nix::Result<Registers> {
     Ok(Registers {
         pc: r.pc,
         sp: r.sp,
+        lr: r.regs[30],
         general: r.regs.to_vec(),
     })
 }

@@ -17,6 +17,9 @@ pub struct Registers {
     pub pc: u64,
     /// The stack pointer.
     pub sp: u64,
-    /// The general registers, in the kernel's order: any of them may hold a pointer that lies nowhere else.
+    /// The link register: where the newest call returns to; zero on machines that keep that on the stack.
+    pub lr: u64,
+    /// The general registers by their numbers in debug information: any of them may hold a pointer that lies nowhere
+    /// else.
     pub general: Vec<u64>,
 }

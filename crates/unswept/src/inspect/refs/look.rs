@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use inspect::Program;
-use inspect::goroutines;
+use inspect::goroutines::{self, stopped_thread};
 use inspect::graph::Effort;
 use inspect::heap::{Heap, Reading};
 use inspect::holders::{Options, Report, Taken};
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::super::args::Refs;
 use super::super::document::Cost;
+use super::super::goroutines::{monotonic_ns, of_core};
 use super::super::open::Opened;
 use crate::terminal;
 
@@ -37,6 +38,9 @@ pub(crate) enum Mode {
     /// It had ended: its core was read.
     Core,
 }
+
+/// What failed, when the heap cannot be copied.
+const READ: &str = "failed to read the heap";
 
 /// How long the process stood still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -81,7 +85,12 @@ pub(crate) fn take(
             true => arguments.depth.max(12),
             false => arguments.depth,
         },
-        now_ns: opened.pid.map(|_| super::super::goroutines::monotonic_ns()),
+        timers: match arguments.json {
+            true => 1000,
+            false => Options::default().timers,
+        },
+        // A core does not tell what its machine's clock showed.
+        now_ns: opened.pid.map(|_| monotonic_ns()),
         ..Options::default()
     };
     let (at, started) = (clock.now(), Instant::now());
@@ -92,11 +101,7 @@ pub(crate) fn take(
                 "a core stands still: --pause, --snapshot and --diff TIME are for live processes"
             )
         }
-        None => (
-            Mode::Core,
-            read(&opened.program, &options, STILL)?.of_one_moment(),
-            None,
-        ),
+        None => (Mode::Core, core(&opened.program, &options)?, None),
         Some(pid) if arguments.snapshot => {
             let (taken, pause, snapshot) = snapshot(opened, pid, arguments, &options)?;
             clone = snapshot;
@@ -138,12 +143,19 @@ const STILL: Reading = Reading::Still {
     copy_max: COPY_BYTES_MAX,
 };
 
+/// The registers of a thread that happens to stand are taken, in a running process.
 fn running(program: &Program, options: &Options) -> anyhow::Result<Taken> {
-    read(program, options, Reading::Copy(Vec::new()))
+    let registers = |tid| stopped_thread(program.pid()?, tid);
+    let reading = Reading::Copy(Vec::new());
+    let taken = Taken::read(program, options, reading, Some(&registers));
+    Ok(taken.context(READ)?.of_several_moments())
 }
 
-fn read(program: &Program, options: &Options, reading: Reading) -> anyhow::Result<Taken> {
-    Taken::read(program, options, reading, None).context("failed to read the heap")
+fn core(program: &Program, options: &Options) -> anyhow::Result<Taken> {
+    let threads = program.core().map_or(&[][..], |core| &core.threads);
+    let registers = |tid| of_core(threads, tid);
+    let taken = Taken::read(program, options, STILL, Some(&registers));
+    Ok(taken.context(READ)?.of_one_moment())
 }
 
 /// The process that watches over a pause or a clone; see [`inspect::stop::Guard`].
@@ -285,10 +297,8 @@ impl ThreadNumbers {
         let known = self.0.iter().find(|(_, inner)| *inner == number);
         let tid = known.map_or_else(|| u32::try_from(number).ok(), |(tid, _)| Some(*tid))?;
         let thread = threads.iter().find(|thread| thread.tid == tid)?;
-        Some(goroutines::Registers {
-            pc: thread.registers.pc,
-            sp: thread.registers.sp,
-            lr: 0,
-        })
+        let stopped = &thread.registers;
+        let (pc, sp, lr) = (stopped.pc, stopped.sp, stopped.lr);
+        Some(goroutines::Registers::new(pc, sp, lr, &stopped.general))
     }
 }

@@ -3,6 +3,7 @@
 mod flame;
 mod groups;
 mod look;
+mod timers;
 mod tree;
 
 use std::fs;

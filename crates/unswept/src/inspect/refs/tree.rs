@@ -1,11 +1,12 @@
 //! Holders as lines for people.
 
-use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Site};
+use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Report, Site};
 
 use super::super::args::Refs;
 use super::super::open::Opened;
 use super::groups;
 use super::look::{Look, Mode};
+use super::timers;
 use crate::terminal::Screen;
 use crate::text::{Line, Style};
 use crate::words;
@@ -30,7 +31,7 @@ pub(super) fn lines(arguments: &Refs, opened: &Opened, look: &Look) -> Vec<Line>
         Line::new(Style::Faint, "   RETAINED   SHARE    OBJECTS  HOLDER"),
     ];
     for holder in report.holders.iter().take(arguments.top) {
-        holder_lines(holder, report.reached_bytes, arguments.depth, &mut lines);
+        holder_lines(holder, report, arguments.depth, &mut lines);
     }
     if report.left_out.holders > 0 {
         lines.push(Line::default());
@@ -77,8 +78,8 @@ fn how(look: &Look) -> String {
     }
 }
 
-fn holder_lines(holder: &Holder, total: u64, depth: usize, lines: &mut Vec<Line>) {
-    let share = holder.retained_bytes as f64 / total.max(1) as f64;
+fn holder_lines(holder: &Holder, report: &Report, depth: usize, lines: &mut Vec<Line>) {
+    let share = holder.retained_bytes as f64 / report.reached_bytes.max(1) as f64;
     let about = if holder.approximate { "~" } else { "" };
     let mut line = Line::new(
         Style::Plain,
@@ -94,6 +95,10 @@ fn holder_lines(holder: &Holder, total: u64, depth: usize, lines: &mut Vec<Line>
         line.push(Style::Faint, format!("  {}", holder.ty));
     }
     lines.push(line);
+    if holder.kind == HolderKind::Timer {
+        let told = timers::told(report, &holder.name).into_iter();
+        lines.extend(told.map(|text| Line::new(Style::Faint, format!("{INDENT}{text}"))));
+    }
     more(&holder.used_by, &holder.allocated_at, lines);
     steps(&holder.paths, 1, depth, lines);
 }
@@ -113,7 +118,13 @@ fn name(kind: HolderKind, name: &str, count: u64, line: &mut Line) {
     };
     line.push(Style::Plain, before);
     line.push(Style::Strong, name);
-    if count > 1 && matches!(kind, HolderKind::Goroutine | HolderKind::Timer) {
+    let is_counted = match kind {
+        HolderKind::Goroutine | HolderKind::Timer => true,
+        // The elements of an array without a name.
+        HolderKind::Global => name.ends_with("[*]"),
+        _ => false,
+    };
+    if count > 1 && is_counted {
         line.push(Style::Plain, format!(" ×{}", words::count(count)));
     }
 }
