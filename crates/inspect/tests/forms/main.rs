@@ -255,11 +255,9 @@ fn go_inside_a_program_of_c_is_looked_into() {
                     stacks.len() as u64,
                     "{case}: {stacks:#?}"
                 );
+                // Of 8 MiB, about 16 pieces are sampled; 1 MiB would be five standard deviations off.
                 let profiled = profiled(&program, "main.Begin");
-                assert!(
-                    (4 * MIB..16 * MIB).contains(&profiled),
-                    "{case}: {profiled}"
-                );
+                assert!((MIB..24 * MIB).contains(&profiled), "{case}: {profiled}");
                 let report = report_of(&program);
                 let [sessions] = planted(&report, form, ["main.sessions"]);
                 is_within_a_hundredth(&case, sessions, 128 * (64 << 10));
