@@ -61,7 +61,7 @@ func TestLeaksGrowByTheirRates(t *testing.T) {
 		grow []series
 	}{
 		{"session-cache", 600, []series{heap}},
-		{"goroutine", 6000, []series{count("goroutines", goroutines, 1)}},
+		{"goroutine", 3000, []series{count("goroutines", goroutines, 1)}},
 		{"cgo", 1200, []series{own}},
 		{"context", 600, []series{heap}},
 		{"unread-body", 9000, []series{
@@ -75,7 +75,7 @@ func TestLeaksGrowByTheirRates(t *testing.T) {
 		{"thread", 2400, []series{count("threads", threads, 1), count("goroutines", goroutines, 1)}},
 		{"descriptor", 6000, []series{count("descriptors", descriptors, 1)}},
 		{"sqlite", 1200, []series{own, count("descriptors", descriptors, mib/float64(archive.SearchBytes))}},
-		{"slow-leak", 600, []series{heap}},
+		{"slow-leak", 1200, []series{heap}},
 	}
 	untested := map[string]bool{}
 	for _, row := range NewScenarios(Settings{}).listed() {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"net/http"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ func (s *Shop) liveOffers(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 	case <-time.After(offersTime):
 	}
-	fmt.Fprintf(w, "%d bytes shown\n", len(shown))
+	fmt.Fprintf(w, "%08x\n", crc32.ChecksumIEEE(shown))
 }
 
 // audience has visitors look at live offers: their number climbs to crest, in a straight line, in half of a

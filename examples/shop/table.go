@@ -122,7 +122,7 @@ func lookAlikes(settings Settings) map[string]scenario {
 		"memory-limit": {unit: "MiB (GOMEMLIMIT)", usual: 256,
 			truth: noLeak("plateau", "gc-idle", "gc-sawtooth"),
 			run: func(ctx context.Context, rate float64) error {
-				return memoryLimit(ctx, rate*mib)
+				return collectAtLimit(ctx, rate*mib)
 			}},
 		"idle-heap": {unit: "MiB at once", usual: 200,
 			truth: noLeak("not-returned", "spike"),

@@ -14,9 +14,9 @@ func rareCollections(ctx context.Context, percent float64) error {
 	return nil
 }
 
-// memoryLimit lets the heap grow to limit bytes before it is collected, as GOGC=off with GOMEMLIMIT does,
+// collectAtLimit lets the heap grow to limit bytes before it is collected, as GOGC=off with GOMEMLIMIT does,
 // until ctx is done.
-func memoryLimit(ctx context.Context, limit float64) error {
+func collectAtLimit(ctx context.Context, limit float64) error {
 	limitBefore := debug.SetMemoryLimit(int64(limit))
 	defer debug.SetMemoryLimit(limitBefore)
 	percentBefore := debug.SetGCPercent(-1)
