@@ -9,6 +9,7 @@ mod apt;
 mod bench;
 mod counts;
 mod demo;
+mod fuzz;
 mod http;
 mod layouts;
 mod process;
@@ -34,6 +35,13 @@ commands
             --list              name the stages and their budgets
   soak    what takes too long for every run; goes on where it was interrupted
             inspect             looking into Go programs: every release in every form
+            kills               every way to look into a process, killed 1,000 times
+            fuzz                a million rounds of `fuzz` for every parser
+  fuzz    damaged bytes for every parser of bytes from outside
+            NAME...             only these: memory, core, executable, profile, wire, native, reader
+            --for 60s           so long for each; or --rounds N, those of earlier runs included
+            --seed S            the same inputs again; with --round R this one input
+            --beside N          parsers fed at a time
   bench   measure on this machine what the product promises, and write docs/bench/
             inspect             looking into a process of 1 and of 6 GB, and the graph alone: half an
                                 hour and 12 GB of free memory; goes on where it was interrupted
@@ -84,10 +92,13 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .any(|argument| argument == "--help" || argument == "-h");
     match command.as_str() {
         "--help" | "-h" | "help" => print!("{HELP}"),
-        "demo" | "test" | "soak" | "bench" | "layouts" | "tidy" if asks_help => print!("{HELP}"),
+        "demo" | "test" | "soak" | "fuzz" | "bench" | "layouts" | "tidy" if asks_help => {
+            print!("{HELP}");
+        }
         "demo" => return demo::run(rest),
         "test" => return stages::run(rest),
         "soak" => return stages::soak::run(rest),
+        "fuzz" => return fuzz::run(rest),
         "bench" => return bench::run(rest),
         "layouts" => return layouts::run(rest),
         "tidy" => return tidy::run(rest),
@@ -142,7 +153,7 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        for command in ["demo", "test", "soak", "bench", "layouts", "tidy"] {
+        for command in ["demo", "test", "soak", "fuzz", "bench", "layouts", "tidy"] {
             assert!(HELP.contains(&format!("\n  {command} ")), "{command}");
         }
     }

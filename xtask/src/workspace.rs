@@ -79,6 +79,17 @@ impl Workspace {
         output_of(&mut git).map(|text| text.trim().to_owned())
     }
 
+    /// As [`Self::commit`], if the files are what that has: results of others have no name.
+    pub(crate) fn clean_commit(&self) -> Option<String> {
+        let mut status = Command::new("git");
+        status
+            .arg("-C")
+            .arg(&self.root)
+            .args(["status", "--porcelain"]);
+        let is_clean = output_of(&mut status).is_some_and(|text| text.is_empty());
+        self.commit().filter(|_| is_clean)
+    }
+
     /// `cargo` with `arguments` in the workspace's root.
     ///
     /// `cargo run` sets variables about *this* package. Build scripts that watch them (`ring`'s does)

@@ -36,8 +36,8 @@ const AT_EXECFN: u64 = 31;
 /// A core file, before its executable is known.
 #[derive(Debug)]
 pub struct Core {
-    memory: CoreMemory,
-    entry: u64,
+    pub(crate) memory: CoreMemory,
+    pub(crate) entry: u64,
     /// Where the beginning of the executable was mapped.
     base: Option<u64>,
     executable_path: Option<String>,

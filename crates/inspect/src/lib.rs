@@ -27,6 +27,7 @@ mod error;
 mod executable;
 mod find_module;
 pub mod functions;
+pub mod fuzz;
 pub mod goroutines;
 pub mod graph;
 mod handlers;
@@ -64,40 +65,3 @@ pub use places::Places;
 pub use program::{LayoutSource, Program};
 pub use read::ReadAt;
 pub use statistics::{MemStats, MemStatsReader};
-
-/// Feeds arbitrary bytes to every parser of this crate. For fuzzers: must return, without panic, in bounded time.
-///
-/// Bytes that begin with `core` and a little-endian length are a core of that length and, behind it, its executable.
-pub fn fuzz_one(bytes: &[u8]) {
-    if let Some((core, executable)) = core_and_executable(bytes) {
-        return fuzz_core(core, executable);
-    }
-    if let Ok(executable) = Executable::read(bytes) {
-        let _ = handlers(bytes, &executable);
-    }
-}
-
-fn core_and_executable(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.strip_prefix(b"core")?.split_first_chunk::<4>()?;
-    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
-}
-
-/// Everything that can be asked of a program.
-fn fuzz_core(core: &[u8], executable: &[u8]) {
-    use std::sync::Arc;
-    let Ok(core) = Core::read(Arc::new(core.to_vec())) else {
-        return;
-    };
-    let Ok(program) = Program::open_core(core, Arc::new(executable.to_vec())) else {
-        return;
-    };
-    let _ = MemStatsReader::new(&program).and_then(|reader| reader.read());
-    let _ = goroutines::goroutines(&program, &goroutines::Options::default());
-    if let Ok(heap) = HeapProfile::read(&program) {
-        let mut locations = Locations::new(&program);
-        for bucket in &heap.buckets {
-            let _ = heap.sample(bucket, &mut locations);
-        }
-    }
-    let _ = program.mappings();
-}

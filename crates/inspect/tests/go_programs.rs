@@ -261,7 +261,7 @@ fn damaged_files_get_an_answer() {
                 bytes.truncate(random.next() as usize % bytes.len());
             }
             let asked = std::time::Instant::now();
-            inspect::fuzz_one(&bytes);
+            inspect::fuzz::executable(&bytes);
             assert!(
                 asked.elapsed().as_secs() < 5,
                 "{form}, seed {seed}: {:?}",

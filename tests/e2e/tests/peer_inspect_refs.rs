@@ -151,9 +151,14 @@ fn timers(refs: &Value, name: &str, keeps_tickers: bool) {
         found.unwrap_or_else(|| panic!("{name}: no {kind} in {groups:?}"))
     };
     let tickers = of("ticker", 3600);
-    let lost = if keeps_tickers { 50 } else { 0 };
-    let counts = (&tickers["count"], &tickers["abandoned"]);
-    assert_eq!(counts, (&(lost + 1).into(), &lost.into()), "{name}");
+    let lost: u64 = if keeps_tickers { 50 } else { 0 };
+    assert_eq!(tickers["count"], lost + 1, "{name}");
+    // A word that was left on a stack or in a register may still lead to one of them.
+    let abandoned = tickers["abandoned"].as_u64().expect("a number");
+    assert!(
+        (lost.max(3) - 3..=lost).contains(&abandoned),
+        "{name}: {tickers}"
+    );
     let functions = of("function", 0);
     assert_eq!(
         text(&functions["calls"], "function"),
@@ -176,7 +181,8 @@ fn timers(refs: &Value, name: &str, keeps_tickers: bool) {
     }
     for one in each {
         let size = bytes(one);
-        assert!((100 << 10..110 << 10).contains(&size), "{name}: {size}");
+        // The only timer of a processor leads to its structure of 16 KiB.
+        assert!((100 << 10..125 << 10).contains(&size), "{name}: {size}");
     }
     assert_eq!(each.len(), 3, "{name}");
 }

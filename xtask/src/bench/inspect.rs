@@ -108,20 +108,22 @@ pub(super) fn run(is_quick: bool) -> anyhow::Result<ExitCode> {
     let mut all = Vec::new();
     for (name, part) in PARTS {
         let started = Instant::now();
+        println!("\n{name}");
         let figures = match results.figures(name) {
             Some(figures) => {
-                println!("\n{name}: measured before, of this commit");
+                println!("    measured before, of this commit");
                 figures
             }
-            None => {
-                println!("\n{name}");
-                let figures =
-                    part(&bench).with_context(|| format!("failed to measure `{name}`"))?;
-                if !is_quick {
-                    results.add(name, &figures)?;
+            None => match part(&bench) {
+                Ok(figures) => {
+                    if !is_quick {
+                        results.add(name, &figures)?;
+                    }
+                    figures
                 }
-                figures
-            }
+                // The others are worth measuring all the same, and this one will be tried again.
+                Err(error) => vec![Figure::failed(name, &error)],
+            },
         };
         for figure in &figures {
             println!("    {}", figure.line());
@@ -428,6 +430,15 @@ impl Figure {
             measured: String::new(),
             kept: None,
             by: by.to_owned(),
+        }
+    }
+
+    /// A part that could not be measured: that is told, and counts as not kept.
+    fn failed(part: &str, error: &anyhow::Error) -> Self {
+        Self {
+            kept: Some(false),
+            ..Self::new(format!("`{part}`"), "cargo xtask bench inspect")
+                .said(&format!("could not be measured: {error:#}"))
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Run, steps};
 use crate::counts::Counts;
-use crate::process::{adopt_orphans, clock, output_of};
+use crate::process::{adopt_orphans, clock};
 use crate::toolchain::{self, find_go};
 use crate::usage;
 use crate::workspace::Workspace;
@@ -20,6 +20,8 @@ use crate::workspace::Workspace;
 /// The forms of programs, as `tests/e2e/src/targets.rs` names them.
 const FORMS: &[&str] = &["normal", "pie", "stripped", "stripped-pie"];
 
+/// How often `soak kills` kills each way to look.
+const KILLS: &str = "1000";
 /// One test program on one form of one release.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -27,13 +29,28 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match arguments {
         [name] if name == "inspect" => inspect(),
-        [] => Err(usage("`soak` needs a name: inspect")),
+        [name] if name == "kills" => kills(),
+        [name] if name == "fuzz" => crate::fuzz::soak(),
+        [] => Err(usage("`soak` needs a name: inspect, kills or fuzz")),
         _ => Err(usage(format!("`soak` knows no `{}`", arguments.join(" ")))),
     }
 }
 
-/// The tests of `inspect` on every release in every form.
-fn inspect() -> anyhow::Result<ExitCode> {
+/// Every way to look into a process, killed a thousand times.
+fn kills() -> anyhow::Result<ExitCode> {
+    let mut run = prepared()?;
+    steps::release(&mut run)?;
+    let mut counts = Counts::default();
+    for program in steps::e2e_programs(&run, Instant::now(), "safety_inspect_kills")? {
+        let variables = [("UNSWEPT_KILL_ROUNDS", KILLS)];
+        steps::e2e_run(&run, Instant::now(), &program, &variables, &mut counts)?;
+    }
+    println!("\n{}", counts.line());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A run for which everything is installed.
+fn prepared() -> anyhow::Result<Run> {
     let workspace = Workspace::find()?;
     adopt_orphans();
     let (go, patience) = (find_go(&workspace), PATIENCE);
@@ -43,6 +60,12 @@ fn inspect() -> anyhow::Result<ExitCode> {
         patience,
     };
     steps::install(&mut run)?;
+    Ok(run)
+}
+
+/// The tests of `inspect` on every release in every form.
+fn inspect() -> anyhow::Result<ExitCode> {
+    let mut run = prepared()?;
     toolchain::ensure_releases(&run.workspace, &toolchain::releases())?;
     steps::release(&mut run)?;
     let programs = steps::e2e_programs(&run, Instant::now(), "peer_inspect")?;
@@ -107,16 +130,9 @@ impl Record {
         if !text.is_empty() && !text.ends_with('\n') {
             append(&file, "\n")?;
         }
-        let mut status = std::process::Command::new("git");
-        status
-            .arg("-C")
-            .arg(&workspace.root)
-            .args(["status", "--porcelain"]);
-        let clean = output_of(&mut status).is_some_and(|text| text.is_empty());
-        let commit = workspace.commit().filter(|_| clean);
         Ok(Record {
             file,
-            commit,
+            commit: workspace.clean_commit(),
             lines: parse(&text),
         })
     }

@@ -16,7 +16,7 @@ use super::view::{CargoView, Detail};
 use crate::apt;
 use crate::counts::Counts;
 use crate::process::{Ended, Show, clock, left_behind, output_of, stream};
-use crate::{tidy, toolchain};
+use crate::{fuzz, tidy, toolchain};
 
 /// The beginnings of the names of tests in tests/e2e, each with its stage.
 const E2E_PREFIXES: &[&str] = &["peer_", "story_", "safety_"];
@@ -26,6 +26,12 @@ const BUILD_TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-run"];
 
 /// Go modules with tests of their own.
 const GO_MODULES: &[&str] = &["examples/shop", "tests/rename", "tests/targets"];
+
+/// What is fed in each run, two parsers beside each other: what looks into programs longest.
+const FUZZED: &[&str] = &[
+    "memory core --for 60s --beside 2",
+    "executable profile wire native reader --for 10s --beside 2",
+];
 
 /// Tests ran, and something was wrong with them.
 #[derive(Debug)]
@@ -159,7 +165,8 @@ pub(super) fn release(run: &mut Run) -> anyhow::Result<Counts> {
     cargo(
         run,
         &["build", "--package", "unswept", "--release", "--locked"],
-    )
+    )?;
+    cargo(run, fuzz::BUILD)
 }
 
 pub(super) fn unit(run: &mut Run) -> anyhow::Result<Counts> {
@@ -191,8 +198,14 @@ pub(super) fn end_to_end(run: &mut Run) -> anyhow::Result<Counts> {
 
 pub(super) fn safety(run: &mut Run) -> anyhow::Result<Counts> {
     let mut counts = Counts::default();
-    let outcome = e2e(run, Instant::now(), "safety_", &mut counts);
-    conclude(counts, outcome, false)
+    let started = Instant::now();
+    let outcome = e2e(run, started, "safety_", &mut counts);
+    let fuzzed = FUZZED.iter().try_for_each(|words| {
+        let mut command = fuzz::command(&run.workspace);
+        command.args(words.split(' '));
+        step(run, started, command, &mut |_| Show::Line)
+    });
+    conclude(counts, outcome.and(fuzzed), false)
 }
 
 /// A stage of tests: its counts, or what went wrong with them.

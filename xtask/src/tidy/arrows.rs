@@ -44,6 +44,10 @@ const ARROWS: &[Row] = &[
         Only(&["model", "wire", "promql", "profile", "inspect", "alert"]),
     ),
     ("unswept", All),
+    (
+        "fuzz",
+        Only(&["inspect", "native", "profile", "reader", "wire"]),
+    ),
     // The stories see the binary from outside, as a user does.
     ("e2e", Only(&[])),
     ("xtask", Only(&[])),

@@ -107,7 +107,7 @@ pub(super) fn holders(
         };
         let line = lines.line(root.kind.into(), name);
         let top = &mut lines.tops[line as usize];
-        top.count += 1;
+        top.count += u64::from(!root.is_guess);
         if taken.roots.is_global(root) {
             let global = &taken.roots.globals.all[root.at as usize];
             top.unnamed_at = base.or((!global.is_named).then_some(global.addr));

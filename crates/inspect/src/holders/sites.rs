@@ -37,7 +37,8 @@ pub(super) fn add(program: &Program, taken: &Taken, groups: &Groups, holders: &m
                 && let Some(place) = &bucket.place
             {
                 let site = sites.entry(place.clone()).or_default();
-                site.0 += samples * bucket.bytes_of_sample(rate);
+                let bytes = samples.saturating_mul(bucket.bytes_of_sample(rate));
+                site.0 = site.0.saturating_add(bytes);
                 site.1 += samples;
             }
         }
@@ -169,5 +170,7 @@ mod tests {
         let small = bucket(64).bytes_of_sample(512 << 10);
         assert!((520_000..530_000).contains(&small), "{small}");
         assert_eq!(bucket(100 << 20).bytes_of_sample(512 << 10), 100 << 20);
+        // A size that no object has: its bytes are added up without a panic.
+        assert_eq!(bucket(u64::MAX).bytes_of_sample(512 << 10), u64::MAX);
     }
 }

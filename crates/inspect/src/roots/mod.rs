@@ -4,6 +4,7 @@
 //! `main.sessions` counts for `main.sessions` although goroutines that use it and the runtime's lists reach it too:
 //! a person wants the variable, and memory that only a goroutine or a timer holds stands out.
 
+mod circle;
 mod globals;
 mod specials;
 mod stack;
@@ -13,12 +14,13 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::dwarf::FrameSlot;
-use crate::goroutines::{self, Code, Goroutines, SeenStack, Standing, Status};
+use crate::goroutines::{self, Code, Goroutines, SeenStack, Standing};
 use crate::heap::Heap;
 use crate::layout::Field;
 use crate::memory::{Memory, le64};
 use crate::{InspectError, Program, limits};
 
+use circle::Circle;
 pub(crate) use globals::variables_at;
 pub use globals::{Global, Globals};
 use specials::{Special, each_special};
@@ -45,7 +47,7 @@ pub enum RootKind {
 }
 
 /// One root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Root {
     /// What it is.
     pub kind: RootKind,
@@ -54,6 +56,8 @@ pub struct Root {
     pub at: u64,
     /// Of a `Runtime` root: a variable, and no goroutine.
     pub is_variable: bool,
+    /// Of a `Goroutine` root: a second one, for words that look like pointers where no map tells.
+    pub is_guess: bool,
     /// Of a `Global` root: a `sync.Pool`. What lies in it is in nobody's use, and mostly has a pointer left to what it
     /// was used for last.
     pub is_pool: bool,
@@ -154,12 +158,8 @@ impl Root {
             RootKind::Global => 0,
             // The main goroutine's variables are as good as globals in many programs.
             RootKind::Goroutine => match goroutines.goroutines.get(self.at as usize) {
-                // All of its stack counts, also what it has left behind: it must not take from others.
-                Some(goroutine)
-                    if goroutine.status == Status::Running && goroutine.stack.is_none() =>
-                {
-                    4
-                }
+                // What it may have left behind long ago must not be taken from others.
+                _ if self.is_guess => 4,
                 Some(goroutine) if goroutine.id == 1 => 1,
                 _ => 2,
             },
@@ -237,6 +237,7 @@ impl Collector<'_> {
             kind,
             at,
             is_variable: false,
+            is_guess: false,
             is_pool: false,
         });
         (self.roots.len() - 1) as u32
@@ -305,8 +306,20 @@ impl Collector<'_> {
                 }
             }
         }
+        let mut guessed: HashMap<u32, u32> = HashMap::new();
         for (addr, pointer) in found {
-            if let Some(&root) = by_addr.get(&addr) {
+            if let Some(&sure) = by_addr.get(&addr) {
+                let root = match pointer.is_guess {
+                    true => *guessed.entry(sure).or_insert_with(|| {
+                        let root = self.roots[sure as usize];
+                        self.roots.push(Root {
+                            is_guess: true,
+                            ..root
+                        });
+                        (self.roots.len() - 1) as u32
+                    }),
+                    false => sure,
+                };
                 self.pointers.push(RootPointer {
                     root,
                     slot: pointer.slot,
@@ -466,7 +479,7 @@ impl Collector<'_> {
         let fields =
             ["fn", "arg", "fint", "ot"].map(|name| layout.find(&format!("finalizer.{name}")));
         let mut at = memory.u64(first)?;
-        let mut root = None;
+        let (mut root, mut circle) = (None, Circle::new(at));
         for _ in 0..limits::FINALIZER_BLOCKS_MAX {
             if at == 0 {
                 break;
@@ -485,6 +498,9 @@ impl Collector<'_> {
                 }
             }
             at = next.get(&block);
+            if circle.closes(at) {
+                break;
+            }
         }
         Ok(())
     }

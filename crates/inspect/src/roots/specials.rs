@@ -3,6 +3,7 @@
 //! They lie outside the heap, one list a span. Lists are followed side by side, so that a heap with a hundred
 //! thousand of them costs some hundred calls.
 
+use super::circle::Circle;
 use crate::heap::Heap;
 use crate::layout::{Field, Layout};
 use crate::memory::{Memory, Range};
@@ -112,11 +113,14 @@ pub(super) fn each_special(
     mut visit: impl FnMut(u32, Special),
 ) -> Result<(), InspectError> {
     let fields = Fields::of(program.layout())?;
-    // (span, address of its next record)
     let heads = heap.spans().iter().enumerate();
-    let mut at: Vec<(usize, u64)> = heads
-        .map(|(span, head)| (span, head.specials))
-        .filter(|row| row.1 != 0)
+    let mut at: Vec<List> = heads
+        .filter(|(_, span)| span.specials != 0)
+        .map(|(span, head)| List {
+            span,
+            at: head.specials,
+            circle: Circle::new(head.specials),
+        })
         .collect();
     let mut left = limits::SPECIALS_MAX;
     while !at.is_empty() && left > 0 {
@@ -125,8 +129,8 @@ pub(super) fn each_special(
         let mut next = Vec::new();
         for batch in at.chunks(4096) {
             let records = read(program.memory(), batch);
-            for (&(number, _), record) in batch.iter().zip(records.chunks_exact(RECORD)) {
-                let span = &heap.spans()[number];
+            for (list, record) in batch.iter().zip(records.chunks_exact(RECORD)) {
+                let span = &heap.spans()[list.span];
                 let index = fields.offset.get(record) / span.elem;
                 if index < span.count.into()
                     && heap.is_allocated(span.first + index as u32)
@@ -134,9 +138,10 @@ pub(super) fn each_special(
                 {
                     visit(span.first + index as u32, special);
                 }
-                let following = fields.next.get(record);
-                if following != 0 {
-                    next.push((number, following));
+                let mut list = *list;
+                list.at = fields.next.get(record);
+                if list.at != 0 && !list.circle.closes(list.at) {
+                    next.push(list);
                 }
             }
         }
@@ -145,8 +150,20 @@ pub(super) fn each_special(
     Ok(())
 }
 
-fn read(memory: &dyn Memory, batch: &[(usize, u64)]) -> Vec<u8> {
-    let range = |&(_, addr): &(usize, u64)| Range { addr, len: RECORD };
+/// One span's list of records, as far as it was followed.
+#[derive(Clone, Copy)]
+struct List {
+    span: usize,
+    /// Its next record.
+    at: u64,
+    circle: Circle,
+}
+
+fn read(memory: &dyn Memory, batch: &[List]) -> Vec<u8> {
+    let range = |list: &List| Range {
+        addr: list.at,
+        len: RECORD,
+    };
     let ranges: Vec<Range> = batch.iter().map(range).collect();
     let mut records = vec![0; batch.len() * RECORD];
     memory.read_many(&ranges, &mut records);

@@ -76,6 +76,8 @@ pub(super) struct StackPointer {
     pub(super) pc: u64,
     /// As [`RootPointer::slot`](super::RootPointer::slot).
     pub(super) slot: FramePlace,
+    /// It looks like a pointer and no map says that it is one.
+    pub(super) is_guess: bool,
     /// What it points at.
     pub(super) value: u64,
 }
@@ -116,6 +118,7 @@ impl<'a> StackScanner<'a> {
             let (varp, argp) = (self.varp(frame), self.argp(frame));
             let scan = Scan::of(stack, frame);
             if conservative || is_preempted {
+                let scan = scan.guessing(true);
                 scan.all(frame.sp, varp, out);
                 let arguments = self.code.module(frame.module).args(frame.function);
                 let arguments = u64::try_from(arguments).unwrap_or(0).min(1 << 16);
@@ -130,6 +133,8 @@ impl<'a> StackScanner<'a> {
         if let Some(innermost) = frames.first() {
             in_registers(seen.general, innermost.pc, out);
         }
+        // What is sure goes first: each variable is scanned once.
+        out[first..].sort_by_key(|pointer| pointer.is_guess);
         self.follow(frames, stack, &mut objects, first, out);
     }
 
@@ -139,7 +144,8 @@ impl<'a> StackScanner<'a> {
         let mut at = stack.base;
         for frame in seen.frames {
             Scan::nowhere(stack).all(at, frame.sp, out);
-            Scan::of(stack, frame).all(frame.sp.max(at), frame.fp, out);
+            let scan = Scan::of(stack, frame).guessing(true);
+            scan.all(frame.sp.max(at), frame.fp, out);
             at = frame.fp.max(at);
         }
         let end = stack.base.saturating_add(stack.bytes.len() as u64);
@@ -197,7 +203,9 @@ impl<'a> StackScanner<'a> {
         objects.sort_unstable_by_key(|object| object.start);
         let mut next = first;
         while next < out.len() {
-            let value = out[next].value;
+            let StackPointer {
+                value, is_guess, ..
+            } = out[next];
             next += 1;
             let at = objects.partition_point(|object| object.start <= value);
             let Some(object) = at.checked_sub(1).map(|at| &mut objects[at]) else {
@@ -209,7 +217,7 @@ impl<'a> StackScanner<'a> {
             object.seen = true;
             let frame = &frames[object.frame];
             let known = &self.maps[&(frame.module, frame.function)].objects[object.at];
-            let scan = Scan::of(stack, frame);
+            let scan = Scan::of(stack, frame).guessing(is_guess);
             scan.by_bits(object.start, &known.mask, 8 * known.mask.len(), out);
         }
     }
@@ -277,6 +285,7 @@ fn in_registers(general: &[u64], pc: u64, out: &mut Vec<StackPointer>) {
     out.extend(pointers.map(|(number, &value)| StackPointer {
         pc,
         slot: FramePlace::of_register(number),
+        is_guess: true,
         value,
     }));
 }
@@ -323,6 +332,7 @@ struct Scan<'a> {
     stack: StackBytes<'a>,
     pc: u64,
     fp: Option<u64>,
+    is_guess: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -331,7 +341,12 @@ impl<'a> Scan<'a> {
             stack,
             pc: frame.pc,
             fp: Some(frame.fp),
+            is_guess: false,
         }
+    }
+
+    fn guessing(self, is_guess: bool) -> Self {
+        Self { is_guess, ..self }
     }
 
     fn nowhere(stack: StackBytes<'a>) -> Self {
@@ -339,6 +354,7 @@ impl<'a> Scan<'a> {
             stack,
             pc: 0,
             fp: None,
+            is_guess: true,
         }
     }
 
@@ -358,6 +374,7 @@ impl<'a> Scan<'a> {
             out.push(StackPointer {
                 pc: self.pc,
                 slot: self.slot(addr),
+                is_guess: self.is_guess,
                 value,
             });
         }

@@ -197,9 +197,9 @@ fn stop_and_clone(
 fn bury(pid: u32, clone: Clone, guard: &mut Guard) -> Result<(), StopError> {
     let child = clone.pid.as_raw().unsigned_abs();
     let _ = kill(clone.pid, Signal::SIGKILL);
+    // It is ours first; when we have seen it dead, it is the target's. The end of a large one takes its time, too.
+    let _ = tracees::wait(clone.pid, Instant::now() + REAP_MAX);
     let until = Instant::now() + REAP_MAX;
-    // It is ours first; when we have seen it dead, it is the target's.
-    let _ = tracees::wait(clone.pid, until);
     while Status::of(child).is_ok_and(|status| status.parent == pid) {
         let _ = guard.arm(pid, REAP_PAUSE);
         let reaped = inject::reap(pid, clone.inner);

@@ -25,6 +25,11 @@ use super::tracees::{hurry, raw};
 /// How long past its limit a pause may last before the guard ends it with its tracer.
 pub const GRACE: Duration = Duration::from_millis(50);
 
+/// A guard that is late by so much was kept waiting, as the tracer was: by a machine that stood still.
+const LATE: Duration = Duration::from_millis(5);
+/// What a tracer that was kept waiting is given to let go by itself.
+const TURN: Duration = Duration::from_millis(10);
+
 /// A line of the orders is no longer.
 const LINE_MAX: u64 = 128;
 /// How long a guard may take to start; before anything is stopped.
@@ -170,6 +175,8 @@ impl Order {
 struct Watch {
     /// The process that is held, and when its tracer is to be killed.
     pause: Option<(u32, Instant)>,
+    /// The tracer of this pause has been given its turn.
+    had_turn: bool,
     /// The process that was cloned.
     target: Option<u32>,
     /// The clone, and when it is to be killed.
@@ -248,6 +255,7 @@ impl Watch {
         match order {
             Some(Order::Arm { target, limit }) => {
                 self.pause = now.checked_add(limit).map(|until| (target, until));
+                self.had_turn = false;
             }
             Some(Order::Done) => self.pause = None,
             Some(Order::Inject { target }) => self.target = Some(target),
@@ -265,6 +273,11 @@ impl Watch {
         if let Some((target, until)) = self.pause
             && until <= now
         {
+            self.pause = self.turn(now, target, until);
+        }
+        if let Some((target, until)) = self.pause
+            && until <= now
+        {
             self.pause = None;
             // On a loaded machine the word that the pause is over may still be on its way. And a pid may be used
             // again; but a child's parent is the one that started it, or no longer its parent.
@@ -278,6 +291,14 @@ impl Watch {
             self.child = None;
             self.kill_child(child);
         }
+    }
+
+    /// A pause whose time has passed: the same, or a little longer if we could not know whether the tracer was late
+    /// or the machine.
+    fn turn(&mut self, now: Instant, target: u32, until: Instant) -> Option<(u32, Instant)> {
+        let is_late = now - until > LATE && !self.had_turn;
+        self.had_turn |= is_late;
+        Some((target, if is_late { now + TURN } else { until }))
     }
 
     /// Kills the clone, if it still is what it was.
@@ -356,6 +377,20 @@ mod tests {
         for (line, want) in rows {
             assert_eq!(Order::parse(line), want, "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_guard_that_was_kept_waiting_gives_the_tracer_one_turn() {
+        let now = Instant::now();
+        let ago = |time| now.checked_sub(time).unwrap();
+        let mut watch = Watch::default();
+        let in_time = ago(LATE);
+        assert_eq!(watch.turn(now, 5, in_time), Some((5, in_time)));
+        let late = ago(LATE * 10);
+        assert_eq!(watch.turn(now, 5, late), Some((5, now + TURN)));
+        assert_eq!(watch.turn(now, 5, late), Some((5, late)), "once");
+        watch.obey(Order::parse("arm 5 1"));
+        assert_eq!(watch.turn(now, 5, late), Some((5, now + TURN)), "another");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Snapshot {
     /// the target, sends it no signal, never runs its code, and dies with us. When it is dead, the target reaps it
     /// the same way; if we are killed first, the guard has it do so.
     ///
-    /// What it costs the target: a stop of about 45 ms per GiB of written memory, then a page fault for each page it
+    /// What it costs the target: a stop of 35 to 45 ms per GiB of written memory, then a page fault for each page it
     /// writes while the clone lives, and their memory.
     ///
     /// # Errors

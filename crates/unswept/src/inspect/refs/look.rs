@@ -257,8 +257,12 @@ fn end(opened: &mut Opened, snapshot: Snapshot) -> anyhow::Result<()> {
     let alive = opened.program.memory().u64(at);
     alive.context("the clone was gone before all of it was read")?;
     opened.program.read_from(snapshot.pid());
-    let ended = snapshot.end();
-    ended.context("the clone has ended, but its parent has not taken note of that yet")?;
+    // What was found stays true, and the guard tries on.
+    if let Err(error) = snapshot.end() {
+        terminal::note(format!(
+            "the clone has ended, but its parent has not taken note of that yet: {error}"
+        ));
+    }
     Ok(())
 }
 

@@ -1,0 +1,212 @@
+//! For fuzzers: everything this crate does with bytes nobody vouches for, in three calls.
+//!
+//! [`executable`] takes a file, [`core`] a core and its executable, [`Subject`] a program whose memory is damaged
+//! while it is asked. All of them must return: no panic, in bounded time and memory. What comes out is not looked at.
+
+mod damage;
+
+use std::sync::Arc;
+
+use crate::dwarf::Dwarf;
+use crate::goroutines::{self, goroutines};
+use crate::graph::Effort;
+use crate::heap::Reading;
+use crate::holders::{Diff, Options, Taken};
+use crate::memory::{Pieces, Range};
+use crate::types::{Sources, Types};
+use crate::{
+    Core, Executable, HeapProfile, InspectError, Locations, MemStatsReader, Places, Program,
+    ReadAt, handlers,
+};
+
+pub use damage::Damage;
+use damage::{Damaged, Dial};
+
+/// A file as a fuzzer hands it over.
+pub type Source = Arc<dyn ReadAt + Send + Sync>;
+
+/// Of a target's memory: the programs of a fuzzer are small.
+const COPIED_BYTES_MAX: u64 = 32 << 20;
+/// Types whose members are looked at.
+const TYPES_MAX: usize = 2_000;
+
+/// Feeds a file to all that reads executables: headers, build information, handlers, debug information.
+pub fn executable<R: ReadAt + ?Sized>(file: &R) {
+    if let Ok(executable) = Executable::read(file) {
+        let _ = handlers(file, &executable);
+    }
+    if let Ok(Some(dwarf)) = Dwarf::read(file) {
+        ask_dwarf(&dwarf);
+    }
+}
+
+fn ask_dwarf(dwarf: &Dwarf) {
+    let nothing = Pieces::new();
+    let mut types = Types::new(Sources {
+        memory: &nothing,
+        dwarf: Some(dwarf),
+        bias: 0,
+        modules: Vec::new(),
+        go_minor: 0,
+        function: Box::new(|_| None),
+    });
+    for variable in dwarf.variables().take(TYPES_MAX) {
+        if let Some(die) = variable.ty {
+            let _ = (dwarf.entry(die), dwarf.name_of(die), dwarf.size_of(die));
+            let ty = types.by_die(die);
+            let _ = (types.name(ty), types.size(ty), types.get(ty));
+        }
+        dwarf.captures(variable.addr);
+    }
+    for name in crate::layout::SYMBOLS {
+        dwarf.variable(name);
+        dwarf.constant(name);
+        dwarf.field(name, "a.b");
+    }
+}
+
+/// Feeds a core and the executable that it may be of to all that reads them.
+pub fn core(core: Source, executable: Source) {
+    if let Ok(core) = Core::read(core)
+        && let Ok(program) = Program::open_core(core, executable)
+    {
+        ask(&program, false);
+    }
+}
+
+/// Everything that can be asked of a program.
+fn ask(program: &Program, low_memory: bool) {
+    if let Ok(reader) = MemStatsReader::new(program) {
+        let _ = reader.read();
+    }
+    if let Ok(places) = Places::of(program) {
+        let _ = places.mem_stats(program.memory());
+    }
+    ask_goroutines(program);
+    ask_profile(program);
+    ask_heap(program, low_memory);
+    program.mappings();
+}
+
+fn ask_goroutines(program: &Program) {
+    let options = goroutines::Options {
+        system: true,
+        ..goroutines::Options::default()
+    };
+    if let Ok(dump) = goroutines(program, &options) {
+        let groups = dump.groups();
+        let _ = dump.text(true).to_string();
+        let _ = dump.groups_text(&groups, true).to_string();
+        dump.samples();
+    }
+}
+
+fn ask_profile(program: &Program) {
+    if let Ok(heap) = HeapProfile::read(program) {
+        let mut locations = Locations::new(program);
+        for bucket in &heap.buckets {
+            let _ = heap.sample(bucket, &mut locations);
+        }
+    }
+}
+
+fn ask_heap(program: &Program, low_memory: bool) {
+    let options = Options {
+        max_bytes: COPIED_BYTES_MAX,
+        effort: match low_memory {
+            true => Effort::LowMemory,
+            false => Effort::Fast { threads: 2 },
+        },
+        ..Options::default()
+    };
+    let look = || {
+        let reading = match low_memory {
+            true => Reading::Still { copy_max: 0 },
+            false => Reading::Copy(Vec::new()),
+        };
+        let taken = Taken::read(program, &options, reading, None).ok()?;
+        taken.report(program, &options).ok()
+    };
+    if let (Some(before), Some(after)) = (look(), look()) {
+        assert!(before.holders.len() <= options.holders, "as many as asked");
+        let _ = Diff::new(&before, &after, 1.0);
+        let _ = after.agree(&before);
+    }
+}
+
+/// A program that is asked again and again, each time with other damage in its memory.
+///
+/// Taken from a core that has the whole memory, code too. Nothing is copied for a round, so thousands a minute run.
+pub struct Subject {
+    core: Source,
+    executable: Source,
+    /// Opened while its memory was whole.
+    program: Program,
+    dial: Arc<Dial>,
+    /// What opening and asking read.
+    seen: Vec<Range>,
+}
+
+impl Subject {
+    /// Opens the program and asks it everything once, to learn which parts of its memory count.
+    ///
+    /// # Errors
+    /// When the core or the executable are none, or not of each other.
+    pub fn new(core: Source, executable: Source) -> Result<Self, InspectError> {
+        let dial = Arc::new(Dial::tracing());
+        let program = open(&core, &executable, &dial)?;
+        ask(&program, false);
+        Ok(Self {
+            seen: dial.seen(),
+            core,
+            executable,
+            program,
+            dial,
+        })
+    }
+
+    /// Damage that counts: to words that were read. `below(n)` is a number under `n`, as random as the caller likes;
+    /// the same numbers make the same damage.
+    pub fn damage(&self, below: &mut dyn FnMut(u64) -> u64) -> Damage {
+        let original = |addr| self.program.memory().u64(addr).unwrap_or(0);
+        Damage::new(&self.seen, &original, below)
+    }
+
+    /// Asks everything with this damage in place; returns how many bytes of memory were read.
+    pub fn round(&self, damage: &Damage) -> u64 {
+        let before = self.program.memory().cost().bytes;
+        self.dial.set(damage.clone());
+        let mut reopened = 0;
+        if damage.while_opening {
+            if let Ok(program) = open(&self.core, &self.executable, &self.dial) {
+                ask(&program, damage.low_memory);
+                reopened = program.memory().cost().bytes;
+            }
+        } else {
+            ask(&self.program, damage.low_memory);
+        }
+        self.dial.set(Damage::default());
+        self.program.memory().cost().bytes - before + reopened
+    }
+}
+
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject")
+            .field("program", &self.program)
+            .field("seen", &self.seen.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn open(core: &Source, executable: &Source, dial: &Arc<Dial>) -> Result<Program, InspectError> {
+    let core = Core::read(Arc::clone(core))?;
+    let memory = Damaged::new(core.memory, Arc::clone(dial));
+    let entry = core.entry;
+    Program::open(
+        Box::new(memory),
+        Box::new(Arc::clone(executable)),
+        entry,
+        None,
+    )
+}

@@ -1,0 +1,247 @@
+//! The worker: rounds of one parser, until it is enough.
+//!
+//! It tells on standard output, a line each: `rounds DONE BYTES WORST_MS PEAK_KIB` now and then, and
+//! `finding ROUND TEXT`. The number of the round that runs stands in a file, for whoever finds us dead.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit};
+
+use crate::options::{Options, Until};
+use crate::parsers::{self, Input};
+use crate::random::Random;
+
+/// Address space a worker may take beyond what it has when all seeds are loaded.
+pub(crate) const ROOM_BYTES: u64 = 1 << 30;
+/// A round that takes so long hangs. Ordinary ones take milliseconds, on a loaded machine tens of them.
+const ROUND_MAX: Duration = Duration::from_secs(30);
+/// How a worker ends whose round hangs.
+pub(crate) const HANGS: i32 = 76;
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a worker keeps the number of its round.
+pub(crate) fn round_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.round"))
+}
+
+/// Runs the rounds; returns how many failed.
+pub(crate) fn run(options: &Options) -> anyhow::Result<u64> {
+    let name = options.names[0];
+    let seed = options.seed.context("a worker needs a seed")?;
+    let parser = parsers::parser(
+        name,
+        &options.root.join("crates"),
+        &options.folder.join("corpus"),
+    )?;
+    let mut worker = Worker::new(&options.folder, name, seed)?;
+    if let Until::Only(round) = options.until {
+        let input = parser.make(&mut Random::of(seed, round));
+        if options.save_only {
+            save(&options.folder, name, seed, round, &*input)?;
+            return Ok(0);
+        }
+        print!("{}", input.recipe());
+        limit_memory();
+        worker.round(round, &*input)?;
+        return Ok(worker.findings);
+    }
+    limit_memory();
+    let began = Instant::now();
+    let mut round = options.from;
+    loop {
+        let is_enough = match options.until {
+            Until::Time(time) => began.elapsed() >= time,
+            Until::Rounds(rounds) => round >= rounds,
+            Until::Only(_) => true,
+        };
+        if is_enough {
+            break;
+        }
+        let input = parser.make(&mut Random::of(seed, round));
+        worker.round(round, &*input)?;
+        round += 1;
+        worker.tell(false);
+    }
+    worker.tell(true);
+    Ok(worker.findings)
+}
+
+struct Worker<'a> {
+    folder: &'a Path,
+    name: &'static str,
+    seed: u64,
+    /// Holds the number of the round that runs.
+    current: File,
+    watch: Arc<Watch>,
+    panic: Arc<Mutex<String>>,
+    /// Where it has panicked: each place is told once.
+    places: Vec<String>,
+    findings: u64,
+    rounds: u64,
+    bytes: u64,
+    worst: Duration,
+    told: Instant,
+}
+
+impl<'a> Worker<'a> {
+    fn new(folder: &'a Path, name: &'static str, seed: u64) -> anyhow::Result<Self> {
+        let file = round_file(folder, name);
+        let current = File::create(&file);
+        Ok(Self {
+            folder,
+            name,
+            seed,
+            current: current.with_context(|| format!("failed to write {}", file.display()))?,
+            watch: Watch::start()?,
+            panic: hear_panics(),
+            places: Vec::new(),
+            findings: 0,
+            rounds: 0,
+            bytes: 0,
+            worst: Duration::ZERO,
+            told: Instant::now(),
+        })
+    }
+
+    fn round(&mut self, round: u64, input: &dyn Input) -> anyhow::Result<()> {
+        self.current.write_all_at(&round.to_le_bytes(), 0)?;
+        self.watch.begins();
+        let began = Instant::now();
+        // What a panic leaves half done is made anew for each round, or is only read.
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| input.run()));
+        self.worst = self.worst.max(began.elapsed());
+        self.watch.ends();
+        self.rounds += 1;
+        match outcome {
+            Ok(bytes) => self.bytes += bytes,
+            Err(_) => self.panicked(round, input)?,
+        }
+        Ok(())
+    }
+
+    fn panicked(&mut self, round: u64, input: &dyn Input) -> anyhow::Result<()> {
+        self.findings += 1;
+        let mut said = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = std::mem::take(&mut *said);
+        let place = said.split_once(": ").map_or(&*said, |(place, _)| place);
+        if !self.places.iter().any(|known| known == place) {
+            self.places.push(place.to_owned());
+            save(self.folder, self.name, self.seed, round, input)?;
+            println!("finding {round} {said}");
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, at_once: bool) {
+        if at_once || self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            let (worst, peak) = (self.worst.as_millis(), own("VmHWM:"));
+            println!("rounds {} {} {worst} {peak}", self.rounds, self.bytes);
+        }
+    }
+}
+
+/// Keeps the message of the first panic of a round.
+fn hear_panics() -> Arc<Mutex<String>> {
+    let said = Arc::new(Mutex::new(String::new()));
+    let heard = Arc::clone(&said);
+    panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string);
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let line = message.lines().next().unwrap_or_default();
+        // Read where there was no round to blame.
+        eprintln!("{}: {line}", place.as_deref().unwrap_or_default());
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first one: a thread that waits for one which panicked panics, too.
+        if heard.is_empty() {
+            *heard = format!("{}: {line}", place.unwrap_or_default());
+        }
+    }));
+    said
+}
+
+/// Ends the process when a round takes too long.
+struct Watch {
+    began: Instant,
+    /// When the round that runs began, in milliseconds after `began`, plus one; zero between rounds.
+    since: AtomicU64,
+}
+
+impl Watch {
+    fn start() -> anyhow::Result<Arc<Self>> {
+        let watch = Arc::new(Self {
+            began: Instant::now(),
+            since: AtomicU64::new(0),
+        });
+        let seen = Arc::clone(&watch);
+        let thread = std::thread::Builder::new().name("watch".into());
+        let spawned = thread.spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_millis(500));
+                let since = seen.since.load(Ordering::Relaxed);
+                if since > 0 && seen.now().saturating_sub(since) > ROUND_MAX.as_millis() as u64 {
+                    std::process::exit(HANGS);
+                }
+            }
+        });
+        spawned.context("no thread to watch with")?;
+        Ok(watch)
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64 + 1
+    }
+
+    fn begins(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn ends(&self) {
+        self.since.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Saves how an input was made, and its bytes.
+fn save(folder: &Path, name: &str, seed: u64, round: u64, input: &dyn Input) -> anyhow::Result<()> {
+    let failures = folder.join("failures");
+    fs::create_dir_all(&failures)?;
+    let stem = format!("{name}-{seed}-{round}");
+    let mut recipe = File::create(failures.join(format!("{stem}.txt")))?;
+    writeln!(
+        recipe,
+        "cargo xtask fuzz {name} --seed {seed} --round {round}"
+    )?;
+    recipe.write_all(input.recipe().as_bytes())?;
+    for (ending, bytes) in input.files() {
+        fs::write(failures.join(format!("{stem}.{ending}")), bytes)?;
+    }
+    Ok(())
+}
+
+/// A core of ours would be big, and what is refused is a finding.
+fn limit_memory() {
+    let limit = (own("VmSize:") << 10) + ROOM_BYTES;
+    for (resource, limit) in [(Resource::As, limit), (Resource::Core, 0)] {
+        let limit = Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        };
+        let _ = rustix::process::setrlimit(resource, limit);
+    }
+}
+
+/// A figure of our own `/proc/self/status`, in KiB.
+fn own(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or(0)
+}
