@@ -45,7 +45,7 @@ func entries(t *testing.T, folder string) float64 {
 }
 
 func TestLeaksGrowByTheirRates(t *testing.T) {
-	const during, tolerance = 3 * time.Second, 0.1
+	const during, tolerance = 2 * time.Second, 0.1
 	type series struct {
 		what    string
 		measure func(*testing.T) float64
@@ -72,7 +72,7 @@ func TestLeaksGrowByTheirRates(t *testing.T) {
 		{"timer", 600, []series{heap}},
 		{"sub-slice", 600, []series{heap}},
 		{"mmap", 1200, []series{own}},
-		{"thread", 2400, []series{count("threads", threads, 1), count("goroutines", goroutines, 1)}},
+		{"thread", 4800, []series{count("threads", threads, 1), count("goroutines", goroutines, 1)}},
 		{"descriptor", 6000, []series{count("descriptors", descriptors, 1)}},
 		{"sqlite", 1200, []series{own, count("descriptors", descriptors, mib/float64(archive.SearchBytes))}},
 		{"slow-leak", 1200, []series{heap}},
@@ -89,7 +89,7 @@ func TestLeaksGrowByTheirRates(t *testing.T) {
 			if table(Settings{})[row.name].needsCgo && !receipt.Native {
 				t.Skip("built without cgo")
 			}
-			base := open(t, "-day", "3s", "-feed-dir", t.TempDir())
+			base := open(t, "-day", "2s", "-feed-dir", t.TempDir())
 			turn(t, base, "name="+row.name+"&rate=60") // the first of each kind brings more with it
 			time.Sleep(200 * time.Millisecond)
 			turn(t, base, "name="+row.name+"&off=1")
