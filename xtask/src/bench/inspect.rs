@@ -136,7 +136,7 @@ pub(super) fn run(is_quick: bool) -> anyhow::Result<ExitCode> {
         println!("\nquick: small sizes, so the limits mean little; nothing was written down");
         return Ok(ExitCode::SUCCESS);
     }
-    let page = page::write(&bench.workspace, newest, &all)?;
+    let page = page::write(&bench.workspace, results.commit.as_deref(), newest, &all)?;
     println!("\nwritten to {}", page.display());
     Ok(match all.iter().any(|figure| figure.kept == Some(false)) {
         true => ExitCode::FAILURE,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,9 @@ pub(super) struct Run {
 /// # Errors
 /// When it can't be started, or fails: with what it wrote to standard error.
 pub(super) fn run(command: &mut Command) -> anyhow::Result<Run> {
-    let name = command.get_program().display().to_string();
+    // Where it lies on this machine is nobody's business: this may end on a page.
+    let name = Path::new(command.get_program()).file_name();
+    let name = name.unwrap_or_default().display().to_string();
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -60,10 +63,8 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<Run> {
     let read = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().unwrap_or_default();
     let (output, errors) = (read(output), read(errors));
     if !status.success() {
-        bail!(
-            "`{name}` failed: {}",
-            String::from_utf8_lossy(&errors).trim()
-        );
+        let errors = String::from_utf8_lossy(&errors);
+        bail!("`{name}` ended with {status}: {}", errors.trim());
     }
     Ok(Run {
         wall,

@@ -14,18 +14,15 @@ use crate::workspace::Workspace;
 /// Writes `docs/bench/inspect.md`.
 pub(super) fn write(
     workspace: &Workspace,
+    commit: Option<&str>,
     go_release: &str,
     figures: &[Figure],
 ) -> anyhow::Result<PathBuf> {
     let folder = workspace.root.join("docs/bench");
     fs::create_dir_all(&folder).context("failed to make docs/bench")?;
     let file = folder.join("inspect.md");
-    let commit = workspace.commit().unwrap_or_else(|| "unknown".to_owned());
-    let text = page(
-        figures,
-        &machine(go_release),
-        commit.get(..12).unwrap_or(&commit),
-    );
+    let commit = commit.unwrap_or("none: files were changed");
+    let text = page(figures, &machine(go_release), commit);
     fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
     Ok(file)
 }

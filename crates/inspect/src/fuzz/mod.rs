@@ -1,6 +1,6 @@
 //! For fuzzers: everything this crate does with bytes nobody vouches for, in three calls.
 //!
-//! [`executable`] takes a file, [`core`] a core and its executable, [`Subject`] a program whose memory is damaged
+//! [`executable`] takes a file, [`core()`] a core and its executable, [`Subject`] a program whose memory is damaged
 //! while it is asked. All of them must return: no panic, in bounded time and memory. What comes out is not looked at.
 
 mod damage;

@@ -259,7 +259,9 @@ impl Graph for Compact<'_> {
 
     #[inline]
     fn each_from(&self, slot: u32, from: u32, mut visit: impl FnMut(u32) -> bool) -> Option<u32> {
-        for (at, &target) in (0..).zip(self.targets(slot)).skip(from as usize) {
+        // A slice, and not a skip over pairs with numbers, which would count from the first one each time.
+        let targets = self.targets(slot).get(from as usize..)?;
+        for (at, &target) in (from..).zip(targets) {
             if target == NONE {
                 return None;
             }

@@ -16,7 +16,8 @@ impl Edges for Lists {
         u64::from(1 + object % 7 * 8)
     }
     fn each_from(&self, object: u32, from: u32, mut visit: impl FnMut(u32) -> bool) -> Option<u32> {
-        for (at, &target) in (0..).zip(&self.0[object as usize]).skip(from as usize) {
+        let targets = self.0[object as usize].get(from as usize..)?;
+        for (at, &target) in (from..).zip(targets) {
             if !visit(target) {
                 return Some(at + 1);
             }
@@ -278,6 +279,8 @@ fn extreme_shapes_take_neither_stack_nor_quadratic_time() {
     let back = Lists((0..LONG).map(|at| vec![at + 1, at / 2, 0]).collect());
     let mut star = vec![Vec::new(); LONG as usize];
     star[0] = (0..LONG).collect();
+    let mut both_ways = vec![vec![0]; LONG as usize];
+    both_ways[0] = (0..LONG).collect();
     // Entry i of the list is object i + 1; what it shares with object 0's table is i + 1 + HALF.
     const HALF: u32 = LONG / 2;
     let mut table: Vec<Vec<u32>> = (0..HALF).map(|at| vec![at + HALF, at + 1]).collect();
@@ -291,6 +294,7 @@ fn extreme_shapes_take_neither_stack_nor_quadratic_time() {
         ("ring", ring, 1),
         ("list with pointers back", back, 1),
         ("star", Lists(star), LONG as usize - 1),
+        ("star both ways", Lists(both_ways), LONG as usize - 1),
         (
             "list that shares with a table",
             Lists(table),

@@ -18,8 +18,6 @@ use super::{Guard, Held, Refusal, StopError, permission, room};
 
 /// So many processes are looked at for leftovers.
 const PROCESSES_MAX: usize = 1 << 17;
-/// The limit for one reaping, which stops one thread.
-const REAP_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn take(
     pid: u32,
@@ -159,7 +157,7 @@ fn live(
     let _ = tell.send(Told::Cloned(clone, report));
     drop(tell);
     let _ = finished.recv();
-    bury(pid, clone, guard)
+    bury(pid, clone, options.max_pause, guard)
 }
 
 fn stop_and_clone(
@@ -193,15 +191,16 @@ fn stop_and_clone(
     Ok((clone?, report))
 }
 
-/// Kills the clone and has the target reap it.
-fn bury(pid: u32, clone: Clone, guard: &mut Guard) -> Result<(), StopError> {
+/// Kills the clone and has the target reap it. That stops one idle thread at a time, for less than a millisecond unless
+/// the machine is overloaded; what was the limit for all threads is the limit for it, too.
+fn bury(pid: u32, clone: Clone, max_pause: Duration, guard: &mut Guard) -> Result<(), StopError> {
     let child = clone.pid.as_raw().unsigned_abs();
     let _ = kill(clone.pid, Signal::SIGKILL);
     // It is ours first; when we have seen it dead, it is the target's. The end of a large one takes its time, too.
     let _ = tracees::wait(clone.pid, Instant::now() + REAP_MAX);
     let until = Instant::now() + REAP_MAX;
     while Status::of(child).is_ok_and(|status| status.parent == pid) {
-        let _ = guard.arm(pid, REAP_PAUSE);
+        let _ = guard.arm(pid, max_pause);
         let reaped = inject::reap(pid, clone.inner);
         let _ = guard.done();
         match reaped {
