@@ -2,7 +2,10 @@ module example.com/shop
 
 go 1.23.0
 
-require github.com/prometheus/client_golang v1.23.2
+require (
+	github.com/mattn/go-sqlite3 v1.14.32
+	github.com/prometheus/client_golang v1.23.2
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -25,6 +25,7 @@ type options struct {
 	pageCache int
 	scenarios []string
 	settings  Settings
+	list      string // a form to list the scenarios in; none to run
 }
 
 func main() {
@@ -34,6 +35,13 @@ func main() {
 	}
 	if err != nil {
 		os.Exit(2) // the flag package has said why
+	}
+	if o.list != "" {
+		if err := writeList(os.Stdout, NewScenarios(o.settings).listed(), o.list == "json"); err != nil {
+			fmt.Fprintln(os.Stderr, "shop:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -51,8 +59,16 @@ func parseOptions(args []string) (options, error) {
 	flags.Float64Var(&o.load, "load", 0, "ordinary `requests` a second that the shop makes to itself")
 	flags.IntVar(&o.pageCache, "page-cache", 96, "limit of the product page cache in `MiB`")
 	flags.DurationVar(&o.settings.WavePeriod, "wave-period", time.Minute, "`time` from crest to crest of traffic-wave")
-	flags.StringVar(&o.settings.FeedDir, "feed-dir", os.TempDir(), "`folder` for the file of big-file")
-	flags.Int64Var(&feed, "feed", 512, "size of the file of big-file in `MiB`")
+	flags.DurationVar(&o.settings.Day, "day", 10*time.Minute, "length of a day of slow-leak, a `time`")
+	flags.StringVar(&o.settings.FeedDir, "feed-dir", os.TempDir(), "`folder` for the files of scenarios")
+	flags.Int64Var(&feed, "feed", 512, "size of the files of big-file and mapped-files in `MiB`")
+	flags.BoolFunc("list", "list the scenarios, with what is wrong in each, and end; -list=json for programs", func(form string) error {
+		if form != "true" && form != "json" {
+			return errors.New("-list or -list=json")
+		}
+		o.list = form
+		return nil
+	})
 	flags.Func("scenario", "`name[=rate]` of a scenario to start with; may be given again", func(value string) error {
 		name, rate, _ := strings.Cut(value, "=")
 		if _, err := parseRate(rate); err != nil {
@@ -68,7 +84,7 @@ func parseOptions(args []string) (options, error) {
 		return o, err
 	}
 	o.settings.FeedBytes = feed * mib
-	if flags.NArg() > 0 || o.load < 0 || o.pageCache < 1 || feed < 1 || o.settings.WavePeriod <= 0 {
+	if flags.NArg() > 0 || o.load < 0 || o.pageCache < 1 || feed < 1 || o.settings.WavePeriod <= 0 || o.settings.Day <= 0 {
 		fmt.Fprintln(flags.Output(), "shop: flags only, with sizes and times above 0")
 		return o, errors.New("bad flags")
 	}
@@ -82,7 +98,7 @@ func run(ctx context.Context, o options, ready func(base string)) error {
 		return err
 	}
 	o.settings.Base = "http://" + listener.Addr().String()
-	shop := NewShop(o.pageCache * mib)
+	shop := NewShop(o.pageCache*mib, o.settings)
 	scenarios := NewScenarios(o.settings)
 	server := &http.Server{Handler: shop.Routes(scenarios), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
@@ -112,7 +128,7 @@ func run(ctx context.Context, o options, ready func(base string)) error {
 	stopLoad()
 	<-loaded
 	scenarios.StopAll()
-	return errors.Join(err, shutdown(server))
+	return errors.Join(err, shutdown(server), shop.Close())
 }
 
 func shutdown(server *http.Server) error {

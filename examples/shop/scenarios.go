@@ -19,10 +19,7 @@ import (
 	"example.com/shop/internal/traffic"
 )
 
-const (
-	sessionBytes = historyLength * 64 // what a new visitor's session takes
-	mib          = 1 << 20
-)
+const mib = 1 << 20
 
 var (
 	errUnknownScenario = errors.New("no such scenario")
@@ -32,10 +29,11 @@ var (
 
 // scenario is one kind of visitors, or of housekeeping, that can be switched on.
 type scenario struct {
-	unit  string // of its rate
-	usual float64
-	// run works at rate until ctx is done and leaves nothing of its own running.
-	run func(ctx context.Context, rate float64) error
+	unit     string // of its rate
+	usual    float64
+	truth    truth
+	run      work // leaves nothing of its own running
+	needsCgo bool
 }
 
 // Scenarios switches scenarios on and off.
@@ -56,48 +54,14 @@ type running struct {
 type Settings struct {
 	Base       string // URL of the shop
 	WavePeriod time.Duration
+	Day        time.Duration // of slow-leak
 	FeedDir    string
 	FeedBytes  int64
 }
 
 // NewScenarios returns the scenarios of a shop that serves at settings.Base.
 func NewScenarios(settings Settings) *Scenarios {
-	base := settings.Base
-	return &Scenarios{
-		running: make(map[string]*running),
-		known: map[string]scenario{
-			"session-cache": {unit: "MiB/min", usual: 60, run: func(ctx context.Context, rate float64) error {
-				return strangers(ctx, base, rate*mib/60/sessionBytes, func() string {
-					return fmt.Sprintf("/?page=%d", rand.IntN(50))
-				})
-			}},
-			"goroutine": {unit: "goroutines/min", usual: 1200, run: func(ctx context.Context, rate float64) error {
-				return strangers(ctx, base, rate/60, func() string {
-					return fmt.Sprintf("/quote/%d", rand.IntN(catalogSize/10)*10) // articles on back order
-				})
-			}},
-			"cgo": {unit: "MiB/min", usual: 60, run: func(ctx context.Context, rate float64) error {
-				return strangers(ctx, base, rate*mib/60/receipt.MeanBytes, func() string {
-					return fmt.Sprintf("/receipt/%d?voucher=EXPIRED", rand.IntN(1000000))
-				})
-			}},
-			"bounded-cache": {unit: "pages/s", usual: 45, run: func(ctx context.Context, rate float64) error {
-				return strangers(ctx, base, rate, func() string {
-					return fmt.Sprintf("/product/%d", rand.IntN(catalogSize))
-				})
-			}},
-			"traffic-wave": {unit: "checkouts at the crest", usual: 80, run: func(ctx context.Context, rate float64) error {
-				return wave(ctx, base, rate, settings.WavePeriod)
-			}},
-			"big-file": {unit: "MiB/min", usual: 240, run: func(ctx context.Context, rate float64) error {
-				feed, err := OpenFeed(settings.FeedDir, settings.FeedBytes)
-				if err != nil {
-					return err
-				}
-				return errors.Join(feed.Import(ctx, rate*mib/60), feed.Close())
-			}},
-		},
-	}
+	return &Scenarios{running: make(map[string]*running), known: table(settings)}
 }
 
 // strangers lets visitors without cookies ask for paths.
@@ -164,7 +128,7 @@ func (s *Scenarios) check(name string) error {
 	if _, ok := s.known[name]; !ok {
 		return fmt.Errorf("%w: %q (there are %s)", errUnknownScenario, name, strings.Join(s.names(), ", "))
 	}
-	if name == "cgo" && !receipt.Native {
+	if s.known[name].needsCgo && !receipt.Native {
 		return fmt.Errorf("%s: %w", name, errNeedsCgo)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/shop/internal/catalog"
+	"example.com/shop/internal/paper"
 	"example.com/shop/internal/receipt"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -32,11 +33,22 @@ type Shop struct {
 	pages    *PageCache
 	quotes   *QuoteDesk
 
+	prices       *PriceWatch
+	warehouse    *Warehouse
+	reservations *Reservations
+	leaflets     Leaflets
+	claims       *Claims
+	history      *OrderHistory
+	searches     SavedSearches
+	gallery      Gallery
+	sheets       paper.Pool
+
 	bestsellers map[int][]byte // their photographs; read-only
 }
 
-// NewShop returns a shop whose page cache holds at most pageCacheLimit bytes.
-func NewShop(pageCacheLimit int) *Shop {
+// NewShop returns a shop that serves at settings.Base and whose page cache holds at most pageCacheLimit
+// bytes. The caller closes it.
+func NewShop(pageCacheLimit int, settings Settings) *Shop {
 	products := catalog.New(catalogSize, catalogSeed)
 	return &Shop{
 		catalog:  products,
@@ -44,8 +56,21 @@ func NewShop(pageCacheLimit int) *Shop {
 		pages:    NewPageCache(pageCacheLimit),
 		quotes:   NewQuoteDesk(visitorPatience, supplierTime),
 
+		prices:       NewPriceWatch(),
+		warehouse:    NewWarehouse(settings.Base),
+		reservations: NewReservations(),
+		claims:       NewClaims(settings.FeedDir),
+		history:      NewOrderHistory(settings.FeedDir),
+
 		bestsellers: bestsellerPhotos(products.Featured(0, bestsellerCount)),
 	}
+}
+
+// Close gives back what lies outside of the Go heap. What has leaked stays.
+func (s *Shop) Close() error {
+	s.prices.close()
+	s.sheets.Close()
+	return s.history.Close()
 }
 
 // Routes returns the pages, and beside them what operators look at.
@@ -59,6 +84,21 @@ func (s *Shop) Routes(desk http.Handler) *http.ServeMux {
 	mux.Handle("POST /checkout", measured("checkout", s.checkout))
 	mux.Handle("GET /receipt/{id}", measured("receipt", s.receipt))
 	mux.Handle("GET /quote/{id}", measured("quote", s.quote))
+
+	mux.Handle("GET /follow/{id}", measured("follow", s.followPrice))
+	mux.Handle("GET /available/{id}", measured("available", s.available))
+	mux.Handle("GET /shelf/{id}", measured("shelf", s.shelf))
+	mux.Handle("GET /stock/{id}", measured("stock", s.stock))
+	mux.Handle("GET /reserve/{id}", measured("reserve", s.reserve))
+	mux.Handle("GET /leaflet/{id}", measured("leaflet", s.leaflet))
+	mux.Handle("GET /enlarged/{id}", measured("enlarged", s.enlarged))
+	mux.Handle("GET /label/{id}", measured("label", s.label))
+	mux.Handle("GET /claim/{id}", measured("claim", s.claim))
+	mux.Handle("GET /past/{id}", measured("past", s.pastOrder))
+	mux.Handle("GET /saved", measured("saved", s.saveSearch))
+	mux.Handle("GET /picture/{id}", measured("picture", s.picture))
+	mux.Handle("GET /sheet/{id}", measured("sheet", s.sheet))
+	mux.Handle("GET /offers", measured("offers", s.liveOffers))
 
 	mux.Handle("/admin/scenario", desk)
 	mux.Handle("GET /metrics", promhttp.Handler())

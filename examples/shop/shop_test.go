@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -243,10 +247,15 @@ func TestScenarioAnswers(t *testing.T) {
 
 func TestPagesAnswer(t *testing.T) {
 	base := open(t)
+	needsCgo := http.StatusOK
+	if !receipt.Native {
+		needsCgo = http.StatusNotImplemented
+	}
 	for path, status := range map[string]int{
 		"/": 200, "/?page=7": 200, "/?page=-1": 200, "/product/1": 200, "/product/1000": 404, "/product/x": 404,
 		"/search?q=lamp": 200, "/search?q=nosuch": 200, "/thumb/0": 200, "/receipt/3": 200, "/receipt/x": 404,
-		"/quote/1": 200, "/metrics": 200, "/debug/vars": 200, "/debug/pprof/": 200,
+		"/quote/1": 200, "/shelf/1": 200, "/available/x": 404, "/saved?q=lamp": 200, "/picture/1": 200, "/past/x": 404,
+		"/sheet/1": needsCgo, "/past/3": needsCgo, "/metrics": 200, "/debug/vars": 200, "/debug/pprof/": 200,
 		"/debug/pprof/heap": 200, "/nosuch": 404,
 	} {
 		if got, _ := ask(t, "GET", base+path); got != status {
@@ -266,6 +275,11 @@ func TestOptions(t *testing.T) {
 		{"cgo", "-scenario cgo", receipt.Native},
 		{"unknown scenario", "-scenario nosuch", false},
 		{"bad rate", "-scenario goroutine=0", false},
+		{"list", "-list", true},
+		{"list for programs", "-list=json", true},
+		{"list as it cannot be", "-list=xml", false},
+		{"day", "-day 3s", true},
+		{"no day", "-day 0s", false},
 		{"bad load", "-load -1", false},
 		{"no cache", "-page-cache 0", false},
 		{"an argument", "serve", false},
@@ -278,29 +292,76 @@ func TestOptions(t *testing.T) {
 }
 
 // The end-to-end test reads where each leak is from these marks.
-func TestEachLeakIsMarkedOnce(t *testing.T) {
-	marks := map[string]int{}
+func TestEachLeakIsMarkedOnceInItsFunction(t *testing.T) {
+	type place struct{ file, function string }
+	marks := map[string][]place{}
 	err := filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		for _, mark := range regexp.MustCompile(`// culprit: (\S+)`).FindAllSubmatch(text, -1) {
-			marks[string(mark[1])]++
+		function := ""
+		for _, line := range strings.Split(string(text), "\n") {
+			if found := regexp.MustCompile(`^func (?:\(\w+ \*(\w+)\) )?(\w+)`).FindStringSubmatch(line); found != nil {
+				function = found[2]
+				if found[1] != "" {
+					function = fmt.Sprintf("(*%s).%s", found[1], found[2])
+				}
+			}
+			if _, name, ok := strings.Cut(line, "// culprit: "); ok {
+				marks[name] = append(marks[name], place{filepath.Base(path), function})
+			}
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"session-cache", "goroutine", "cgo"} {
-		if marks[name] != 1 {
-			t.Errorf("%s: %d marks", name, marks[name])
+	for _, row := range NewScenarios(Settings{}).listed() {
+		// The file of the other setting of cgo has no mark.
+		if row.Verdict != "leak" || row.NeedsCgo && !receipt.Native {
+			delete(marks, row.Name)
+			continue
 		}
-		delete(marks, name)
+		places := marks[row.Name]
+		if len(places) != 1 || places[0].file != row.File || !strings.HasSuffix(row.Function, "."+places[0].function) {
+			t.Errorf("%s: marked at %v, listed at %s, %s", row.Name, places, row.Function, row.File)
+		}
+		delete(marks, row.Name)
 	}
 	if len(marks) > 0 {
 		t.Error("marks of no leak:", marks)
+	}
+}
+
+func TestListSaysWhatIsTrue(t *testing.T) {
+	kinds := strings.Fields("go-heap goroutine native-heap native-mmap native thread fd shmem kernel")
+	others := strings.Fields("steady warm-up plateau load season gc-sawtooth gc-idle not-returned fragmentation page-cache step spike")
+	rows := NewScenarios(Settings{}).listed()
+	for _, row := range rows {
+		known := others
+		if row.Verdict == "leak" {
+			known = kinds
+		}
+		for _, kind := range append([]string{row.Kind}, row.Also...) {
+			if !slices.Contains(known, kind) {
+				t.Errorf("%s: %s is no kind of a %s", row.Name, kind, row.Verdict)
+			}
+		}
+		if leaks := row.Verdict == "leak"; row.Usual <= 0 || row.Unit == "" || leaks != (row.Function != "") || leaks != (row.Shows != "") {
+			t.Errorf("%s: %+v", row.Name, row)
+		}
+	}
+	var text, document bytes.Buffer
+	if err := errors.Join(writeList(&text, rows, false), writeList(&document, rows, true)); err != nil {
+		t.Fatal(err)
+	}
+	var read []listedScenario
+	if err := json.Unmarshal(document.Bytes(), &read); err != nil || len(read) != len(rows) {
+		t.Errorf("%d rows of %d, %v", len(read), len(rows), err)
+	}
+	if lines := strings.Count(text.String(), "\n"); lines != len(rows)+1 {
+		t.Errorf("%d lines for %d rows", lines, len(rows))
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"go/token"
 	"io"
@@ -26,10 +27,13 @@ const shop = "../../examples/shop"
 var gone = []string{
 	"SessionCache", "NewSessionCache", "PageCache", "QuoteDesk", "OpenFeed", "NewScenarios", "renderProduct",
 	"photograph", "orderDocument", "bestsellers", "fetchSheet", "historyLength", "voucherExpired", "MeanBytes",
-	"receipt_layout", "receipt_discard",
+	"receipt_layout", "receipt_discard", "sheet_fill",
+	"PriceWatch", "InStock", "StockCounter", "Reservations", "Leaflets", "labelPrinter", "SavedSearches", "OrderHistory",
+	"yearlyReport", "sortOrderLines", "couponSales", "indexPictures", "lookAlikes", "SearchBytes", "SheetBytes",
 	"shop_http_requests_total", "shop_http_request_duration_seconds", "shop_sessions_active", "shop_carts_open",
 	"session_cache.go", "page_cache.go", "quote.go", "checkout.go", "scenarios.go", "receipt_cgo.go", "shoppers.go",
-	"example.com/shop", "/product/", "/thumb/",
+	"price_watch.go", "saved_search.go", "archive_cgo.go", "paper_plain.go", "table.go", "truth.go",
+	"example.com/shop", "/product/", "/thumb/", "/leaflet/", "/enlarged/", "/available/",
 }
 
 func TestCopiesOfTheShop(t *testing.T) {
@@ -55,6 +59,7 @@ func TestCopiesOfTheShop(t *testing.T) {
 			if seed == 1 {
 				command(t, out, "0", "go", "vet", "./...")
 				works(t, binary, names)
+				listsItsNames(t, binary, names)
 			}
 		})
 	}
@@ -194,6 +199,28 @@ func works(t *testing.T, binary string, names *Names) {
 	}
 	get(t, base+"/admin/scenario")
 	get(t, base+"/debug/vars")
+}
+
+// listsItsNames checks that a copy tells its culprits by the copy's names.
+func listsItsNames(t *testing.T, binary string, names *Names) {
+	t.Helper()
+	text, err := exec.Command(binary, "-list=json").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []struct{ Name, Function, File string }
+	if err := json.Unmarshal(text, &rows); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("main.(*%s).%s", names.Go["SessionCache"], names.Go["Put"])
+	for _, row := range rows {
+		if row.Name == "session-cache" && (row.Function != want || row.File != names.Files["session_cache.go"]) {
+			t.Errorf("session-cache is listed at %s, %s", row.Function, row.File)
+		}
+	}
+	if len(rows) < 20 {
+		t.Errorf("%d scenarios are listed", len(rows))
+	}
 }
 
 func get(t *testing.T, url string) []byte {
