@@ -261,9 +261,13 @@ impl Walk<'_, '_> {
             let path = format!("{path}{}", self.types.piece(slot.piece));
             let name = self.types.label_name(next);
             self.found.insert((path.clone(), name));
-            // The length follows the address in slices, in a map's directory and buckets, in a pool.
+            // The length follows the address in slices, in a map's directory, in a pool. Behind the buckets of older
+            // releases' maps there is a zero, and the first bucket may be empty.
             let count = self.memory.u64(at + 8).unwrap_or(1);
-            let count = if count < 1 << 20 { count + 1 } else { 8 };
+            let count = match count {
+                1..0x10_0000 => count + 1,
+                _ => 8,
+            };
             self.object(&path, next, value, count, depth + 1);
         }
     }
