@@ -13,15 +13,8 @@ use crate::workspace::Workspace;
 /// Rounds of `cargo xtask soak fuzz`, for each parser.
 const SOAK_ROUNDS: &str = "1000000";
 
-/// Builds the fuzzer: as fast as a release, with every overflow a panic.
-pub(crate) const BUILD: &[&str] = &[
-    "build",
-    "--package",
-    "fuzz",
-    "--profile",
-    "fuzz",
-    "--locked",
-];
+/// Builds the fuzzer as tests are built, where every overflow is a panic.
+pub(crate) const BUILD: &[&str] = &["build", "--package", "fuzz", "--locked"];
 
 /// Runs `cargo xtask fuzz` with `arguments`.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
@@ -50,14 +43,12 @@ pub(crate) fn soak() -> anyhow::Result<ExitCode> {
 
 /// The built fuzzer, told where everything is.
 pub(crate) fn command(workspace: &Workspace) -> Command {
-    let folder = workspace.target.join("fuzz");
-    let mut command = Command::new(folder.join("fuzz"));
+    let mut command = Command::new(workspace.target.join("debug/fuzz"));
     command
         .arg("--root")
         .arg(&workspace.root)
         .arg("--folder")
-        // Beside what cargo puts there.
-        .arg(folder.join("run"))
+        .arg(workspace.target.join("fuzz"))
         .arg("--releases")
         .arg(workspace.tools());
     if let Some(commit) = workspace.clean_commit() {

@@ -6,7 +6,7 @@ use super::bits::Bits;
 use super::compact::Compact;
 use super::edges::{Edges, NODES_MAX};
 use super::huge::Huge;
-use super::leaves::{Leaves, settle};
+use super::leaves::{Leaves, is_number, settle};
 use super::preorder::{Preorder, TOP, UNREACHED};
 use super::roots::Roots;
 use super::semi_nca::{Semi, dominate};
@@ -234,6 +234,10 @@ impl<'a, G: Graph> Build<'a, G> {
                 *target = number[*target as usize];
             }
             for (from, to) in pointers.drain(..) {
+                // A heap that answers otherwise than before makes a wrong tree, and no panic.
+                if to == UNREACHED {
+                    continue;
+                }
                 // What a class has claimed, no later class shares.
                 if from < to || from > to && to >= class_start(class_starts, from) {
                     visit(from, to);
@@ -318,7 +322,7 @@ impl<G: Graph> Linked<'_, G> {
                 touched ^= number[*leaf as usize];
             }
             for (from, leaf) in pointers.drain(..) {
-                if from != UNREACHED {
+                if is_number(from) {
                     let place = &mut number[leaf as usize];
                     *place = leaves.held(*place, from);
                 }

@@ -95,6 +95,12 @@ impl<'a> Leaves<'a> {
     }
 }
 
+/// Whether `number` is one, and neither [`UNREACHED`] nor what a leaf has for now.
+#[inline]
+pub(crate) fn is_number(number: u32) -> bool {
+    number < TOPS
+}
+
 /// The number as the result has it.
 #[inline]
 pub(crate) fn settled(number: u32) -> u32 {

@@ -327,3 +327,36 @@ fn extreme_shapes_take_neither_stack_nor_quadratic_time() {
         assert!(way.is_some(), "{name}");
     }
 }
+
+/// A heap that answers otherwise each time, as a core does that somebody writes over.
+struct Restless(Lists, std::sync::atomic::AtomicU32);
+
+impl Edges for Restless {
+    fn objects(&self) -> u32 {
+        self.0.objects()
+    }
+    fn bytes(&self, object: u32) -> u64 {
+        self.0.bytes(object)
+    }
+    fn each_from(&self, object: u32, from: u32, visit: impl FnMut(u32) -> bool) -> Option<u32> {
+        let times = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let other = (object + times % 5) % self.0.objects();
+        self.0.each_from(other, from, visit)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_heap_that_contradicts_itself_makes_no_panic((lists, roots) in heaps()) {
+        let heap = Restless(lists, 0.into());
+        for effort in [FAST, LOW] {
+            let found = Dominators::new(&heap, &roots, effort).unwrap();
+            let _ = (found.children(&heap), found.tops(), found.counts());
+            found.each_down(|_, _| {});
+        }
+        Reach::from_roots(&heap, &roots).total(&heap);
+        exclusive(&heap, &roots);
+    }
+}
