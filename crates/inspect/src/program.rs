@@ -17,6 +17,9 @@ use crate::memory::{LiveMemory, Memory, le64};
 use crate::symbols::{Symbols, data_symbols, vote};
 use crate::{Executable, InspectError, Module, ReadAt};
 
+/// How often the memory of a process that runs is checked before a layout is refused.
+const CHECKS: u32 = 5;
+
 /// What told where the runtime keeps its structures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -229,7 +232,16 @@ impl Program {
                 self.symbols.entry(symbol).or_insert(addr);
             }
         }
-        check(self)
+        // What runs may have moved what is checked, meanwhile: a right layout passes soon, a wrong one never.
+        let tries = if self.pid.is_some() { CHECKS } else { 1 };
+        let mut outcome = check(self);
+        for _ in 1..tries {
+            if outcome.is_ok() {
+                break;
+            }
+            outcome = check(self);
+        }
+        outcome
     }
 
     /// Addresses that the symbol table or the debug information tells.

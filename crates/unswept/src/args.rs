@@ -54,7 +54,8 @@ pub(crate) enum Command {
 
 const INSPECT_HELP: &str = "\
 Everything is read out of the process's memory, so it works without an endpoint, without a restart
-and on stripped executables: Go 1.21 to 1.27, amd64. Reads only; the target is never stopped.
+and on stripped executables: Go 1.21 to 1.27, amd64. Reads only, and nothing is
+stopped unless --pause or --snapshot of `refs` asks for it.
 
 Where to start:
   unswept ps                       which Go processes run here

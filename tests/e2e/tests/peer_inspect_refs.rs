@@ -1,6 +1,7 @@
 //! `inspect refs` against what the program knows of itself: all that lives is reached, and each planted
 //! holder is named and has its size.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::targets::cases;
@@ -9,6 +10,7 @@ use e2e::{Program, RunningTarget, Setting, Target, tell};
 use serde_json::Value;
 
 const SCHEMA: &str = "unswept/inspect-refs/1";
+const DIFF_SCHEMA: &str = "unswept/inspect-refs-diff/1";
 
 /// Nanoseconds of a second.
 const NS: u64 = 1_000_000_000;
@@ -52,6 +54,7 @@ fn holders_are_named_and_have_their_sizes() {
             reached.abs_diff(heap_alloc) * 1000 <= heap_alloc,
             "{target}: {reached} of {heap_alloc}"
         );
+        nothing_grew_since(&setting, &target, &running, &refs);
         let wrong = match form.is_stripped() {
             false => by_name(&truth, &refs),
             true => by_size(&truth, &refs),
@@ -117,8 +120,12 @@ fn local_variables_hold_and_are_named() {
         running.ask("gc");
         let heap_alloc = running.mem_stats()["heap_alloc"];
         for mode in ["--pause", "--snapshot", "--once"] {
-            let refs = look(&setting, &target, &running, &[mode, "--max-pause", "5s"]);
             let is_still = mode != "--once";
+            let words: &[&str] = match is_still {
+                true => &[mode, "--max-pause", "5s"],
+                false => &[mode],
+            };
+            let refs = look(&setting, &target, &running, words);
             timers(&refs, &format!("{target} {mode}"), keeps_tickers);
             let reached = refs["reached_bytes"].as_u64().expect("reached_bytes");
             assert!(
@@ -249,6 +256,28 @@ fn look(setting: &Setting, target: &Target, running: &RunningTarget, more: &[&st
     let pid = running.pid().to_string();
     let words = [&["refs", &pid, "--json"], more].concat();
     inspect(setting, &words).json(&target.name, SCHEMA)
+}
+
+/// An earlier look from a file is what the next one is compared with; the planted holders stay as they are.
+fn nothing_grew_since(
+    setting: &Setting,
+    target: &Target,
+    running: &RunningTarget,
+    earlier: &Value,
+) {
+    let name = format!("look-{}.json", running.pid());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&file, earlier.to_string()).expect("a file for the look");
+    let file = file.to_str().expect("a name in UTF-8");
+    let pid = running.pid().to_string();
+    let words = ["refs", &pid, "--json", "--against", file];
+    let diff = inspect(setting, &words).json(&target.name, DIFF_SCHEMA);
+    let changes = diff["changes"].as_array().expect("changes").iter();
+    let grown: i64 = changes
+        .filter_map(|change| change["growth_bytes"].as_i64())
+        .sum();
+    assert!(grown.abs() < 1 << 20, "{target}: {diff}");
+    let _ = std::fs::remove_file(file);
 }
 
 /// What is wrong with holders whose names are known.

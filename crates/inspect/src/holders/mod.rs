@@ -110,6 +110,7 @@ pub struct Report {
     #[serde(default)]
     pub timers: Vec<TimerGroup>,
     /// What reading took.
+    #[serde(default)]
     pub cost: ReadCost,
 }
 

@@ -206,7 +206,9 @@ impl StopError {
             Self::WillNotStop { .. } => {
                 "the machine is overloaded: allow a longer pause, or look without stopping"
             }
-            Self::NoGoodMoment { .. } => "allow more attempts, or look without stopping",
+            Self::NoGoodMoment { .. } => {
+                "it was in the middle of a garbage collection each time: try again, or look without stopping"
+            }
             Self::TooManyThreads { .. }
             | Self::UnsupportedArch { .. }
             | Self::NoSite { .. }

@@ -21,11 +21,11 @@ pub struct PauseOptions {
 }
 
 impl Default for PauseOptions {
-    /// 200 ms, five attempts within five seconds.
+    /// 200 ms, 30 attempts within five seconds: a collection of a big heap that is busy lasts longer than a few.
     fn default() -> Self {
         Self {
             max_pause: Duration::from_millis(200),
-            attempts: 5,
+            attempts: 30,
             overall: Duration::from_secs(5),
         }
     }

@@ -29,11 +29,11 @@ pub struct SnapshotOptions {
 }
 
 impl Default for SnapshotOptions {
-    /// One second of pause, eight attempts within five seconds, a minute of age, half of the memory written again.
+    /// One second of pause, 30 attempts within five seconds, a minute of age, half of the memory written again.
     fn default() -> Self {
         Self {
             max_pause: Duration::from_secs(1),
-            attempts: 8,
+            attempts: 30,
             overall: Duration::from_secs(5),
             age_max: Duration::from_secs(60),
             dirty_share: 0.5,

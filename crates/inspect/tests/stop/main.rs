@@ -208,7 +208,7 @@ fn a_bad_moment_is_left_and_tried_again() {
     assert_eq!((done.value, done.report.attempts), (7, 3));
     let never = pause(sleeper.pid(), &capped(CAP), &mut guard, |_| false, |_| 7);
     assert!(
-        matches!(never, Err(StopError::NoGoodMoment { attempts: 5, .. })),
+        matches!(never, Err(StopError::NoGoodMoment { attempts: 30, .. })),
         "{never:?}"
     );
 }

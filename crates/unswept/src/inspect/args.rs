@@ -242,15 +242,15 @@ pub(crate) struct Refs {
     pub(crate) against: Option<PathBuf>,
 
     /// Stop the process while its memory is copied
-    #[arg(long, conflicts_with = "snapshot")]
+    #[arg(long, group = "stopping")]
     pub(crate) pause: bool,
 
     /// The process runs again after this time at the latest
-    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = pause)]
+    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = pause, requires = "stopping")]
     pub(crate) max_pause: Duration,
 
     /// Have the process clone itself, and read the clone
-    #[arg(long)]
+    #[arg(long, group = "stopping")]
     pub(crate) snapshot: bool,
 
     /// With --snapshot: go on although the process filters its system calls

@@ -90,27 +90,31 @@ fn place(at: &Place) -> String {
 /// `chan send, for 3 min or more`.
 fn state(group: &GoroutineGroup) -> String {
     match &group.waited {
-        Some(waited) => format!(
+        // The runtime notes when a wait began only at the next collection.
+        Some(waited) if waited.median_ns > 0 => format!(
             "{}, for {} or more",
             group.state,
             words::seconds(waited.median_ns as f64 / 1e9)
         ),
-        None => group.state.clone(),
+        _ => group.state.clone(),
     }
 }
 
 fn leaked(group: &GoroutineGroup, is_sure: bool) -> String {
-    let who = match group.proven_leaked >= group.count {
-        true if group.count == 1 => "it is".to_owned(),
-        true => "all are".to_owned(),
-        false => format!("{} are", words::count(group.proven_leaked)),
+    let (who, wait) = match group.proven_leaked >= group.count {
+        true if group.count == 1 => ("it is".to_owned(), "it waits"),
+        true => ("all are".to_owned(), "they wait"),
+        false => (
+            format!("{} are", words::count(group.proven_leaked)),
+            "they wait",
+        ),
     };
     let by = if is_sure {
         ""
     } else {
         " (one look at a running program is no proof)"
     };
-    format!("{who} stuck for good: nothing that could run reaches what they wait for{by}")
+    format!("{who} stuck for good: nothing that could run reaches what {wait} for{by}")
 }
 
 /// `what they wait for is still reached by main.never`; of several ways each with its part of the sample.

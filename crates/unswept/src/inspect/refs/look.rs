@@ -57,6 +57,8 @@ pub(crate) struct Pause {
 pub(crate) struct Look {
     pub(crate) at: UnixMs,
     pub(crate) mode: Mode,
+    /// Two looks at a running process were compared.
+    pub(crate) is_agreed: bool,
     pub(crate) report: Report,
     pub(crate) pause: Option<Pause>,
     pub(crate) cost: Cost,
@@ -115,7 +117,8 @@ pub(crate) fn take(
         end(opened, clone)?;
     }
     // A running program is looked at twice: what the looks agree about is sure.
-    if mode == Mode::Running && !arguments.once {
+    let is_agreed = mode == Mode::Running && !arguments.once;
+    if is_agreed {
         drop(taken);
         let second = running(&opened.program, &options)?;
         report = explain(opened, &second, &options)?.agree(&report);
@@ -127,6 +130,7 @@ pub(crate) fn take(
     Ok(Look {
         at,
         mode,
+        is_agreed,
         report,
         pause,
         cost,

@@ -67,9 +67,10 @@ fn how(look: &Look) -> String {
         .pause
         .map_or(0.0, |pause| pause.pause_us as f64 / 1000.0);
     match look.mode {
-        Mode::Running => {
+        Mode::Running if look.is_agreed => {
             format!("{read}; the process ran on: sizes marked ~ moved between two looks")
         }
+        Mode::Running => format!("{read}; the process ran on: sizes are of no one moment"),
         Mode::Core => format!("{read}; from a core"),
         Mode::Paused => format!("{read}; the process stood still for {pause:.1} ms"),
         Mode::Snapshot => {
