@@ -105,10 +105,6 @@ fn start(how: How) -> Option<(SyncSender<Job>, Receiver<Opened>)> {
 
 /// Ends when nobody can ask or hear any more. What waits to be heard is bounded by what was asked.
 fn serve_jobs(how: &How, jobs: &Receiver<Job>, results: &Sender<Opened>) {
-    if matches!(how, How::Child(_)) {
-        // Capabilities are a thread's: only the children of this one get them.
-        privileges::pass_on();
-    }
     while let Ok(job) = jobs.recv() {
         let opened = open(how, &job);
         if results.send((job, opened)).is_err() {
@@ -137,7 +133,9 @@ fn open(how: &How, job: &Job) -> Result<Places, GoFailure> {
 fn by_child(program: &Path, pid: u32) -> Result<Places, GoFailure> {
     let unreadable = |what: String| GoFailure::Unreadable { what };
     // How it dies of a hostile program is our answer, not a line on the user's screen.
-    let (socket, mut child) = child::start(program, OPENER_ARGUMENT, Stdio::null())
+    let started =
+        privileges::passing_on(|| child::start(program, OPENER_ARGUMENT, Stdio::null()));
+    let (socket, mut child) = started
         .map_err(|error| unreadable(format!("no process could be started to open it: {error}")))?;
     let deadline = Some(Instant::now() + DEADLINE);
     let request = Frame { id: 0, body: pid };

@@ -48,6 +48,18 @@ pub(crate) fn pass_on() {
     }
 }
 
+/// What `start` makes, a child of the reader's, which gets the two capabilities: this thread passes
+/// them on for that moment only.
+pub(crate) fn passing_on<T>(start: impl FnOnce() -> T) -> T {
+    pass_on();
+    let started = start();
+    if let Err(error) = keep_only(KEPT) {
+        // What could be given up once can be again: this does not happen.
+        tracing::warn!("the reader could not take back what a child was given: {error}");
+    }
+    started
+}
+
 /// Gives up every capability but `kept`, in every set, and the way back; then checks it.
 ///
 /// The bounding set can only be cut by a process that has CAP_SETPCAP; without it no_new_privs

@@ -102,15 +102,11 @@ impl Looks {
             .env_clear()
             .current_dir("/")
             .process_group(0);
-        if self.passes_on {
-            privileges::pass_on();
-        }
-        let child = command.spawn();
-        if self.passes_on && privileges::keep_only(privileges::KEPT).is_err() {
-            // What could be given up once can be again: this does not happen.
-            tracing::warn!("the reader could not take back what a look's child was given");
-        }
-        let mut child = child?;
+        let mut child = if self.passes_on {
+            privileges::passing_on(|| command.spawn())?
+        } else {
+            command.spawn()?
+        };
         let order = serde_json::to_vec(order)?;
         let written = match child.stdin.take() {
             Some(mut stdin) => stdin.write_all(&order),
