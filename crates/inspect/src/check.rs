@@ -147,7 +147,7 @@ fn spans(program: &Program) -> Checked {
         let (start, bytes) = (start.get(span), pages.get(span).saturating_mul(PAGE));
         let taken = elem.get(span).saturating_mul(count.get(span));
         demand(
-            start % PAGE == 0 && start != 0,
+            start % PAGE == 0 && start != 0 && start < 1 << 47,
             "a span that starts on no page",
         )?;
         demand(

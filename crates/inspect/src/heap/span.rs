@@ -11,6 +11,8 @@ pub(crate) const PAGE: u64 = 8192;
 pub(crate) const HEADER_ABOVE: u64 = 512;
 /// Size classes times two: whether objects have pointers is the lowest bit.
 const CLASSES: u64 = 136;
+/// Spans of objects of a size class; the runtime's longest have ten pages.
+const SMALL_BYTES_MAX: u64 = 64 * PAGE;
 const IN_USE: u64 = 1;
 
 /// One span in use, as it was read.
@@ -104,8 +106,14 @@ impl Fields {
             .is_some_and(|taken| taken > 0 && taken <= length);
         let in_range = base % PAGE == 0 && base != 0 && base.checked_add(length)? < 1 << 47;
         let class = self.class.get(bytes);
+        // Objects take memory of ours: figures that do not belong together must not make millions of them.
+        let of_class = match class >> 1 {
+            0 => count == 1,
+            _ => length <= SMALL_BYTES_MAX,
+        };
         if self.state.get(bytes) != IN_USE
             || !fits
+            || !of_class
             || !in_range
             || class >= CLASSES
             || elem % 8 != 0
@@ -201,4 +209,76 @@ pub(crate) fn read_allocated(memory: &dyn Memory, spans: &[Span], objects: u32) 
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A structure of nothing but words, in the order of the fields.
+    fn fields() -> Fields {
+        let word = |at: u64| Field {
+            offset: at * 8,
+            bytes: 8,
+        };
+        Fields {
+            base: word(0),
+            pages: word(1),
+            elem: word(2),
+            count: word(3),
+            class: word(4),
+            state: word(5),
+            free_index: word(6),
+            alloc_bits: word(7),
+            specials: word(8),
+            large_type: None,
+        }
+    }
+
+    #[test]
+    fn figures_that_do_not_belong_together_make_no_span() {
+        const BASE: u64 = 0xc0_0000_0000;
+        // (what, [base, pages, size, count, class, state], is one)
+        let table = [
+            ("small objects", [BASE, 1, 8, 1024, 4, 1], true),
+            ("ten pages", [BASE, 10, 27264, 3, 130, 1], true),
+            ("one large object", [BASE, 1 << 16, 1 << 29, 1, 0, 1], true),
+            (
+                "large, free of pointers",
+                [BASE, 100, 1 << 19, 1, 1, 1],
+                true,
+            ),
+            ("free", [BASE, 1, 8, 1024, 4, 0], false),
+            ("no place", [0, 1, 8, 1024, 4, 1], false),
+            (
+                "in the middle of a page",
+                [BASE + 8, 1, 8, 1024, 4, 1],
+                false,
+            ),
+            (
+                "at the end of all",
+                [u64::MAX - 8191, 1, 8, 1024, 4, 1],
+                false,
+            ),
+            ("no such class", [BASE, 1, 8, 1024, 136, 1], false),
+            ("more than fits", [BASE, 1, 8, 1025, 4, 1], false),
+            (
+                "a product above 64 bits",
+                [BASE, 1, 1 << 62, 8, 4, 1],
+                false,
+            ),
+            ("nothing", [BASE, 1, 8, 0, 4, 1], false),
+            ("two large objects", [BASE, 100, 1 << 14, 2, 0, 1], false),
+            (
+                "millions of small ones",
+                [BASE, 1 << 20, 8, 1 << 30, 4, 1],
+                false,
+            ),
+            ("no multiple of a word", [BASE, 1, 12, 10, 4, 1], false),
+        ];
+        for (what, words, is_one) in table {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            assert_eq!(fields().span(&bytes).is_some(), is_one, "{what}");
+        }
+    }
 }

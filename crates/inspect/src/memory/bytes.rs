@@ -78,4 +78,14 @@ mod tests {
         assert_eq!(memory.read_many(&ranges, &mut buf), 1);
         assert_eq!(buf, [1, 2, 0, 0, 7]);
     }
+    #[test]
+    fn a_length_is_believed_as_far_as_there_is_memory() {
+        let mut memory = Pieces::new();
+        memory.put(0x1000, vec![7; 40 << 20]);
+        let memory: &dyn Memory = &memory;
+        let bytes = |len| memory.bytes("a list", 0x1000, len, u64::MAX);
+        assert!(bytes(40 << 20).is_ok_and(|bytes| bytes.len() == 40 << 20));
+        assert!(bytes((40 << 20) + 1).is_err(), "one byte past the end");
+        assert!(bytes(1 << 46).is_err(), "more than an address space has");
+    }
 }

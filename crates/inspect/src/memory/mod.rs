@@ -66,9 +66,13 @@ pub trait Memory: Send + Sync {
     fn cost(&self) -> ReadCost;
 }
 
+/// Bytes that are read at once, and allocated before it is known that they exist.
+const PIECE: usize = 16 << 20;
+
 /// Reads of common shapes. `what` names the thing for the error.
 impl dyn Memory + '_ {
-    /// `len` bytes from `addr`; refused above `max`, before anything is allocated.
+    /// `len` bytes from `addr`; refused above `max`, before anything is allocated. A length is only believed as far as
+    /// there is memory: at most 16 MiB more than that are ever allocated.
     ///
     /// # Errors
     /// [`InspectError::TooBig`], or as [`Memory::read`].
@@ -87,8 +91,14 @@ impl dyn Memory + '_ {
                 max,
             });
         }
-        let mut bytes = vec![0; len as usize];
-        self.read(addr, &mut bytes)?;
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < len {
+            let start = bytes.len();
+            let piece = PIECE.min(len as usize - start);
+            bytes.reserve_exact(piece);
+            bytes.resize(start + piece, 0);
+            self.read(addr.wrapping_add(start as u64), &mut bytes[start..])?;
+        }
         Ok(bytes)
     }
 
