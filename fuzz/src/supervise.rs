@@ -16,6 +16,8 @@ use crate::{corpus, work};
 
 /// A parser that has killed so many workers is given up.
 const DEATHS_MAX: u64 = 5;
+/// As much of what a dead worker said is told.
+const LAST_WORDS_LINES_MAX: usize = 12;
 /// How often the state of a long run is written down.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// Threads of a worker share these heaps: each more would take address space, of which it has little.
@@ -211,6 +213,21 @@ fn tell_failure(options: &Options, name: &str, seed: u64, round: &str, what: &st
     );
 }
 
+/// What a worker that died of itself said before its backtrace, and the frames of ours in that.
+fn last_words(stderr: &str) -> String {
+    let lines = stderr.lines().map(str::trim);
+    let reason = lines
+        .clone()
+        .take_while(|line| *line != "stack backtrace:")
+        .filter(|line| !line.is_empty());
+    let frames = lines.filter(|line| line.contains(": inspect::") || line.contains("at ./"));
+    let words: Vec<&str> = reason.chain(frames).take(LAST_WORDS_LINES_MAX).collect();
+    match words.is_empty() {
+        true => "it said nothing".to_owned(),
+        false => words.join(" | "),
+    }
+}
+
 /// A worker has died: its round's input is saved, and the next round is the one behind it.
 fn died(
     options: &Options,
@@ -222,13 +239,12 @@ fn died(
     let round = round
         .first_chunk()
         .map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    let said = fs::read_to_string(options.folder.join(format!("{name}.stderr")));
-    let said = said.unwrap_or_default();
-    let last = said.lines().last().unwrap_or("it said nothing");
+    let stderr = options.folder.join(format!("{name}.stderr"));
+    let said = last_words(&fs::read_to_string(&stderr).unwrap_or_default());
     let what = match (status.code(), status.signal()) {
         (Some(work::HANGS), _) => "it hangs".to_owned(),
-        (_, Some(signal)) => format!("ended by signal {signal}: {last}"),
-        _ => format!("ended by itself, {status}: {last}"),
+        (_, Some(signal)) => format!("ended by signal {signal}: {said}"),
+        _ => format!("ended by itself, {status}: {said}"),
     };
     state.findings += 1;
     let save = Piece {

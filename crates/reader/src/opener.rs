@@ -133,8 +133,7 @@ fn open(how: &How, job: &Job) -> Result<Places, GoFailure> {
 fn by_child(program: &Path, pid: u32) -> Result<Places, GoFailure> {
     let unreadable = |what: String| GoFailure::Unreadable { what };
     // How it dies of a hostile program is our answer, not a line on the user's screen.
-    let started =
-        privileges::passing_on(|| child::start(program, OPENER_ARGUMENT, Stdio::null()));
+    let started = privileges::passing_on(|| child::start(program, OPENER_ARGUMENT, Stdio::null()));
     let (socket, mut child) = started
         .map_err(|error| unreadable(format!("no process could be started to open it: {error}")))?;
     let deadline = Some(Instant::now() + DEADLINE);
