@@ -24,6 +24,9 @@ impl Edges for Lists {
         }
         None
     }
+    fn touch(&self, object: u32) -> u32 {
+        self.0[object as usize].len() as u32
+    }
 }
 
 /// A small heap: pointers as pairs, roots with their classes, and pointers of roots. Few objects for many pointers,
@@ -270,6 +273,18 @@ proptest! {
 
 /// Everything hangs under everything before it; then a star; then a list whose entries each share something with
 /// the root, which takes shortcuts to do in time.
+/// The place where a long object goes on waits among objects, and is none.
+#[test]
+fn what_is_ahead_may_be_no_object() {
+    let pointers = |object: u32| (0..300).map(|at| (object + 1 + at) % 9).collect();
+    let lists = Lists((0..9).map(pointers).collect());
+    let roots = Roots::new(&[0], &[(0, 0)]);
+    for effort in [FAST, THREADS, LOW] {
+        let found = Dominators::new(&lists, &roots, effort).unwrap();
+        assert_eq!(found.idom(8), Some(0), "{effort:?}");
+    }
+}
+
 #[test]
 fn extreme_shapes_take_neither_stack_nor_quadratic_time() {
     const LONG: u32 = 1_000_000;

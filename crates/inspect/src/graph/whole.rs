@@ -137,7 +137,11 @@ impl<E: Edges> Graph for Direct<'_, E> {
 
     #[inline]
     fn touch(&self, slot: u32) -> u32 {
-        self.edges.touch(slot)
+        // What is ahead may be a root, or the place where a long object goes on.
+        match slot < self.objects() {
+            true => self.edges.touch(slot),
+            false => 0,
+        }
     }
 
     fn each_inner(&self, visit: impl FnMut(u32, u32)) {

@@ -381,15 +381,11 @@ impl<'a> Scan<'a> {
     }
 
     fn all(&self, start: u64, end: u64, out: &mut Vec<StackPointer>) {
-        let end = end.min(
-            self.stack
-                .base
-                .saturating_add(self.stack.bytes.len() as u64),
-        );
-        let mut addr = start & !7;
-        while addr < end {
+        let (base, len) = (self.stack.base, self.stack.bytes.len() as u64);
+        // A damaged frame may lie anywhere: only what is there is walked.
+        let words = start.max(base) & !7..end.min(base.saturating_add(len));
+        for addr in words.step_by(8) {
             self.word(addr, out);
-            addr += 8;
         }
     }
 
