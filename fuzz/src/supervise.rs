@@ -217,11 +217,10 @@ fn tell_failure(options: &Options, name: &str, seed: u64, round: &str, what: &st
 fn last_words(stderr: &str) -> String {
     let lines = stderr.lines().map(str::trim);
     let reason = lines
-        .clone()
         .take_while(|line| *line != "stack backtrace:")
         .filter(|line| !line.is_empty());
-    let frames = lines.filter(|line| line.contains(": inspect::") || line.contains("at ./"));
-    let words: Vec<&str> = reason.chain(frames).take(LAST_WORDS_LINES_MAX).collect();
+    let words = reason.chain(work::own_frames(stderr));
+    let words: Vec<&str> = words.take(LAST_WORDS_LINES_MAX).collect();
     match words.is_empty() {
         true => "it said nothing".to_owned(),
         false => words.join(" | "),

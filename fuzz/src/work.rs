@@ -3,6 +3,7 @@
 //! It tells on standard output, a line each: `rounds DONE BYTES WORST_MS PEAK_KIB` now and then, and
 //! `finding ROUND TEXT`. The number of the round that runs stands in a file, for whoever finds us dead.
 
+use std::backtrace::Backtrace;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -25,6 +26,8 @@ pub(crate) const ROOM_BYTES: u64 = 1 << 30;
 const ROUND_MAX: Duration = Duration::from_secs(30);
 /// How a worker ends whose round hangs.
 pub(crate) const HANGS: i32 = 76;
+/// As many places of a backtrace are told.
+const FRAMES_TOLD_MAX: usize = 8;
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a worker keeps the number of its round.
@@ -162,10 +165,23 @@ fn hear_panics() -> Arc<Mutex<String>> {
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
         // The first one: a thread that waits for one which panicked panics, too.
         if heard.is_empty() {
-            *heard = format!("{}: {line}", place.unwrap_or_default());
+            let way = Backtrace::force_capture().to_string();
+            let way: Vec<&str> = own_frames(&way).take(FRAMES_TOLD_MAX).collect();
+            let place = place.unwrap_or_default();
+            *heard = format!("{place}: {line} | {}", way.join(" | "));
         }
     }));
     said
+}
+
+/// The places in our sources that a backtrace names, the innermost first.
+pub(crate) fn own_frames(backtrace: &str) -> impl Iterator<Item = &str> {
+    let places = backtrace.lines().filter_map(|line| {
+        let place = line.trim().strip_prefix("at ")?;
+        let ours = place.strip_prefix("./").unwrap_or(place);
+        (ours.contains("crates/") && !ours.contains("/rustc/")).then_some(ours)
+    });
+    places.filter(|place| !place.contains("/registry/"))
 }
 
 /// Ends the process when a round takes too long.
