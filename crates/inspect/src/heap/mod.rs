@@ -304,6 +304,17 @@ impl Heap {
         }
     }
 
+    /// What lies at an address of an object with pointers, as it was copied; `None` where it was not.
+    pub(crate) fn copied_at(&self, addr: u64, len: usize) -> Option<&[u8]> {
+        let Bytes::Copied(copied) = &self.bytes else {
+            return None;
+        };
+        self.object_at(addr)?;
+        let span = &self.spans[self.pages.find(addr)?];
+        let at = (addr - span.base) as usize;
+        copied.of(span)?.get(at..)?.get(..len)
+    }
+
     /// Calls `visit` with each of `spans` that has pointers, and its bytes; with none for those that are read piece by
     /// piece, through [`Self::each_word`].
     fn each_span<'a>(
