@@ -89,8 +89,8 @@ impl Heap {
     /// the program; of a running one the copy is blurred.
     ///
     /// # Errors
-    /// [`InspectError::TooBig`] for a copy above `max_bytes` or two thousand million objects; when the program has
-    /// ended.
+    /// [`InspectError::HeapTooLarge`] for a copy above `max_bytes`, [`InspectError::TooBig`] above two thousand million
+    /// objects; when the program has ended.
     pub fn read(program: &Program, max_bytes: u64, reading: Reading) -> Result<Self, InspectError> {
         let layout = program.layout();
         let mut spans = span::read_spans(program)?;
@@ -114,8 +114,10 @@ impl Heap {
             Reading::Still { copy_max } => (scannable <= copy_max).then(Vec::new),
         };
         if reserved.is_some() && scannable > max_bytes {
-            let what = "the heap's memory with pointers";
-            return Err(too_big(what, scannable, max_bytes));
+            return Err(InspectError::HeapTooLarge {
+                bytes: scannable,
+                max: max_bytes,
+            });
         }
         let allocated = span::read_allocated(program.memory(), &spans, objects);
         let bytes = match reserved {
