@@ -5,7 +5,7 @@
 
 use crate::InspectError;
 use crate::layout::{Field, Layout};
-use crate::memory::{Memory, Range, le64};
+use crate::memory::{Memory, le64};
 use crate::program::Program;
 
 /// Spans and goroutines looked at: enough that a wrong offset shows, few enough to cost nothing.
@@ -90,31 +90,18 @@ fn sample_pointers(memory: &dyn Memory, header: u64, max: u64) -> Result<Vec<u64
     let (array, len) = memory.slice_header(header)?;
     demand(len > 0 && len < max, "a list of absurd length")?;
     let step = len.div_ceil(SAMPLES);
-    let places: Vec<Range> = (0..len)
-        .step_by(step as usize)
-        .map(|at| Range {
-            addr: array.wrapping_add(at * 8),
-            len: 8,
-        })
-        .collect();
-    let mut bytes = vec![0; places.len() * 8];
-    demand(
-        memory.read_many(&places, &mut bytes) == 0,
-        "a list that cannot be read",
-    )?;
+    let places = (0..len).step_by(step as usize);
+    let places = places.map(|at| array.wrapping_add(at * 8));
+    let (bytes, missing) = memory.records(places, 8);
+    demand(missing == 0, "a list that cannot be read")?;
     Ok(bytes.chunks_exact(8).map(|word| le64(word, 0)).collect())
 }
 
 /// The structures at `pointers`, one behind the other.
 fn structures(memory: &dyn Memory, pointers: &[u64], bytes: u64) -> Result<Vec<u8>, Refused> {
-    let len = bytes as usize;
-    let ranges: Vec<Range> = pointers.iter().map(|&addr| Range { addr, len }).collect();
-    let mut buf = vec![0; ranges.len() * len];
-    demand(
-        memory.read_many(&ranges, &mut buf) == 0,
-        "structures that cannot be read",
-    )?;
-    Ok(buf)
+    let (all, missing) = memory.records(pointers.iter().copied(), bytes as usize);
+    demand(missing == 0, "structures that cannot be read")?;
+    Ok(all)
 }
 
 fn spans(program: &Program) -> Checked {

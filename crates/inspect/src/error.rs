@@ -48,6 +48,16 @@ pub enum InspectError {
         /// The limit.
         max: u64,
     },
+    /// The heap's memory with pointers is larger than the caller lets be copied.
+    #[error(
+        "the heap has {bytes} bytes of memory with pointers, above the {max} that may be copied"
+    )]
+    HeapTooLarge {
+        /// What it has.
+        bytes: u64,
+        /// What may be copied.
+        max: u64,
+    },
     /// A part's contents contradict its format.
     #[error("malformed {what} at offset {offset:#x}: expected {expected}")]
     Malformed {

@@ -90,7 +90,7 @@ pub const LABELS_KEPT_BYTES_MAX: u64 = 64 << 20;
 pub const LABEL_BYTES_MAX: u64 = 4 << 10;
 /// Reasons to wait that a runtime has; 47 in Go 1.27.
 pub const WAIT_REASONS_MAX: usize = 128;
-/// Timers of one processor.
+/// Timers of one program.
 pub const TIMERS_MAX: u64 = 1 << 24;
 /// Blocks of finalizers that wait to be run.
 pub const FINALIZER_BLOCKS_MAX: usize = 1 << 16;

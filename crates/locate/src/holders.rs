@@ -330,7 +330,8 @@ fn text(change: &Change) -> String {
         None => end_of(&change.path),
     };
     match change.used_by.first() {
-        Some(user) => format!("{named}{way} (used by {user})"),
+        // Without the line, which changes with each build.
+        Some(user) => format!("{named}{way} (used by {})", function_of(user)),
         None => format!("{named}{way}"),
     }
 }

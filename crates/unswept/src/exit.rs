@@ -42,6 +42,9 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<crate::inspect::OpenError>() {
         return error.hint();
     }
+    if let Some(error) = cause.downcast_ref::<crate::inspect::LookError>() {
+        return Some(error.hint());
+    }
     if let Some(error) = cause.downcast_ref::<inspect::stop::StopError>() {
         return error.hint();
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::labels::{Form, LabelReader};
 use super::names::is_system;
-use super::raw::{Fields, RawGoroutine, Status};
+use super::raw::{Fields, OWN, RawGoroutine, Status};
 use super::reasons::wait_reasons;
 use super::stacks::Stacks;
 use super::unwind::{Code, End, PhysicalFrame, StackBytes, Start, Unwinder};
@@ -97,6 +97,8 @@ pub(crate) struct SeenStack<'a> {
     pub(crate) standing: Standing,
     /// The general registers of its thread, when those are its own.
     pub(crate) general: &'a [u64],
+    /// What its record has of [`OWN`](super::OWN).
+    pub(crate) own: [u64; OWN.len()],
 }
 
 /// How sure the place of a goroutine is.
@@ -268,6 +270,7 @@ impl<'a, 'v> Look<'a, 'v> {
                                 false => Standing::AtCall,
                             },
                             general,
+                            own: raw.own,
                         });
                     }
                     None => self.show_unknown(raw),
@@ -283,12 +286,7 @@ impl<'a, 'v> Look<'a, 'v> {
 
     /// The first `size` bytes of the records at `addrs`, and how many could not be read; those read as dead.
     fn read_records(&self, addrs: &[u64], size: usize) -> (Vec<RawGoroutine>, usize) {
-        let ranges: Vec<Range> = addrs
-            .iter()
-            .map(|&addr| Range { addr, len: size })
-            .collect();
-        let mut bytes = vec![0; ranges.len() * size];
-        let unreadable = self.target.memory.read_many(&ranges, &mut bytes);
+        let (bytes, unreadable) = self.target.memory.records(addrs.iter().copied(), size);
         let records = addrs.iter().zip(bytes.chunks_exact(size));
         let records = records.map(|(&addr, bytes)| self.fields.decode(addr, bytes));
         (records.collect(), unreadable)
@@ -478,31 +476,37 @@ impl<'a, 'v> Look<'a, 'v> {
 
     /// Shows the stack of a goroutine that runs where nobody knows: all of it.
     fn show_unknown(&mut self, raw: &RawGoroutine) {
+        if self.visit.is_none() {
+            return;
+        }
+        let (base, bytes) = self.whole_stack(raw).unwrap_or_default();
+        let bytes = StackBytes {
+            base,
+            bytes: &bytes,
+        };
+        let frames = self.guess(bytes);
+        self.show(&SeenStack {
+            addr: raw.addr,
+            frames: &frames,
+            bytes,
+            standing: Standing::Guessed,
+            general: &[],
+            own: raw.own,
+        });
+    }
+
+    /// Where a stack begins, and its bytes; nothing when what the record says is no stack.
+    fn whole_stack(&mut self, raw: &RawGoroutine) -> Option<(u64, Vec<u8>)> {
         let (low, high) = raw.stack;
         let len = high.saturating_sub(low);
-        if self.visit.is_none() || len > limits::STACK_ALLOCATED_BYTES_MAX {
-            return;
+        if len > limits::STACK_ALLOCATED_BYTES_MAX {
+            return None;
         }
         let len = len.min(limits::STACK_BYTES_MAX);
-        let Some(left) = self.stack_bytes_left.checked_sub(len) else {
-            return;
-        };
-        self.stack_bytes_left = left;
+        self.stack_bytes_left = self.stack_bytes_left.checked_sub(len)?;
         let (memory, base) = (self.target.memory, high - len);
-        if let Ok(bytes) = memory.bytes("stack", base, len, limits::STACK_BYTES_MAX) {
-            let bytes = StackBytes {
-                base,
-                bytes: &bytes,
-            };
-            let frames = self.guess(bytes);
-            self.show(&SeenStack {
-                addr: raw.addr,
-                frames: &frames,
-                bytes,
-                standing: Standing::Guessed,
-                general: &[],
-            });
-        }
+        let bytes = memory.bytes("stack", base, len, limits::STACK_BYTES_MAX);
+        Some((base, bytes.ok()?))
     }
 
     /// The frames below the lowest return address from which the whole stack can be unwound.

@@ -35,6 +35,7 @@ pub use waits::Wait;
 
 pub(crate) use look::{SeenStack, Standing, Visit};
 use look::{Target, look};
+pub(crate) use raw::OWN;
 
 use crate::program::minor_version;
 use crate::{InspectError, Program};

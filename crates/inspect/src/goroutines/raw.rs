@@ -98,6 +98,8 @@ pub(super) struct RawGoroutine {
     pub(super) labels: u64,
     pub(super) bubble: u64,
     pub(super) cleanup_runs: bool,
+    /// As [`OWN`]; zero where the runtime has no such field.
+    pub(super) own: [u64; OWN.len()],
 }
 
 /// Where the fields are.
@@ -126,7 +128,11 @@ pub(super) struct Fields {
     labels: Option<Field>,
     bubble: Option<Field>,
     cleanup_runs: Option<Field>,
+    own: [Option<Field>; OWN.len()],
 }
+
+/// What of a goroutine's record only the goroutine itself uses, when it runs.
+pub(crate) const OWN: [&str; 3] = ["g._defer", "g.labels", "g.sched.ctxt"];
 
 /// Larger than any `g`: 456 bytes in Go 1.27.
 const SIZE_MAX: u64 = 16 << 10;
@@ -181,6 +187,7 @@ impl Fields {
             labels: find("labels"),
             bubble: find("bubble").or_else(|| find("syncGroup")),
             cleanup_runs: find("runningCleanups.u.value"),
+            own: OWN.map(|name| layout.find(name)),
         })
     }
 
@@ -216,6 +223,7 @@ impl Fields {
             labels: optional(self.labels),
             bubble: optional(self.bubble),
             cleanup_runs: optional(self.cleanup_runs) != 0,
+            own: self.own.map(optional),
         }
     }
 }

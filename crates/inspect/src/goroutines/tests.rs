@@ -206,6 +206,22 @@ fn a_circle_of_waits_ends() {
 }
 
 #[test]
+fn the_queue_of_a_semaphore_is_not_taken_for_one_goroutines_waits() {
+    let mut waiting = parked(7);
+    waiting.push(("waiting", 0x700));
+    let mut memory = memory(&[record(&waiting)]);
+    memory
+        .put(0x700, words(&[0, 0x8010, 0x718]))
+        .put(0x718, words(&[0, 0x8010, 0]));
+    let waits = &dump(&memory, &Options::default()).unwrap().goroutines[0].waits;
+    let own = Wait {
+        channel: 0,
+        elem: 0x8010,
+    };
+    assert_eq!(waits[..], [own]);
+}
+
+#[test]
 fn states_read_as_in_tracebacks() {
     let state = |fields: &[(&'static str, u64)]| {
         let mut all = parked(2);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::InspectError;
 use crate::layout::{Field, Layout};
 use crate::limits;
-use crate::memory::{Memory, Range};
+use crate::memory::Memory;
 
 use super::raw::RawGoroutine;
 
@@ -53,7 +53,6 @@ pub(super) fn waits(
         .filter(|&(_, link)| link != 0)
         .collect();
     let mut left = limits::WAITS_MAX;
-    let mut bytes = Vec::new();
     // A chain that comes back to a link of it is a circle. That link moves on in ever longer steps, so every
     // circle meets it (Brent's method).
     let mut marks: Vec<u64> = raw.iter().map(|raw| raw.waiting).collect();
@@ -62,20 +61,19 @@ pub(super) fn waits(
             break;
         }
         left -= links.len();
-        let range = |&(_, addr): &(usize, u64)| Range {
-            addr,
-            len: fields.size,
-        };
-        let ranges: Vec<Range> = links.iter().map(range).collect();
-        bytes.resize(ranges.len() * fields.size, 0);
-        memory.read_many(&ranges, &mut bytes);
+        let (bytes, _) = memory.records(links.iter().map(|&(_, addr)| addr), fields.size);
         let mut next = Vec::new();
         for (&(at, _), sudog) in links.iter().zip(bytes.chunks_exact(fields.size)) {
             let (channel, elem) = (fields.channel.get(sudog), fields.elem.get(sudog));
             if channel != 0 || elem != 0 {
                 waits[at].push(Wait { channel, elem });
             }
-            let link = fields.next.get(sudog);
+            // Of a semaphore the link leads to the others who wait for it.
+            let link = if channel == 0 {
+                0
+            } else {
+                fields.next.get(sudog)
+            };
             if link != 0 && link != raw[at].waiting && link != marks[at] {
                 next.push((at, link));
             }

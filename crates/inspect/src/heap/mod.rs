@@ -89,8 +89,8 @@ impl Heap {
     /// the program; of a running one the copy is blurred.
     ///
     /// # Errors
-    /// [`InspectError::TooBig`] for a copy above `max_bytes` or two thousand million objects; when the program has
-    /// ended.
+    /// [`InspectError::HeapTooLarge`] for a copy above `max_bytes`, [`InspectError::TooBig`] above two thousand million
+    /// objects; when the program has ended.
     pub fn read(program: &Program, max_bytes: u64, reading: Reading) -> Result<Self, InspectError> {
         let layout = program.layout();
         let mut spans = span::read_spans(program)?;
@@ -114,8 +114,10 @@ impl Heap {
             Reading::Still { copy_max } => (scannable <= copy_max).then(Vec::new),
         };
         if reserved.is_some() && scannable > max_bytes {
-            let what = "the heap's memory with pointers";
-            return Err(too_big(what, scannable, max_bytes));
+            return Err(InspectError::HeapTooLarge {
+                bytes: scannable,
+                max: max_bytes,
+            });
         }
         let allocated = span::read_allocated(program.memory(), &spans, objects);
         let bytes = match reserved {
@@ -302,6 +304,17 @@ impl Heap {
                 word(&window.bytes, addr - window.addr)
             }
         }
+    }
+
+    /// What lies at an address of an object with pointers, as it was copied; `None` where it was not.
+    pub(crate) fn copied_at(&self, addr: u64, len: usize) -> Option<&[u8]> {
+        let Bytes::Copied(copied) = &self.bytes else {
+            return None;
+        };
+        self.object_at(addr)?;
+        let span = &self.spans[self.pages.find(addr)?];
+        let at = (addr - span.base) as usize;
+        copied.of(span)?.get(at..)?.get(..len)
     }
 
     /// Calls `visit` with each of `spans` that has pointers, and its bytes; with none for those that are read piece by

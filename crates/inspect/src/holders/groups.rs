@@ -4,7 +4,7 @@
 //! the step to it and its type; a type that already lies on the way (a list's next element, a tree's child) goes back
 //! to its group, so that a list of ten million elements is one line.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::label::{Labels, NONE};
 use super::names::Named;
@@ -17,6 +17,18 @@ use crate::types::Piece;
 const GROUPS_MAX: usize = 4 << 20;
 /// How far up a type is looked for.
 const UP_MAX: usize = 48;
+/// Ways told from an object to the next ones of its kind.
+const AGAIN_MAX: usize = 4;
+
+/// How the objects of a [`Path`] follow one another by its `again`: many on one, or by several ways, are a tree.
+pub fn again_words(again: &str) -> &'static str {
+    let is_tree = again.contains(" and ") || again.contains("[*]");
+    if is_tree {
+        "a tree by"
+    } else {
+        "one after another by"
+    }
+}
 
 /// One group.
 #[derive(Debug, Clone)]
@@ -25,8 +37,6 @@ struct Group {
     step: Piece,
     /// The readable name of its type.
     ty: Piece,
-    /// The step from one object of the group to the next: of a list, a tree.
-    again: Option<Piece>,
     /// Objects of the runtime's that carry others, such as the inside of maps: shown as part of the way.
     is_quiet: bool,
     bytes: u64,
@@ -42,6 +52,8 @@ pub(super) struct Groups {
     of: Vec<u32>,
     /// The holders that the first groups stand for.
     tops: Vec<Top>,
+    /// By group: the ways from one object of it to the next, of a list or a tree.
+    again: HashMap<u32, BTreeSet<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +81,7 @@ impl Groups {
             groups: Vec::new(),
             of: vec![NONE; heap.slots() as usize],
             tops: Vec::new(),
+            again: HashMap::new(),
         };
         for top in &named.tops {
             groups.tops.push(Top {
@@ -128,7 +141,6 @@ impl Groups {
             above,
             step,
             ty,
-            again: None,
             is_quiet,
             bytes: 0,
             objects: 0,
@@ -158,7 +170,7 @@ impl Groups {
             .is_some_and(|label| labels.types.is_quiet(label));
         let group = match self.recursion(above, ty) {
             Some(group) => {
-                self.groups[group as usize].again.get_or_insert(step);
+                self.add_way(labels, group, above, step);
                 group
             }
             None if self.groups.len() >= GROUPS_MAX => above,
@@ -202,6 +214,36 @@ impl Groups {
             at = group.above;
         }
         None
+    }
+
+    /// Remembers the way from `group` down to `above` and one step more, which leads to the same type.
+    fn add_way(&mut self, labels: &Labels<'_>, group: u32, above: u32, step: Piece) {
+        let (mut pieces, mut at) = (vec![step], above);
+        while at != group {
+            let between = &self.groups[at as usize];
+            pieces.push(between.step);
+            at = between.above;
+        }
+        let pieces = pieces.iter().rev().map(|&piece| labels.types.piece(piece));
+        let way = pieces.collect::<String>();
+        let ways = self.again.entry(group).or_default();
+        if !way.is_empty() && ways.len() <= AGAIN_MAX {
+            ways.insert(way);
+        }
+    }
+
+    /// As [`Path::again`].
+    fn again(&self, group: u32) -> String {
+        let ways = self.again.get(&group).into_iter().flatten();
+        let ways: Vec<&str> = ways.map(String::as_str).collect();
+        match ways.as_slice() {
+            [] => String::new(),
+            [one] => (*one).to_owned(),
+            [most @ .., last] if ways.len() <= AGAIN_MAX => {
+                format!("{} and {last}", most.join(", "))
+            }
+            _ => format!("{} and others", ways[..AGAIN_MAX].join(", ")),
+        }
     }
 
     /// Adds each group to those above it: a group is made after the one above it.
@@ -301,9 +343,7 @@ impl Groups {
                 ty: labels.types.piece(group.ty).to_owned(),
                 bytes: group.retained_bytes,
                 count: group.objects,
-                again: group
-                    .again
-                    .map_or_else(String::new, |step| labels.types.piece(step).to_owned()),
+                again: self.again(at),
                 children: self.paths(below, labels, at, depth - 1, count),
             }
         })
@@ -329,6 +369,22 @@ impl Groups {
             } else {
                 steps.push((way, next));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_and_trees_are_told_apart() {
+        for (again, want) in [
+            (".next", "one after another by"),
+            (".left and .right", "a tree by"),
+            (".children[*]", "a tree by"),
+        ] {
+            assert_eq!(again_words(again), want, "{again}");
         }
     }
 }

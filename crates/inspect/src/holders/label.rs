@@ -161,7 +161,9 @@ impl<'a> Labels<'a> {
             }
             // A function value's object: its first word is the function.
             RootKind::Timer | RootKind::Finalizer | RootKind::Cleanup => {
-                let code = words.word(pointer.value);
+                // Of a function value without pointers there is no copy, and its root knows the code.
+                let of_root = || (pointer.place == 0).then_some(root.at);
+                let code = words.heap.word_at(pointer.value).or_else(of_root);
                 let ty = code.and_then(|code| self.types.closure(code));
                 (Piece::default(), ty.map(Label::one))
             }

@@ -31,6 +31,7 @@ use crate::{InspectError, LayoutSource, Program};
 
 pub use diff::{Change, Diff};
 use groups::Groups;
+pub use groups::again_words;
 use label::Labels;
 use stuck::Stuck;
 pub use stuck::{GoroutineGroup, KeptBy, Place};
@@ -143,7 +144,8 @@ pub struct Holder {
     /// Two looks at the running program disagreed about its size.
     #[serde(default)]
     pub approximate: bool,
-    /// Functions that use the variable, where its own name was stripped.
+    /// Functions that use the variable, each with a line where it does, where its own name was stripped:
+    /// `main.main main.go:97`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,
     /// What it holds, along which ways.
@@ -187,7 +189,8 @@ pub struct Path {
     pub bytes: u64,
     /// Objects on this very step; of a list, all its elements.
     pub count: u64,
-    /// The step from one of these objects to the next, of a list or a tree: `.next`.
+    /// The step from one of these objects to the next of its kind, of a list: `.next`; all of them, of a tree:
+    /// `.left and .right`. How to say that: [`again_words`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub again: String,
     /// Where it goes on.
@@ -328,7 +331,7 @@ impl Taken {
         let mut holders = groups.holders(&mut labels, options);
         let left_out = holders.split_off(options.holders.min(holders.len()));
         sites::add(program, self, &groups, &mut holders);
-        named.users.add(&named, &mut holders);
+        named.users.add(program, &named, &mut holders);
         let known = stuck::Known {
             program,
             taken: self,

@@ -9,9 +9,10 @@ use crate::Program;
 use crate::roots::Global;
 
 /// Pointers of one element.
-const POINTERS_MAX: usize = 4;
-/// Elements that make an array.
-const ELEMENTS_MIN: usize = 3;
+const POINTERS_MAX: usize = 16;
+/// Elements that make an array when all their places have pointers, and when some are nil.
+const ELEMENTS_MIN: u64 = 3;
+const SPARSE_ELEMENTS_MIN: u64 = 6;
 /// Bytes of one element, and how far before the first pointer the variable may begin.
 const ELEMENT_BYTES_MAX: u64 = 4096;
 /// Arrays whose beginnings are looked for.
@@ -73,33 +74,75 @@ fn name_at(global: &Global, addr: u64) -> String {
 fn runs(addrs: &[u64], mentioned: impl Fn(u64) -> bool) -> Vec<(usize, usize)> {
     let (mut found, mut from) = (Vec::new(), 0);
     while from < addrs.len() {
-        let best = (1..=POINTERS_MAX)
-            .map(|pointers| (repeats(&addrs[from..], pointers, &mentioned), pointers))
-            .filter(|&(len, pointers)| len >= pointers * ELEMENTS_MIN)
-            .max_by_key(|&(len, pointers)| (len, std::cmp::Reverse(pointers)));
-        match best {
-            Some((len, _)) => {
+        let first = addrs[from];
+        let others = addrs[from + 1..].iter().take(POINTERS_MAX);
+        let distances = others.map(|addr| addr - first);
+        let longest = distances
+            .take_while(|&distance| distance <= ELEMENT_BYTES_MAX)
+            .map(|distance| (repeats(&addrs[from..], distance, &mentioned), distance))
+            .max_by_key(|&(len, distance)| (len, std::cmp::Reverse(distance)));
+        match longest {
+            Some((len, _)) if len > 0 => {
                 found.push((from, from + len));
                 from += len;
             }
-            None => from += 1,
+            _ => from += 1,
         }
     }
     found
 }
 
-/// How many addresses from the first on repeat with so many for each element.
-fn repeats(addrs: &[u64], pointers: usize, mentioned: impl Fn(u64) -> bool) -> usize {
-    let Some(distance) = addrs.get(pointers).map(|next| next - addrs[0]) else {
-        return 0;
+/// How many addresses from the first on are pointers of elements so many bytes long; zero when too few elements come
+/// of it. Pointers that are nil are not among the addresses: of the places of an element that ever hold one, the first
+/// must in each, and more than half of all together.
+fn repeats(addrs: &[u64], distance: u64, mentioned: impl Fn(u64) -> bool) -> usize {
+    // Each place with the number of elements that have a pointer there.
+    let mut places: Vec<(u64, usize)> = Vec::new();
+    let (mut elements, mut begun, mut len) = (0u64, 0, 0);
+    let is_array = |places: usize, elements: u64, len: usize| {
+        let (all, len) = (places as u64 * elements, len as u64);
+        let is_sparse = elements >= SPARSE_ELEMENTS_MIN && 2 * len > all;
+        is_sparse || (elements >= ELEMENTS_MIN && len == all)
     };
-    if distance > ELEMENT_BYTES_MAX {
-        return 0;
+    for (at, &addr) in addrs.iter().enumerate() {
+        let (element, place) = ((addr - addrs[0]) / distance, (addr - addrs[0]) % distance);
+        let is_new = element == elements;
+        if element > elements || (is_new && place != 0) {
+            break;
+        }
+        if element > 0 && mentioned(addr) {
+            // Another variable begins here: inside of an element, that is none.
+            let is_inside = !is_new;
+            (elements, len) = match is_inside {
+                true => (elements - 1, begun),
+                false => (elements, len),
+            };
+            break;
+        }
+        if is_new {
+            (elements, begun) = (elements + 1, at);
+        }
+        let is_full = places.len() == POINTERS_MAX;
+        match places.iter_mut().find(|known| known.0 == place) {
+            Some(known) => known.1 += 1,
+            None if is_full => return 0,
+            None => places.push((place, 1)),
+        }
+        len = at + 1;
+        if elements > 64 && !is_array(places.len(), elements, len) {
+            return 0;
+        }
     }
-    let same = |at: usize| addrs[at] - addrs[at - pointers] == distance && !mentioned(addrs[at]);
-    let len = (pointers..addrs.len()).find(|&at| !same(at));
-    let len = len.unwrap_or(addrs.len());
-    len - len % pointers
+    // What only the last one has lies behind the array.
+    let is_single = |addr: u64| places.contains(&((addr - addrs[0]) % distance, 1));
+    let mut count = places.len();
+    while len > begun + 1 && is_single(addrs[len - 1]) {
+        (len, count) = (len - 1, count - 1);
+    }
+    match is_array(count, elements, len) {
+        true => len,
+        false => 0,
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +170,32 @@ mod tests {
                 &[0, 8, 16, 24, 32, 40],
                 &[24],
                 &[(0, 3), (3, 6)],
+            ),
+            (
+                "some are nil",
+                &[
+                    0, 8, 64, 72, 112, 128, 136, 192, 200, 240, 256, 264, 320, 328,
+                ],
+                &[8],
+                &[(0, 14)],
+            ),
+            (
+                "mostly nil",
+                &[0, 8, 64, 80, 128, 152, 192, 240, 256, 320],
+                &[],
+                &[],
+            ),
+            (
+                "what follows is no part of it",
+                &[0, 64, 128, 136, 144],
+                &[],
+                &[(0, 3)],
+            ),
+            (
+                "another begins inside the last",
+                &[0, 8, 64, 72, 128, 136, 192, 200],
+                &[200],
+                &[(0, 6)],
             ),
             ("far apart", &[0, 5000, 10_000, 15_000], &[], &[]),
             ("nothing", &[], &[], &[]),

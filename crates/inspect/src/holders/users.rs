@@ -14,14 +14,22 @@ const STEP: u64 = 1 << 20;
 /// Code looked through at most.
 const CODE_BYTES_MAX: u64 = 512 << 20;
 
-/// Functions that use variables without a name, by address; those of the runtime count and are not told.
+/// Where code uses variables without a name, by the variable's address: a place of each function. Those of the runtime
+/// count and are not told.
 #[derive(Default)]
-pub(super) struct Users(HashMap<u64, Vec<String>>);
+pub(super) struct Users(HashMap<u64, Vec<User>>);
+
+/// A function that uses a variable, and where it does so first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct User {
+    entry: u64,
+    at: u64,
+}
 
 impl Users {
     /// Who uses what lies at `addrs`. Reads the program's code once, if there are any.
     pub(super) fn find(program: &Program, addrs: impl Iterator<Item = u64>) -> Self {
-        let mut users: HashMap<u64, Option<Vec<String>>> = addrs.map(|addr| (addr, None)).collect();
+        let mut users: HashMap<u64, Option<Vec<User>>> = addrs.map(|addr| (addr, None)).collect();
         // Other machines than amd64 mention addresses in other ways.
         if users.is_empty() || !program.machine().call_pushes {
             return Self::default();
@@ -48,14 +56,12 @@ impl Users {
     }
 
     /// Fills in the users of unnamed variables among `holders`.
-    pub(super) fn add(&self, named: &Named, holders: &mut [Numbered]) {
+    pub(super) fn add(&self, program: &Program, named: &Named, holders: &mut [Numbered]) {
         for numbered in holders {
-            if let Some(users) = named.tops[numbered.top as usize]
-                .unnamed_at
-                .and_then(|addr| self.0.get(&addr))
-            {
-                numbered.holder.used_by.clone_from(users);
-            }
+            let addr = named.tops[numbered.top as usize].unnamed_at;
+            let users = addr.and_then(|addr| self.0.get(&addr));
+            let told = users.into_iter().flatten();
+            numbered.holder.used_by = told.filter_map(|user| place(program, user.at)).collect();
         }
     }
 }
@@ -65,7 +71,7 @@ fn mentions(
     program: &Program,
     start: u64,
     code: &[u8],
-    users: &mut HashMap<u64, Option<Vec<String>>>,
+    users: &mut HashMap<u64, Option<Vec<User>>>,
 ) {
     for at in 0..code.len().saturating_sub(4) {
         let place = start + at as u64;
@@ -77,13 +83,26 @@ fn mentions(
         if found.len() >= USERS_TOLD {
             continue;
         }
-        let name = program
-            .functions_of(place)
-            .and_then(|functions| Some(functions.name(functions.find(place)?)));
-        if let Some(name) = name.filter(|name| !name.starts_with("runtime."))
-            && !found.iter().any(|known| known == name)
-        {
-            found.push(name.to_owned());
+        let Some(functions) = program.functions_of(place) else {
+            continue;
+        };
+        let Some(id) = functions.find(place) else {
+            continue;
+        };
+        let entry = functions.entry(id);
+        let is_known = found.iter().any(|known| known.entry == entry);
+        if !is_known && !functions.name(id).starts_with("runtime.") {
+            found.push(User { entry, at: place });
         }
     }
+}
+
+/// `main.main main.go:97`: the function and line of the source that an instruction is of.
+fn place(program: &Program, at: u64) -> Option<String> {
+    let functions = program.functions_of(at)?;
+    let source = functions
+        .sources(program.memory(), functions.find(at)?, at)
+        .next()?;
+    let file = source.file.rsplit('/').next().unwrap_or_default();
+    Some(format!("{} {file}:{}", source.function, source.line))
 }

@@ -59,21 +59,29 @@ impl Memory for LiveMemory {
     }
 
     fn read_many(&self, ranges: &[Range], buf: &mut [u8]) -> usize {
-        let (mut rest, mut missing) = (buf, 0);
-        for ranges in ranges.chunks(RANGES_PER_CALL) {
-            let len: usize = ranges.iter().map(|range| range.len).sum();
-            let (piece, next) = rest.split_at_mut(len);
-            rest = next;
-            let remote: Vec<RemoteIoVec> = ranges
-                .iter()
-                .map(|range| RemoteIoVec {
-                    base: range.addr as usize,
-                    len: range.len,
-                })
-                .collect();
-            if self.call(&remote, piece) != Ok(len) {
-                missing += self.one_by_one(ranges, piece);
+        let (mut ranges, mut rest, mut missing) = (ranges, buf, 0);
+        while !ranges.is_empty() {
+            let (done, bytes) = self.call_many(ranges, rest);
+            (ranges, rest) = (&ranges[done..], &mut rest[bytes..]);
+            let Some((range, behind)) = ranges.split_first().filter(|_| done < RANGES_PER_CALL)
+            else {
+                continue;
+            };
+            // The call ended at this range: asked for alone, it says why.
+            let (piece, next) = rest.split_at_mut(range.len);
+            match self.read(range.addr, piece) {
+                Ok(()) => {}
+                Err(InspectError::Unreadable { .. }) => {
+                    piece.fill(0);
+                    missing += 1;
+                }
+                Err(_) => {
+                    piece.fill(0);
+                    next.fill(0);
+                    return missing + ranges.len();
+                }
             }
+            (ranges, rest) = (behind, next);
         }
         missing
     }
@@ -84,18 +92,26 @@ impl Memory for LiveMemory {
 }
 
 impl LiveMemory {
-    /// A call stops at the first range that is not there; so each is read for itself.
-    fn one_by_one(&self, ranges: &[Range], buf: &mut [u8]) -> usize {
-        let (mut rest, mut missing) = (buf, 0);
+    /// Reads the first of `ranges` in one call: how many of them it read whole, and their bytes.
+    fn call_many(&self, ranges: &[Range], buf: &mut [u8]) -> (usize, usize) {
+        let ranges = &ranges[..ranges.len().min(RANGES_PER_CALL)];
+        let remote: Vec<RemoteIoVec> = ranges
+            .iter()
+            .map(|range| RemoteIoVec {
+                base: range.addr as usize,
+                len: range.len,
+            })
+            .collect();
+        let asked = ranges.iter().map(|range| range.len).sum();
+        let read = self.call(&remote, &mut buf[..asked]).unwrap_or(0);
+        let (mut done, mut bytes) = (0, 0);
         for range in ranges {
-            let (piece, next) = rest.split_at_mut(range.len);
-            rest = next;
-            if self.read(range.addr, piece).is_err() {
-                piece.fill(0);
-                missing += 1;
+            if bytes + range.len > read {
+                break;
             }
+            (done, bytes) = (done + 1, bytes + range.len);
         }
-        missing
+        (done, bytes)
     }
 }
 
@@ -114,6 +130,30 @@ fn refusal(pid: Pid, addr: u64, len: usize, errno: nix::Error) -> InspectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hole_among_many_ranges_costs_two_calls_more() {
+        let memory = LiveMemory::new(std::process::id());
+        let text = *b"swept";
+        let addr = std::ptr::from_ref(&text).addr() as u64;
+        let mut ranges = vec![Range { addr, len: 5 }; 10_000];
+        for hole in [0, 1, 1023, 1024, 5000, 9999] {
+            ranges[hole].addr = 8;
+        }
+        let mut buf = vec![1; 50_000];
+        assert_eq!(memory.read_many(&ranges, &mut buf), 6);
+        for (range, piece) in ranges.iter().zip(buf.chunks_exact(5)) {
+            let want = if range.addr == 8 { [0; 5] } else { text };
+            assert_eq!(piece, want);
+        }
+        let calls = memory.cost().calls;
+        assert!(calls <= 10 + 2 * 6, "{calls}");
+
+        let gone = LiveMemory::new(u32::MAX);
+        assert_eq!(gone.read_many(&ranges, &mut buf), 10_000);
+        assert_eq!(gone.cost().calls, 2, "nobody is asked again and again");
+        assert!(buf.iter().all(|&byte| byte == 0));
+    }
 
     #[test]
     fn our_own_memory_is_read_and_what_is_not_there_is_said() {

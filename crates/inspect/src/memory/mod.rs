@@ -102,6 +102,15 @@ impl dyn Memory + '_ {
         Ok(bytes)
     }
 
+    /// Structures of `len` bytes at these addresses, one behind the other, and how many of them could not be read:
+    /// those are zeros.
+    pub(crate) fn records(&self, addrs: impl Iterator<Item = u64>, len: usize) -> (Vec<u8>, usize) {
+        let ranges: Vec<Range> = addrs.map(|addr| Range { addr, len }).collect();
+        let mut bytes = vec![0; ranges.len() * len];
+        let missing = self.read_many(&ranges, &mut bytes);
+        (bytes, missing)
+    }
+
     /// A little-endian word of eight bytes.
     ///
     /// # Errors

@@ -244,14 +244,15 @@ fn add_statics(program: &Program, known: &mut Vec<Global>) {
             .iter()
             .any(|module| inside(module.data) || inside(module.bss))
     };
+    let pointers: Vec<(&Global, TypeRef)> = known
+        .iter()
+        .filter_map(|global| Some((global, pointee(dwarf, global.ty?)?)))
+        .collect();
+    let addrs = pointers.iter().map(|(global, _)| global.addr);
+    let (targets, _) = program.memory().records(addrs, 8);
     let mut statics = Vec::new();
-    for global in known.iter() {
-        let Some(pointee) = global.ty.and_then(|ty| pointee(dwarf, ty)) else {
-            continue;
-        };
-        let Ok(target) = program.memory().u64(global.addr) else {
-            continue;
-        };
+    for ((global, pointee), target) in pointers.into_iter().zip(targets.chunks_exact(8)) {
+        let target = le64(target, 0);
         let at = known.partition_point(|other| other.addr <= target);
         let has_type = at.checked_sub(1).is_some_and(|at| {
             let other = &known[at];

@@ -5,25 +5,24 @@
 //! a person wants the variable, and memory that only a goroutine or a timer holds stands out.
 
 mod circle;
+mod functions;
 mod globals;
 mod specials;
 mod stack;
+mod timers;
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::dwarf::FrameSlot;
-use crate::goroutines::{self, Code, Goroutines, SeenStack, Standing};
+use crate::goroutines::{self, Code, Goroutines, OWN, SeenStack, Standing};
 use crate::heap::Heap;
-use crate::layout::Field;
 use crate::memory::{Memory, le64};
-use crate::{InspectError, Program, limits};
+use crate::{InspectError, Program};
 
-use circle::Circle;
 pub(crate) use globals::variables_at;
 pub use globals::{Global, Globals};
-use specials::{Special, each_special};
 use stack::{StackPointer, StackScanner};
 
 /// What kind of root it is.
@@ -228,8 +227,10 @@ struct Collector<'a> {
     records: Vec<u32>,
 }
 
-/// What of a goroutine's record only the goroutine itself uses, when it runs: it counts for its own root.
-const OWN: [&str; 3] = ["g._defer", "g.labels", "g.sched.ctxt"];
+/// Structures that are read at a time: some megabytes.
+const BATCH: usize = 16 << 10;
+/// Below it lies nothing.
+const LOWEST: u64 = 4096;
 
 impl Collector<'_> {
     fn add(&mut self, kind: RootKind, at: u64) -> u32 {
@@ -253,6 +254,38 @@ impl Collector<'_> {
                 value,
             });
         }
+    }
+
+    /// Structures of `len` bytes at these addresses, one behind the other: out of the heap's copy where they lie in
+    /// there, else read from the program, many a call. What cannot be read is zeros.
+    fn records(&self, memory: &dyn Memory, addrs: &[u64], len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; addrs.len() * len];
+        let mut elsewhere = Vec::new();
+        for (at, (&addr, piece)) in addrs.iter().zip(bytes.chunks_exact_mut(len)).enumerate() {
+            match self.heap.copied_at(addr, len) {
+                Some(copy) => piece.copy_from_slice(copy),
+                None if addr >= LOWEST => elsewhere.push((addr, at)),
+                None => {}
+            }
+        }
+        elsewhere.sort_unstable();
+        // Many point at the same thing, which is read once.
+        let same: Vec<&[(u64, usize)]> = elsewhere
+            .chunk_by(|left, right| left.0 == right.0)
+            .collect();
+        let (read, _) = memory.records(same.iter().map(|same| same[0].0), len);
+        for (same, read) in same.iter().zip(read.chunks_exact(len)) {
+            for (_, at) in *same {
+                bytes[at * len..][..len].copy_from_slice(read);
+            }
+        }
+        bytes
+    }
+
+    /// The word at each of these addresses, as [`Self::records`].
+    fn words(&self, memory: &dyn Memory, addrs: &[u64]) -> Vec<u64> {
+        let bytes = self.records(memory, addrs, 8);
+        bytes.chunks_exact(8).map(|word| le64(word, 0)).collect()
     }
 
     /// Each goroutine is a root: its stack, its deferred calls, its labels.
@@ -283,6 +316,10 @@ impl Collector<'_> {
                 .iter()
                 .filter(|pointer| heap.object_at(pointer.value).is_some());
             found.extend(into_heap.map(|&pointer| (seen.addr, pointer)));
+            // The rest of the `runtime.g` leads to its thread and from there to everything: it counts for the runtime.
+            let own = seen.own.into_iter();
+            let own = own.filter(|&value| heap.object_at(value).is_some());
+            found.extend(own.map(|value| (seen.addr, StackPointer::of_record(value))));
         };
         let options = goroutines::Options {
             system: true,
@@ -290,8 +327,6 @@ impl Collector<'_> {
         };
         let dump = goroutines::with_stacks(program, &options, Some(&mut visit))?;
         let mut by_addr = HashMap::new();
-        // The `runtime.g` itself leads to its thread and from there to everything: it counts for the runtime.
-        let parts = OWN.map(|name| program.layout().find(name));
         for (at, goroutine) in dump.goroutines.iter().enumerate() {
             let kind = match goroutine.system {
                 true => RootKind::Runtime,
@@ -300,11 +335,6 @@ impl Collector<'_> {
             let root = self.add(kind, at as u64);
             by_addr.insert(goroutine.addr, root);
             self.records.extend(self.heap.object_at(goroutine.addr));
-            for field in parts.iter().flatten() {
-                if let Ok(value) = program.memory().u64(goroutine.addr + field.offset) {
-                    self.point(root, 0, value);
-                }
-            }
         }
         let mut guessed: HashMap<u32, u32> = HashMap::new();
         for (addr, pointer) in found {
@@ -331,110 +361,6 @@ impl Collector<'_> {
         Ok(dump)
     }
 
-    /// The timers of every processor's heap.
-    fn timers(&mut self, program: &Program) -> Result<(), InspectError> {
-        let (memory, layout) = (program.memory(), program.layout());
-        let Some(function) = layout.find("timer.f") else {
-            return Ok(());
-        };
-        let argument = layout.field("timer.arg")?;
-        let (when, period) = (layout.field("timer.when")?, layout.field("timer.period")?);
-        // An interface: its type, then its value.
-        let argument = Field {
-            offset: argument.offset + 8,
-            bytes: 8,
-        };
-        // Since Go 1.23 an entry is the timer and its time; before, the timer alone.
-        let (list, entry) = match layout.find("p.timers.heap") {
-            Some(list) => (list, layout.size("timerWhen")?),
-            None => (layout.field("p.timers")?, 8),
-        };
-        let at = layout
-            .find("timerWhen.timer")
-            .map_or(0, |field| field.offset as usize);
-        let (array, count) = memory.slice_header(program.symbol("runtime.allp")?)?;
-        let max = 8 * limits::PROCESSORS_MAX;
-        let processors = memory.bytes(
-            "the list of processors",
-            array,
-            count.saturating_mul(8),
-            max,
-        )?;
-        for processor in processors.chunks_exact(8).map(|word| le64(word, 0)) {
-            self.structures.extend(self.heap.object_at(processor));
-            let (array, count) = memory.slice_header(processor.wrapping_add(list.offset))?;
-            let max = entry * limits::TIMERS_MAX;
-            // A list that is being replaced while we read is read at the next look.
-            let Ok(entries) = memory.bytes("timers", array, count.saturating_mul(entry), max)
-            else {
-                continue;
-            };
-            for timer in entries
-                .chunks_exact(entry as usize)
-                .map(|entry| le64(entry, at))
-            {
-                let word = |field: Field| memory.u64(timer.wrapping_add(field.offset));
-                let (Ok(function), Ok(argument)) = (word(function), word(argument)) else {
-                    continue;
-                };
-                let code = timer_code(memory, program, function, argument);
-                let root = self.add(RootKind::Timer, code);
-                let number = |field| word(field).unwrap_or(0) as i64;
-                self.timers.push(Timer {
-                    root,
-                    code: memory.u64(function).unwrap_or(0),
-                    argument,
-                    when_ns: number(when),
-                    period_ns: number(period),
-                });
-                self.point(root, 0, timer);
-                // A runtime-made timer (of a connection's deadline) lies outside the heap.
-                self.point(root, 0, argument);
-            }
-        }
-        Ok(())
-    }
-
-    /// Finalizers and cleanups, weak handles, and what objects with finalizers refer to.
-    fn specials(&mut self, program: &Program) -> Result<Vec<(u32, u64)>, InspectError> {
-        let heap = self.heap;
-        let referent = self.add(RootKind::Referent, 0);
-        let weak = self.add(RootKind::Runtime, u64::MAX);
-        let mut samples = Vec::new();
-        let mut roots: HashMap<u64, u32> = HashMap::new();
-        each_special(program, heap, |object, special| match special {
-            Special::Sample(bucket) => samples.push((object, bucket)),
-            Special::WeakHandle(handle) => self.point(weak, 0, handle),
-            Special::Finalizer(function) => {
-                self.function(program, RootKind::Finalizer, &mut roots, function, 0);
-                let span = heap.span_of(object);
-                heap.each_word(span, object - span.first, 0, |word, value| {
-                    self.point(referent, u64::from(word) * 8, value);
-                    true
-                });
-            }
-            Special::Cleanup(function, argument) => {
-                self.function(program, RootKind::Cleanup, &mut roots, function, argument);
-            }
-        })?;
-        Ok(samples)
-    }
-
-    /// A finalizer or cleanup: those with the same code share a root.
-    fn function(
-        &mut self,
-        program: &Program,
-        kind: RootKind,
-        roots: &mut HashMap<u64, u32>,
-        function: u64,
-        argument: u64,
-    ) {
-        let code = cleanup_code(program, function);
-        let root = *roots.entry(code).or_insert_with(|| self.add(kind, code));
-        self.point(root, 0, function);
-        self.point(root, 8, argument);
-    }
-
     /// What the structures point at, for the runtime.
     fn structures(&mut self, program: &Program) {
         let heap = self.heap;
@@ -458,86 +384,5 @@ impl Collector<'_> {
                 true
             });
         }
-    }
-
-    /// Finalizers that wait to be run.
-    fn queue(&mut self, program: &Program) -> Result<(), InspectError> {
-        let (memory, layout) = (program.memory(), program.layout());
-        let either = |name: &str| {
-            let new = layout.find(&format!("finBlock.{name}"));
-            new.or_else(|| layout.find(&format!("finblock.{name}")))
-        };
-        let (Ok(first), Some(next), Some(count), Some(entries)) = (
-            program.symbol("runtime.allfin"),
-            either("alllink"),
-            either("cnt"),
-            either("fin"),
-        ) else {
-            return Ok(());
-        };
-        let entry = layout.size("finalizer")? as usize;
-        let fields =
-            ["fn", "arg", "fint", "ot"].map(|name| layout.find(&format!("finalizer.{name}")));
-        let mut at = memory.u64(first)?;
-        let (mut root, mut circle) = (None, Circle::new(at));
-        for _ in 0..limits::FINALIZER_BLOCKS_MAX {
-            if at == 0 {
-                break;
-            }
-            let len = entries.offset + entries.bytes;
-            let Ok(block) = memory.bytes("queued finalizers", at, len, limits::STRUCTURE_BYTES_MAX)
-            else {
-                break;
-            };
-            let queued = count.get(&block) as usize;
-            let queue = block.get(entries.offset as usize..).unwrap_or_default();
-            for finalizer in queue.chunks_exact(entry).take(queued) {
-                let root = *root.get_or_insert_with(|| self.add(RootKind::Finalizer, 0));
-                for field in fields.into_iter().flatten() {
-                    self.point(root, 0, field.get(finalizer));
-                }
-            }
-            at = next.get(&block);
-            if circle.closes(at) {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The code of a finalizer or cleanup. Up to Go 1.25 `runtime.AddCleanup` wraps the caller's function into one of its
-/// own, which keeps it.
-fn cleanup_code(program: &Program, function: u64) -> u64 {
-    let word = |addr: u64| program.memory().u64(addr).ok();
-    let code = word(function).unwrap_or(0);
-    let begins = |code: u64| {
-        let functions = program.functions_of(code)?;
-        let id = functions.find(code)?;
-        (functions.entry(id) == code).then(|| functions.name(id))
-    };
-    if !begins(code).is_some_and(|name| name.starts_with("runtime.AddCleanup[")) {
-        return code;
-    }
-    let kept = [8, 16]
-        .into_iter()
-        .filter_map(|at| word(word(function.checked_add(at)?)?));
-    kept.into_iter()
-        .find(|&kept| begins(kept).is_some())
-        .unwrap_or(code)
-}
-
-/// The code that a timer runs: of `time.AfterFunc` the caller's own function, which is its argument.
-fn timer_code(memory: &dyn Memory, program: &Program, function: u64, argument: u64) -> u64 {
-    let code = memory.u64(function).unwrap_or(0);
-    let name = |code: u64| {
-        let functions = program.functions_of(code)?;
-        Some(functions.name(functions.find(code)?).to_owned())
-    };
-    let is_wrapper = name(code).is_some_and(|name| name == "time.goFunc");
-    if is_wrapper {
-        memory.u64(argument).unwrap_or(code)
-    } else {
-        code
     }
 }

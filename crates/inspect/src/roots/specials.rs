@@ -3,10 +3,10 @@
 //! They lie outside the heap, one list a span. Lists are followed side by side, so that a heap with a hundred
 //! thousand of them costs some hundred calls.
 
+use super::BATCH;
 use super::circle::Circle;
 use crate::heap::Heap;
 use crate::layout::{Field, Layout};
-use crate::memory::{Memory, Range};
 use crate::{InspectError, Program, limits};
 
 /// Bytes read of each record: all fields of every kind lie in them.
@@ -92,6 +92,15 @@ impl Fields {
         })
     }
 
+    /// What a record in the list of a span says, and of which object.
+    fn found(&self, heap: &Heap, list: &List, record: &[u8]) -> Option<(u32, Special)> {
+        let span = &heap.spans()[list.span];
+        let index = self.offset.get(record) / span.elem;
+        let object = span.first + u32::try_from(index).ok()?;
+        let is_object = index < span.count.into() && heap.is_allocated(object);
+        is_object.then(|| Some((object, self.special(record)?)))?
+    }
+
     fn special(&self, record: &[u8]) -> Option<Special> {
         let kind = self.kind.get(record);
         if self.cleanup.kind == Some(kind) {
@@ -106,11 +115,11 @@ impl Fields {
     }
 }
 
-/// Calls `visit` with every record about an object that was handed out.
-pub(super) fn each_special(
+/// Calls `visit` with the records about objects that were handed out, some thousand at a time, each with its object.
+pub(super) fn each_batch(
     program: &Program,
     heap: &Heap,
-    mut visit: impl FnMut(u32, Special),
+    mut visit: impl FnMut(&[(u32, Special)]),
 ) -> Result<(), InspectError> {
     let fields = Fields::of(program.layout())?;
     let heads = heap.spans().iter().enumerate();
@@ -127,17 +136,14 @@ pub(super) fn each_special(
         at.truncate(left);
         left -= at.len();
         let mut next = Vec::new();
-        for batch in at.chunks(4096) {
-            let records = read(program.memory(), batch);
-            for (list, record) in batch.iter().zip(records.chunks_exact(RECORD)) {
-                let span = &heap.spans()[list.span];
-                let index = fields.offset.get(record) / span.elem;
-                if index < span.count.into()
-                    && heap.is_allocated(span.first + index as u32)
-                    && let Some(special) = fields.special(record)
-                {
-                    visit(span.first + index as u32, special);
-                }
+        for batch in at.chunks(BATCH) {
+            let addrs = batch.iter().map(|list| list.at);
+            let (records, _) = program.memory().records(addrs, RECORD);
+            let records = records.chunks_exact(RECORD);
+            let found = batch.iter().zip(records.clone());
+            let found = found.filter_map(|(list, record)| fields.found(heap, list, record));
+            visit(&found.collect::<Vec<_>>());
+            for (list, record) in batch.iter().zip(records) {
                 let mut list = *list;
                 list.at = fields.next.get(record);
                 if list.at != 0 && !list.circle.closes(list.at) {
@@ -157,15 +163,4 @@ struct List {
     /// Its next record.
     at: u64,
     circle: Circle,
-}
-
-fn read(memory: &dyn Memory, batch: &[List]) -> Vec<u8> {
-    let range = |list: &List| Range {
-        addr: list.at,
-        len: RECORD,
-    };
-    let ranges: Vec<Range> = batch.iter().map(range).collect();
-    let mut records = vec![0; batch.len() * RECORD];
-    memory.read_many(&ranges, &mut records);
-    records
 }

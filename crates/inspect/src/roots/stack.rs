@@ -82,6 +82,18 @@ pub(super) struct StackPointer {
     pub(super) value: u64,
 }
 
+impl StackPointer {
+    /// One that the goroutine's record has, and no frame.
+    pub(super) fn of_record(value: u64) -> Self {
+        Self {
+            pc: 0,
+            slot: FramePlace::NONE,
+            is_guess: false,
+            value,
+        }
+    }
+}
+
 impl<'a> StackScanner<'a> {
     pub(super) fn new(
         memory: &'a dyn Memory,

@@ -4,85 +4,25 @@
     reason = "helpers of tests, too, fail by panicking"
 )]
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+#[path = "../common/mod.rs"]
+mod common;
 
+use common::{Running, Source, newest, releases};
 use inspect::Program;
 use inspect::graph::Edges;
 use inspect::heap::{Heap, Reading};
 use inspect::holders::{Holder, Options, Taken};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-/// The newest and the oldest release below `target/tools`, since the oldest keeps its pointer bitmaps elsewhere; the
-/// `go` on PATH where there are none.
-fn releases() -> Vec<(String, PathBuf)> {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
-    let folders = fs::read_dir(tools).into_iter().flatten().flatten();
-    let releases = folders.filter_map(|folder| {
-        let name = folder.file_name().into_string().ok()?;
-        let version = name.strip_prefix("go-")?.to_owned();
-        Some((version, folder.path().join("go/bin/go")))
-    });
-    let mut found: Vec<_> = releases.filter(|(_, go)| go.is_file()).collect();
-    found.sort();
-    match found.len() {
-        0 => vec![("path".to_owned(), PathBuf::from("go"))],
-        1 => found,
-        _ => vec![found.swap_remove(0), found.pop().unwrap()],
-    }
-}
-
-fn build(version: &str, go: &Path) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("readings-{version}"));
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("main.go"), include_str!("main.go")).unwrap();
-    fs::write(
-        folder.join("go.mod"),
-        "module example.com/readings\n\ngo 1.21\n",
-    )
-    .unwrap();
-    let output = Command::new(go)
-        .args(["build", "-buildvcs=false", "-o", "program", "."])
-        .current_dir(&folder)
-        .envs([
-            ("GOTOOLCHAIN", "local"),
-            ("GOPROXY", "off"),
-            ("GOFLAGS", ""),
-            ("CGO_ENABLED", "0"),
-        ])
-        .output()
-        .expect("`go` must be on PATH or below target/tools: `cargo xtask test` installs it");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{version}: {errors}");
-    folder.join("program")
-}
+const SOURCE: Source = Source::new("readings", &[("main.go", include_str!("main.go"))]);
 
 /// A program that stands still; killed when dropped.
-struct Stopped(Child);
-
-impl Stopped {
-    fn start(program: &Path) -> Self {
-        let mut child = Command::new(program)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        assert_eq!(line, "READY\n");
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn stopped(program: &std::path::Path) -> Running {
+    let running = Running::start(program, &[]);
+    let pid = Pid::from_raw(i32::try_from(running.pid()).unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    running
 }
 
 const ON_DEMAND: Reading = Reading::Still { copy_max: 0 };
@@ -127,9 +67,11 @@ fn told(holders: &[Holder]) -> Vec<String> {
 
 #[test]
 fn what_is_read_on_demand_is_what_a_copy_has() {
-    for (version, go) in releases() {
-        let stopped = Stopped::start(&build(&version, &go));
-        let program = Program::attach(stopped.0.id()).unwrap();
+    // The oldest release keeps its pointer bitmaps elsewhere.
+    for release in releases() {
+        let version = &release.version;
+        let stopped = stopped(&SOURCE.build(&release, &[]));
+        let program = Program::attach(stopped.pid()).unwrap();
         let copied = Heap::read(&program, u64::MAX, Reading::Copy(Vec::new())).unwrap();
         let before = program.memory().cost().bytes;
         let on_demand = Heap::read(&program, 0, ON_DEMAND).unwrap();
@@ -158,9 +100,8 @@ fn what_is_read_on_demand_is_what_a_copy_has() {
 
 #[test]
 fn holders_are_the_same_however_the_heap_is_read() {
-    let (version, go) = releases().pop().unwrap();
-    let stopped = Stopped::start(&build(&format!("{version}-holders"), &go));
-    let program = Program::attach(stopped.0.id()).unwrap();
+    let stopped = stopped(&SOURCE.build(&newest(), &[]));
+    let program = Program::attach(stopped.pid()).unwrap();
     let report = |reading, memory_bytes| {
         let options = Options {
             memory_bytes,

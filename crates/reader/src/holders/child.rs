@@ -136,7 +136,7 @@ fn limit(budget: &HoldersBudget) {
 fn look(order: &Order, begun: Instant) -> Said {
     let (pid, budget) = (order.key.pid.0, &order.budget);
     is_still(&order.key)?;
-    let program = Program::attach(pid).map_err(|error| failure(pid, budget, error))?;
+    let program = Program::attach(pid).map_err(|error| failure(pid, error))?;
     let options = Options {
         max_bytes: budget.copied_bytes,
         memory_bytes: budget.memory_bytes,
@@ -149,9 +149,9 @@ fn look(order: &Order, begun: Instant) -> Said {
     };
     let at = SystemClock.now();
     let taken = Taken::read(&program, &options, Reading::Copy(Vec::new()), None);
-    let taken = taken.map_err(|error| failure(pid, budget, error))?;
+    let taken = taken.map_err(|error| failure(pid, error))?;
     let report = taken.report(&program, &options);
-    let report = report.map_err(|error| failure(pid, budget, error))?;
+    let report = report.map_err(|error| failure(pid, error))?;
     // What was read is this process's only if it was there all the time.
     is_still(&order.key)?;
     Ok(HoldersLook {
@@ -176,19 +176,17 @@ fn is_still(key: &ProcessKey) -> Result<(), HoldersFailure> {
     }
 }
 
-fn failure(pid: u32, budget: &HoldersBudget, error: InspectError) -> HoldersFailure {
+fn failure(pid: u32, error: InspectError) -> HoldersFailure {
     match error {
         InspectError::NoProcess { .. } => ReadFailure::Gone.into(),
-        InspectError::TooBig { len, max, .. } if max == budget.copied_bytes => {
-            HoldersFailure::OverBudget {
-                part: BudgetPart::Copied,
-                allowed: format!(
-                    "{} (it has {})",
-                    super::mebibytes(max),
-                    super::mebibytes(len)
-                ),
-            }
-        }
+        InspectError::HeapTooLarge { bytes, max } => HoldersFailure::OverBudget {
+            part: BudgetPart::Copied,
+            allowed: format!(
+                "{} (it has {})",
+                super::mebibytes(max),
+                super::mebibytes(bytes)
+            ),
+        },
         InspectError::Refused { .. } => match may_ptrace(pid) {
             Err(refusal) => HoldersFailure::Unreadable {
                 reason: refusal.to_string(),

@@ -31,6 +31,50 @@ pub(crate) struct Target {
     pub(crate) layout_of: Option<u32>,
 }
 
+/// In which form an answer is printed, and where to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Print<F: Format> {
+    /// What to print
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: F,
+
+    /// JSON instead of text: short for --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+
+    /// Write to FILE, which only you can read, in place of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// The forms of one command's answer.
+pub(crate) trait Format: ValueEnum + Copy + Default + Send + Sync + 'static {
+    /// The one for programs.
+    const JSON: Self;
+}
+
+impl<F: Format> Print<F> {
+    /// The form asked for.
+    pub(crate) fn format(&self) -> F {
+        match self.json {
+            true => F::JSON,
+            false => self.format,
+        }
+    }
+}
+
+impl Format for GoroutineFormat {
+    const JSON: Self = Self::Json;
+}
+
+impl Format for HeapFormat {
+    const JSON: Self = Self::Json;
+}
+
+impl Format for RefsFormat {
+    const JSON: Self = Self::Json;
+}
+
 /// The runtime's memory figures: what lives, what is kept, the collector, the limits
 ///
 /// The figures of runtime.ReadMemStats, without its pause: they are read out of the process's
@@ -95,21 +139,12 @@ pub(crate) struct Goroutines {
     #[command(flatten)]
     pub(crate) target: Target,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) format: GoroutineFormat,
-
-    /// JSON instead of text (schema unswept/inspect-goroutines/1); short for --format json
-    #[arg(long, conflicts_with = "format")]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) print: Print<GoroutineFormat>,
 
     /// The runtime's own goroutines and frames too
     #[arg(long)]
     pub(crate) all: bool,
-
-    /// Write to FILE, which only you can read, in place of standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -151,18 +186,8 @@ pub(crate) struct Heap {
     #[command(flatten)]
     pub(crate) target: Target,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) format: HeapFormat,
-
-    /// JSON instead of text (schema unswept/inspect-heap/1); short for --format json
-    #[arg(long, conflicts_with = "format")]
-    pub(crate) json: bool,
-
-    /// Write to FILE, which only you can read, in place of standard output; without --format the
-    /// pprof file
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) print: Print<HeapFormat>,
 
     /// What to count in the table: inuse_space, inuse_objects, alloc_space or alloc_objects
     #[arg(long, value_name = "NAME", default_value = "inuse_space")]
@@ -179,7 +204,7 @@ pub(crate) struct Heap {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum HeapFormat {
-    /// A table of functions, as `go tool pprof -top` prints it
+    /// A table of functions, as `go tool pprof -top` prints it; with --output the pprof file
     #[default]
     Text,
     /// Every bucket with its stack (schema unswept/inspect-heap/1)
@@ -221,17 +246,8 @@ pub(crate) struct Refs {
     #[command(flatten)]
     pub(crate) target: Target,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) format: RefsFormat,
-
-    /// JSON instead of text (schema unswept/inspect-refs/1); short for --format json
-    #[arg(long, conflicts_with = "format")]
-    pub(crate) json: bool,
-
-    /// Write to FILE, which only you can read, in place of standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) print: Print<RefsFormat>,
 
     /// Look twice, with this much time in between, and tell what grew
     #[arg(long, value_name = "TIME", value_parser = crate::args::time, conflicts_with = "against")]
@@ -275,7 +291,7 @@ pub(crate) struct Refs {
 
     /// Take at most about so many MiB: a larger copy is refused, and for more objects --low-memory is
     /// taken by itself [default: 16384]
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 24))]
     pub(crate) max_memory: Option<u64>,
 }
 

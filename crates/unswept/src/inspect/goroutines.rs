@@ -25,25 +25,25 @@ const SCHEMA: &str = "unswept/inspect-goroutines/1";
 
 pub(crate) fn run(arguments: &args::Goroutines) -> anyhow::Result<()> {
     let opened = Opened::open(&arguments.target)?;
+    opened.read(tell(arguments, &opened))
+}
+
+fn tell(arguments: &args::Goroutines, opened: &Opened) -> anyhow::Result<()> {
     let at = opened.at(&SystemClock::default());
-    let (dump, cost) = look(&opened, arguments.all)?;
-    let file = arguments.output.as_deref();
-    let format = match arguments.format {
-        _ if arguments.json => GoroutineFormat::Json,
-        format => format,
-    };
-    match format {
+    let (dump, cost) = look(opened, arguments.all)?;
+    let file = arguments.print.output.as_deref();
+    match arguments.print.format() {
         GoroutineFormat::Groups => {
             let groups = dump.groups();
             output::text(file, &dump.groups_text(&groups, arguments.all).to_string())?;
         }
         GoroutineFormat::Text => output::text(file, &dump.text(arguments.all).to_string())?,
         GoroutineFormat::Json => {
-            output::text(file, &output::json(&document(&opened, &dump, at, cost))?)?
+            output::text(file, &output::json(&document(opened, &dump, at, cost))?)?
         }
-        GoroutineFormat::Pprof => output::bytes(file, &made(&opened, &dump, at)?.to_gzip())?,
+        GoroutineFormat::Pprof => output::bytes(file, &made(opened, &dump, at)?.to_gzip())?,
     }
-    summary(&opened, &dump, &cost, file);
+    summary(opened, &dump, &cost, file);
     Ok(())
 }
 

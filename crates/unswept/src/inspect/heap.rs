@@ -24,6 +24,10 @@ const SAMPLE_TYPES: [(&str, &str); 4] = [
 
 pub(crate) fn run(arguments: &Heap) -> anyhow::Result<()> {
     let opened = Opened::open(&arguments.target)?;
+    opened.read(tell(arguments, &opened))
+}
+
+fn tell(arguments: &Heap, opened: &Opened) -> anyhow::Result<()> {
     let at = opened.at(&SystemClock::default());
     let (heap, took) = Cost::timed(|| HeapProfile::read(&opened.program))?;
     let cost = Cost::new(heap.cost, took);
@@ -32,18 +36,15 @@ pub(crate) fn run(arguments: &Heap) -> anyhow::Result<()> {
             "the program collected between all readings: some stacks may be of another collection than others",
         );
     }
-    let file = arguments.output.as_deref();
-    let format = match arguments.format {
-        _ if arguments.json => HeapFormat::Json,
+    let file = arguments.print.output.as_deref();
+    let format = match arguments.print.format() {
         HeapFormat::Text if file.is_some() => HeapFormat::Pprof,
         format => format,
     };
     match format {
-        HeapFormat::Json => {
-            output::text(file, &output::json(&document(&opened, &heap, at, cost))?)?
-        }
-        HeapFormat::Pprof => output::bytes(file, &made(&opened, &heap, at)?.to_gzip())?,
-        HeapFormat::Text => return print(arguments, &opened, &heap, at, &cost),
+        HeapFormat::Json => output::text(file, &output::json(&document(opened, &heap, at, cost))?)?,
+        HeapFormat::Pprof => output::bytes(file, &made(opened, &heap, at)?.to_gzip())?,
+        HeapFormat::Text => return print(arguments, opened, &heap, at, &cost),
     }
     if let Some(file) = file {
         terminal::note(format!(

@@ -20,15 +20,19 @@ const LINES_PER_HEAD: u64 = 40;
 
 pub(crate) fn run(arguments: &args::MemStats) -> anyhow::Result<()> {
     let opened = Opened::open(&arguments.target)?;
+    opened.read(tell(arguments, &opened))
+}
+
+fn tell(arguments: &args::MemStats, opened: &Opened) -> anyhow::Result<()> {
     let reader = MemStatsReader::new(&opened.program)?;
     let clock = SystemClock::default();
     // What a core has does not change.
     match arguments.interval.filter(|_| opened.pid.is_some()) {
-        Some(interval) => poll(arguments, &opened, &reader, &clock, interval),
+        Some(interval) => poll(arguments, opened, &reader, &clock, interval),
         None => {
-            let reading = Reading::take(&opened, &reader, &clock)?;
+            let reading = Reading::take(opened, &reader, &clock)?;
             if arguments.json {
-                terminal::json(&Document::new(&opened, &reading))
+                terminal::json(&Document::new(opened, &reading))
             } else {
                 terminal::lines(&lines(&opened.name(), &reading))
             }

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use args::Inspect;
 
 pub(crate) use open::OpenError;
+pub(crate) use refs::LookError;
 
 pub(crate) fn run(command: &Inspect) -> anyhow::Result<ExitCode> {
     crate::setup::logs();

@@ -1,6 +1,7 @@
 //! From what a person wrote to a program that can be read, or to the reason why not.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -17,6 +18,10 @@ use crate::terminal;
 pub(crate) enum OpenError {
     #[error("expected a pid or a core file, found `{found}`")]
     NoTarget { found: String },
+    #[error("there is no file {path}")]
+    NoFile { path: String },
+    #[error("{path} is {what}, not a core file")]
+    NotCore { path: String, what: &'static str },
     #[error("--exe is for core files: a live process has its own")]
     ExeOfProcess,
     #[error("failed to look into the core {path}")]
@@ -25,6 +30,8 @@ pub(crate) enum OpenError {
     NoProcess { pid: u32 },
     #[error("process {pid} ({comm}) has ended; its parent has not taken note of that yet")]
     Ended { pid: u32, comm: String },
+    #[error("{name} ended while it was read")]
+    EndedMeanwhile { name: String },
     #[error("process {pid} ({comm}) is a thread of the kernel: it has no program")]
     KernelThread { pid: u32, comm: String },
     #[error("process {pid} ({comm}) is not a Go program")]
@@ -54,18 +61,25 @@ impl OpenError {
                     .into()
             }
             Self::Ended { .. } => "look for the program's new pid with `unswept ps`".into(),
+            Self::EndedMeanwhile { .. } => {
+                "look for the program's new pid with `unswept ps`; a core (ulimit -c unlimited, \
+                 GOTRACEBACK=crash) keeps what it held when it crashed"
+                    .into()
+            }
+            Self::NoFile { .. } => {
+                "name a pid (`unswept ps` lists them) or a core file".into()
+            }
             Self::KernelThread { .. } | Self::NotGo { .. } => {
                 "`unswept ps` lists the Go processes of this host; for a shell or a supervisor, \
                  name the program that it started"
                     .into()
             }
             Self::Refused { source, .. } => source.remedy(),
-            Self::Core {
-                source: InspectError::UnsupportedElf { what: "file type", .. } | InspectError::NotElf { .. },
-                ..
-            } => "a core is what the kernel writes when a process dies of a signal (see core(5)), or what \
-                  `gcore PID` writes of a live one"
-                .into(),
+            Self::NotCore { .. } => {
+                "name the pid of a process that runs (`unswept ps` lists them), or a core: what the kernel writes \
+                 when a process dies of a signal (see core(5)), or what `gcore PID` writes of a live one"
+                    .into()
+            }
             Self::Core { source, .. } | Self::Failed { source, .. } => return source.hint().map(str::to_owned),
         })
     }
@@ -100,6 +114,7 @@ impl Opened {
             (Err(_), exe) if Path::new(name).exists() => {
                 Self::core(Path::new(name), exe.as_deref())
             }
+            (Err(_), _) if name.contains('/') => Err(OpenError::NoFile { path: name.clone() }),
             (Err(_), _) => Err(OpenError::NoTarget {
                 found: name.clone(),
             }),
@@ -139,6 +154,12 @@ impl Opened {
             path: path.display().to_string(),
             source,
         };
+        if let Some(what) = other_than_core(path) {
+            return Err(OpenError::NotCore {
+                path: path.display().to_string(),
+                what,
+            });
+        }
         let program = Program::from_core(path, exe).map_err(failed)?;
         let facts = program.core().cloned().unwrap_or_default();
         if facts.is_cut {
@@ -174,6 +195,29 @@ impl Opened {
         now.map(|stat| stat.start) == self.start
     }
 
+    /// [`OpenError::EndedMeanwhile`] unless [`Self::is_there`].
+    pub(crate) fn must_be_there(&self) -> Result<(), OpenError> {
+        match self.is_there() {
+            true => Ok(()),
+            false => Err(OpenError::EndedMeanwhile { name: self.name() }),
+        }
+    }
+
+    /// What came of reading it: a process that has ended is the reason for whatever failed.
+    pub(crate) fn read<T>(&self, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+        outcome.map_err(|error| {
+            let has_ended = error.chain().any(|cause| {
+                let cause = cause.downcast_ref::<InspectError>();
+                matches!(cause, Some(InspectError::NoProcess { .. }))
+            });
+            match self.must_be_there() {
+                Ok(()) if has_ended => OpenError::EndedMeanwhile { name: self.name() }.into(),
+                Ok(()) => error,
+                Err(ended) => ended.into(),
+            }
+        })
+    }
+
     /// `shop (pid 4242), go1.27.3`; `shop (pid 4242, 1 in its container), go1.27.3`.
     pub(crate) fn name(&self) -> String {
         let pid = self.pid.unwrap_or_default();
@@ -183,6 +227,24 @@ impl Opened {
             (None, None) => format!("pid {pid}"),
         };
         format!("{} ({of}), {}", self.comm, self.program.go_version())
+    }
+}
+
+/// What a file is by its first bytes, if that is surely no core; of one that cannot be read, opening it says why.
+fn other_than_core(path: &Path) -> Option<&'static str> {
+    if path.is_dir() {
+        return Some("a directory");
+    }
+    let mut head = [0; 18];
+    let mut file = fs::File::open(path).ok()?;
+    if file.read_exact(&mut head).is_err() || !head.starts_with(b"\x7fELF") {
+        return Some("no ELF file");
+    }
+    // `e_type` of elf(5).
+    match u16::from_le_bytes([head[16], head[17]]) {
+        1 => Some("an object file"),
+        2 | 3 => Some("an executable or a library"),
+        _ => None,
     }
 }
 
@@ -297,9 +359,21 @@ mod tests {
             .unwrap_err()
         };
         assert!(matches!(told("shop"), OpenError::NoTarget { .. }));
-        let no_core = told("/proc/self/exe");
-        assert!(matches!(no_core, OpenError::Core { .. }));
-        assert!(no_core.hint().is_some_and(|hint| hint.contains("gcore")));
+        assert!(matches!(told("/no/such/core"), OpenError::NoFile { .. }));
+        let files = [
+            (
+                "/proc/self/exe",
+                "an executable or a library, not a core file",
+            ),
+            ("/tmp", "a directory, not a core file"),
+            ("/proc/self/stat", "no ELF file, not a core file"),
+            ("/dev/null", "no ELF file, not a core file"),
+        ];
+        for (path, want) in files {
+            let error = told(path);
+            assert_eq!(error.to_string(), format!("{path} is {want}"));
+            assert!(error.hint().is_some_and(|hint| hint.contains("gcore")));
+        }
         assert!(matches!(told("4294967295"), OpenError::NoProcess { .. }));
         let us = std::process::id().to_string();
         assert!(matches!(told(&us), OpenError::NotGo { .. }));

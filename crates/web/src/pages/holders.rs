@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use inspect::LayoutSource;
-use inspect::holders::{HolderKind, Site};
+use inspect::holders::{HolderKind, Site, again_words};
 use maud::{Markup, html};
 use model::{Incident, Kind};
 
@@ -311,7 +311,7 @@ fn name(node: &Node) -> Markup {
         }
         @if !node.ty.is_empty() { " " (ty(&node.ty)) }
         @if !node.again.is_empty() {
-            span .quiet.small { " one after another by " code { (node.again) } }
+            span .quiet.small { " " (again_words(&node.again)) " " code { (node.again) } }
         }
     }
 }

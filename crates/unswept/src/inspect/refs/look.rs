@@ -4,20 +4,20 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use inspect::Program;
 use inspect::goroutines::{self, stopped_thread};
 use inspect::graph::Effort;
 use inspect::heap::{Heap, Reading};
 use inspect::holders::{Options, Report, Taken};
 use inspect::stop::{Guard, Held, PauseOptions, Snapshot, SnapshotOptions, ThreadRegisters, pause};
+use inspect::{InspectError, Program};
 use model::{Clock, UnixMs};
 use serde::Serialize;
 
-use super::super::args::Refs;
+use super::super::args::{Refs, RefsFormat};
 use super::super::document::Cost;
 use super::super::goroutines::{monotonic_ns, of_core};
 use super::super::open::Opened;
-use crate::terminal;
+use crate::{terminal, words};
 
 /// So much of a clone's or core's heap is copied. A clone costs the process as long as it lives, so that of a small
 /// heap is let go at once; a large heap is read as it is needed, and no copy of it is made.
@@ -39,8 +39,29 @@ pub(crate) enum Mode {
     Core,
 }
 
-/// What failed, when the heap cannot be copied.
-const READ: &str = "failed to read the heap";
+/// Why a look cannot be taken as it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookError {
+    #[error(
+        "the heap has {} to copy, more than --max-memory {} allows",
+        words::bytes(*bytes as f64),
+        max >> 20
+    )]
+    CopyTooLarge { bytes: u64, max: u64 },
+}
+
+impl LookError {
+    /// What the user can do about it.
+    pub(crate) fn hint(&self) -> String {
+        let Self::CopyTooLarge { bytes, .. } = self;
+        // The program may grow until then.
+        let enough = (bytes + bytes / 4).div_ceil(1 << 20);
+        format!(
+            "--max-memory {enough} is enough for the copy; with --snapshot, and of a core, a large heap is read as it \
+             is needed and not copied"
+        )
+    }
+}
 
 /// How long the process stood still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -70,6 +91,7 @@ pub(crate) fn take(
     clock: &impl Clock,
 ) -> anyhow::Result<Look> {
     let memory = arguments.max_memory.map(|mib| mib << 20);
+    let is_json = arguments.print.format() == RefsFormat::Json;
     let options = Options {
         max_bytes: memory.unwrap_or(Options::default().max_bytes),
         memory_bytes: memory.unwrap_or(Options::default().memory_bytes),
@@ -78,16 +100,16 @@ pub(crate) fn take(
             false => Effort::Fast { threads: 2 },
         },
         // A comparison needs more holders than a person reads.
-        holders: match arguments.diff.is_some() || arguments.against.is_some() || arguments.json {
+        holders: match arguments.diff.is_some() || arguments.against.is_some() || is_json {
             true => arguments.top.max(500),
             false => arguments.top,
         },
         // A program cuts for itself.
-        depth: match arguments.json {
+        depth: match is_json {
             true => arguments.depth.max(12),
             false => arguments.depth,
         },
-        timers: match arguments.json {
+        timers: match is_json {
             true => 1000,
             false => Options::default().timers,
         },
@@ -123,9 +145,7 @@ pub(crate) fn take(
         let second = running(&opened.program, &options)?;
         report = explain(opened, &second, &options)?.agree(&report);
     }
-    if !opened.is_there() {
-        anyhow::bail!("{} ended while it was looked at", opened.name());
-    }
+    opened.must_be_there()?;
     let cost = Cost::new(report.cost, started.elapsed());
     Ok(Look {
         at,
@@ -143,23 +163,39 @@ fn explain(opened: &Opened, taken: &Taken, options: &Options) -> anyhow::Result<
         .context("failed to work out who holds the heap")
 }
 
-const STILL: Reading = Reading::Still {
-    copy_max: COPY_BYTES_MAX,
-};
+/// Of what stands still no more is copied than may be.
+fn still(options: &Options) -> Reading {
+    Reading::Still {
+        copy_max: COPY_BYTES_MAX.min(options.max_bytes),
+    }
+}
+
+/// Reads as [`Taken::read`], and says what to do about a copy that may not be made.
+fn read(
+    program: &Program,
+    options: &Options,
+    reading: Reading,
+    registers: &dyn Fn(u64) -> Option<goroutines::Registers>,
+) -> anyhow::Result<Taken> {
+    match Taken::read(program, options, reading, Some(registers)) {
+        Err(InspectError::HeapTooLarge { bytes, max }) => {
+            Err(LookError::CopyTooLarge { bytes, max }.into())
+        }
+        taken => taken.context("failed to read the heap"),
+    }
+}
 
 /// The registers of a thread that happens to stand are taken, in a running process.
 fn running(program: &Program, options: &Options) -> anyhow::Result<Taken> {
     let registers = |tid| stopped_thread(program.pid()?, tid);
     let reading = Reading::Copy(Vec::new());
-    let taken = Taken::read(program, options, reading, Some(&registers));
-    Ok(taken.context(READ)?.of_several_moments())
+    Ok(read(program, options, reading, &registers)?.of_several_moments())
 }
 
 fn core(program: &Program, options: &Options) -> anyhow::Result<Taken> {
     let threads = program.core().map_or(&[][..], |core| &core.threads);
     let registers = |tid| of_core(threads, tid);
-    let taken = Taken::read(program, options, STILL, Some(&registers));
-    Ok(taken.context(READ)?.of_one_moment())
+    Ok(read(program, options, still(options), &registers)?.of_one_moment())
 }
 
 /// The process that watches over a pause or a clone; see [`inspect::stop::Guard`].
@@ -197,7 +233,7 @@ fn paused(
     let work = |held: &Held<'_>| {
         let registers = |tid| numbers.registers(held.threads(), tid);
         let before = cpu_time();
-        let taken = Taken::read(program, options, Reading::Copy(reserved), Some(&registers));
+        let taken = read(program, options, Reading::Copy(reserved), &registers);
         (taken, cpu_time().saturating_sub(before))
     };
     let paused = pause(pid, &limits, &mut guard, may_stop(program), work)?;
@@ -245,7 +281,7 @@ fn snapshot(
     };
     opened.program.read_from(snapshot.child());
     let registers = |tid| numbers.registers(snapshot.threads(), tid);
-    let taken = Taken::read(&opened.program, options, STILL, Some(&registers));
+    let taken = read(&opened.program, options, still(options), &registers);
     let taken = taken.context("failed to read the clone")?;
     if !taken.heap().is_copied() {
         return Ok((taken, took, Some(snapshot)));

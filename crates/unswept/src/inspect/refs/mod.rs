@@ -21,6 +21,7 @@ use super::open::Opened;
 use super::output;
 use crate::terminal;
 use crate::text::Line;
+pub(crate) use look::LookError;
 use look::{Look, Mode};
 
 const SCHEMA: &str = "unswept/inspect-refs/1";
@@ -33,22 +34,33 @@ pub(crate) fn run(arguments: &Refs) -> anyhow::Result<()> {
         Some(file) => Some(read(file)?),
         None => None,
     };
+    if arguments.print.format() == RefsFormat::Pprof
+        && (earlier.is_some() || arguments.diff.is_some())
+    {
+        anyhow::bail!("a difference is told as a tree or as JSON: leave --format pprof out");
+    }
     let mut opened = Opened::open(&arguments.target)?;
+    let told = compare(arguments, &mut opened, earlier);
+    opened.read(told)
+}
+
+/// One look, or two that are compared.
+fn compare(arguments: &Refs, opened: &mut Opened, earlier: Option<Earlier>) -> anyhow::Result<()> {
     let clock = SystemClock::default();
     if let Some(interval) = arguments.diff {
-        let first = look::take(&mut opened, arguments, &clock)?;
+        let first = look::take(opened, arguments, &clock)?;
         terminal::note(format!(
             "first look taken, the second one follows in {}",
             crate::words::span(interval)
         ));
         std::thread::sleep(interval);
-        let second = look::take(&mut opened, arguments, &clock)?;
-        return tell_diff(arguments, &opened, &first.report, &second, first.at);
+        let second = look::take(opened, arguments, &clock)?;
+        return tell_diff(arguments, opened, &first.report, &second, first.at);
     }
-    let look = look::take(&mut opened, arguments, &clock)?;
+    let look = look::take(opened, arguments, &clock)?;
     match earlier {
-        Some(earlier) => tell_diff(arguments, &opened, &earlier.report, &look, earlier.head.at),
-        None => tell(arguments, &opened, &look),
+        Some(earlier) => tell_diff(arguments, opened, &earlier.report, &look, earlier.head.at),
+        None => tell(arguments, opened, &look),
     }
 }
 
@@ -120,8 +132,8 @@ fn read(file: &Path) -> anyhow::Result<Earlier> {
 }
 
 fn tell(arguments: &Refs, opened: &Opened, look: &Look) -> anyhow::Result<()> {
-    let file = arguments.output.as_deref();
-    match format(arguments) {
+    let file = arguments.print.output.as_deref();
+    match arguments.print.format() {
         RefsFormat::Json => {
             let mut report = match serde_json::to_value(&look.report) {
                 Ok(serde_json::Value::Object(report)) => report,
@@ -161,8 +173,8 @@ fn tell_diff(
 ) -> anyhow::Result<()> {
     let seconds = (after.at.0 - since.0) as f64 / 1000.0;
     let diff = Diff::new(before, &after.report, seconds);
-    let file = arguments.output.as_deref();
-    match format(arguments) {
+    let file = arguments.print.output.as_deref();
+    match arguments.print.format() {
         RefsFormat::Json => {
             let document = DiffDocument {
                 head: Head::new(DIFF_SCHEMA, opened, after.at),
@@ -172,18 +184,10 @@ fn tell_diff(
             };
             output::text(file, &output::json(&document)?)
         }
-        RefsFormat::Pprof => {
-            anyhow::bail!("a difference is told as a tree or as JSON: leave --format pprof out")
+        RefsFormat::Tree | RefsFormat::Pprof => {
+            print(file, &tree::diff_lines(arguments, opened, &diff))
         }
-        RefsFormat::Tree => print(file, &tree::diff_lines(arguments, opened, &diff)),
     }
-}
-
-fn format(arguments: &Refs) -> RefsFormat {
-    if arguments.json {
-        return RefsFormat::Json;
-    }
-    arguments.format
 }
 
 fn print(file: Option<&Path>, lines: &[Line]) -> anyhow::Result<()> {

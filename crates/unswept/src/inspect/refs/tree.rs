@@ -1,6 +1,6 @@
 //! Holders as lines for people.
 
-use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Report, Site};
+use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Report, Site, again_words};
 
 use super::super::args::Refs;
 use super::super::open::Opened;
@@ -100,6 +100,11 @@ fn holder_lines(holder: &Holder, report: &Report, depth: usize, lines: &mut Vec<
         let told = timers::told(report, &holder.name).into_iter();
         lines.extend(told.map(|text| Line::new(Style::Faint, format!("{INDENT}{text}"))));
     }
+    if holder.name == "runtime.semtable" {
+        let text =
+            format!("{INDENT}who waits for locks; what they hold stands with their goroutines");
+        lines.push(Line::new(Style::Faint, text));
+    }
     more(&holder.used_by, &holder.allocated_at, lines);
     steps(&holder.paths, 1, depth, lines);
 }
@@ -176,7 +181,7 @@ fn steps(paths: &[Path], level: usize, depth: usize, lines: &mut Vec<Line>) {
         if !path.again.is_empty() {
             line.push(
                 Style::Faint,
-                format!(", one after another by {}", path.again),
+                format!(", {} {}", again_words(&path.again), path.again),
             );
         }
         lines.push(line);
