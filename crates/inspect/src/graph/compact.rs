@@ -7,7 +7,7 @@ use super::edges::Edges;
 use super::huge::Huge;
 use super::roots::Roots;
 use super::share::share;
-use super::whole::Graph;
+use super::whole::{Graph, Walked};
 
 /// No target: beyond every object.
 const NONE: u32 = u32::MAX >> 1;
@@ -231,7 +231,7 @@ fn find<E: Edges>(from: &E, range: Range<u32>) -> Found {
     found
 }
 
-impl Graph for Compact<'_> {
+impl Walked for Compact<'_> {
     fn objects(&self) -> u32 {
         self.objects
     }
@@ -246,15 +246,6 @@ impl Graph for Compact<'_> {
 
     fn never_entered(&self) -> Bits {
         Bits::new((self.objects + self.roots.count()) as usize)
-    }
-
-    fn leaves(&self) -> Bits {
-        let mut leaves = Bits::new(self.objects as usize);
-        for (word, (pointing, _)) in leaves.words_mut().iter_mut().zip(&self.places) {
-            *word = *pointing;
-        }
-        leaves.flip(self.objects as usize);
-        leaves
     }
 
     #[inline]
@@ -275,6 +266,29 @@ impl Graph for Compact<'_> {
     #[inline]
     fn touch(&self, slot: u32) -> u32 {
         self.rows.get(slot as usize).map_or(0, |row| row[0])
+    }
+
+    fn held(&self) -> u64 {
+        let segments = self.segments.iter();
+        let words = segments.map(|of| of.many.capacity() + of.leaves.capacity());
+        let roots = self.root_targets.capacity() + self.root_leaves.capacity();
+        let words = words.sum::<usize>() + roots + self.root_starts.capacity();
+        (self.places.capacity() * 16 + words * 4) as u64 + self.rows.held() + self.roots.held()
+    }
+
+    fn held_at_most(&self) -> u64 {
+        self.held_at_most
+    }
+}
+
+impl Graph for Compact<'_> {
+    fn leaves(&self) -> Bits {
+        let mut leaves = Bits::new(self.objects as usize);
+        for (word, (pointing, _)) in leaves.words_mut().iter_mut().zip(&self.places) {
+            *word = *pointing;
+        }
+        leaves.flip(self.objects as usize);
+        leaves
     }
 
     fn each_inner(&self, mut visit: impl FnMut(u32, u32)) {
@@ -319,17 +333,5 @@ impl Graph for Compact<'_> {
         }
         roots.copy_from_slice(&of_slot[self.objects as usize..]);
         of_object
-    }
-
-    fn held(&self) -> u64 {
-        let segments = self.segments.iter();
-        let words = segments.map(|of| of.many.capacity() + of.leaves.capacity());
-        let roots = self.root_targets.capacity() + self.root_leaves.capacity();
-        let words = words.sum::<usize>() + roots + self.root_starts.capacity();
-        (self.places.capacity() * 16 + words * 4) as u64 + self.rows.held() + self.roots.held()
-    }
-
-    fn held_at_most(&self) -> u64 {
-        self.held_at_most
     }
 }

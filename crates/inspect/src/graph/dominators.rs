@@ -2,16 +2,15 @@
 
 use std::ops::Range;
 
-use super::bits::Bits;
-use super::compact::Compact;
-use super::edges::{Edges, NODES_MAX};
+use super::edges::Edges;
 use super::huge::Huge;
 use super::leaves::{Leaves, is_number, settle};
 use super::preorder::{Preorder, TOP, UNREACHED};
 use super::roots::Roots;
 use super::semi_nca::{Semi, dominate};
 use super::spill::{BUCKET, Buckets};
-use super::whole::{Direct, Graph};
+use super::tree::Tree;
+use super::whole::Graph;
 
 /// With little memory, kept pointers may take this many bytes per ten nodes.
 const KEPT_BYTES_PER_TEN_NODES: u64 = 25;
@@ -27,7 +26,7 @@ pub enum Effort {
         /// Threads for the walk; more than the machine has gain nothing.
         threads: usize,
     },
-    /// Pointers are walked again each time they are needed, which is at least four times: under 24 bytes per object.
+    /// Pointers are walked again each time they are needed, which is at least five times: under 24 bytes per object.
     LowMemory,
 }
 
@@ -49,45 +48,36 @@ impl Held {
     }
 }
 
-/// The dominator tree of a heap: each reached object hangs under the one object or root without which it would not
-/// be reached.
-///
-/// Nodes are the objects, 0 up to the number of objects, and behind them the roots. Objects that several roots reach
-/// on separate ways hang directly under the top, beside the roots.
+/// The dominator tree, and what hangs under each node in bytes.
 #[derive(Debug)]
 pub struct Dominators {
-    pub(super) objects: u32,
-    /// By node: its number, of leaves that of their dominator.
-    pub(super) number: Huge<u32>,
-    /// Objects without pointers: they have no number of their own.
-    pub(super) leaves: Bits,
-    /// By number: the node.
-    pub(super) node: Huge<u32>,
-    /// By number: the number of the dominator, which is lower.
-    pub(super) idom: Huge<u32>,
+    tree: Tree,
     /// By number.
-    pub(super) retained: Huge<u64>,
+    retained: Huge<u64>,
     held: Held,
 }
 
 impl Dominators {
-    /// The dominators of all that `roots` reach through `edges`.
-    ///
-    /// Takes `O(m log n)` time for `m` pointers and `n` objects, whatever their shape, and nothing recursive.
-    /// `None` when there are more than [`NODES_MAX`] objects and roots.
+    /// The dominators of all that `roots` reach through `edges`. See [`Tree::new`].
     pub fn new<E: Edges>(edges: &E, roots: &Roots, effort: Effort) -> Option<Self> {
-        if edges.objects() > NODES_MAX || edges.objects() + roots.count() > NODES_MAX {
-            return None;
+        let tree = Tree::new(edges, roots, effort)?;
+        let mut retained = Huge::<u64>::zeroed(tree.idom.len());
+        edges.bytes_in(0..tree.objects, |object, bytes| {
+            let number = tree.number[object as usize];
+            if let Some(retained) = retained.get_mut(number as usize) {
+                *retained += bytes;
+            }
+        });
+        for at in (1..retained.len()).rev() {
+            let bytes = retained[at];
+            retained[tree.idom[at] as usize] += bytes;
         }
-        Some(match effort {
-            Effort::Fast { threads } => {
-                let graph = Compact::new(edges, roots, threads);
-                Build::new(&graph).fast().finish(edges)
-            }
-            Effort::LowMemory => {
-                let graph = Direct::new(edges, roots);
-                Build::new(&graph).in_rounds().finish(edges)
-            }
+        let mut held = tree.held();
+        held.result += retained.held();
+        Some(Self {
+            tree,
+            retained,
+            held,
         })
     }
 
@@ -95,10 +85,32 @@ impl Dominators {
     pub fn held(&self) -> Held {
         self.held
     }
+
+    /// The bytes that would go with `node`: its own and those of everything under it. 0 when it is not reached.
+    pub fn retained<E: Edges>(&self, edges: &E, node: u32) -> u64 {
+        match self.tree.number.get(node as usize) {
+            Some(&number) if number != UNREACHED && self.tree.leaves.get(node) => edges.bytes(node),
+            Some(&number) => self.retained.get(number as usize).copied().unwrap_or(0),
+            None => 0,
+        }
+    }
+
+    /// All that is reached: bytes.
+    pub fn total_bytes(&self) -> u64 {
+        self.retained.first().copied().unwrap_or(0)
+    }
+}
+
+impl std::ops::Deref for Dominators {
+    type Target = Tree;
+
+    fn deref(&self) -> &Tree {
+        &self.tree
+    }
 }
 
 /// The way from the depth-first tree to the result.
-struct Build<'a, G> {
+pub(super) struct Build<'a, G> {
     graph: &'a G,
     pre: Preorder,
     /// By slot.
@@ -107,7 +119,7 @@ struct Build<'a, G> {
 }
 
 /// The dominators of all that has pointers.
-struct Linked<'a, G> {
+pub(super) struct Linked<'a, G> {
     graph: &'a G,
     number: Huge<u32>,
     idom: Huge<u32>,
@@ -116,11 +128,11 @@ struct Linked<'a, G> {
 }
 
 impl<'a, G: Graph> Build<'a, G> {
-    fn new(graph: &'a G) -> Self {
-        let mut pre = Preorder::new(graph);
+    /// After the depth-first walk over this graph, or over what it was made of.
+    pub(super) fn new(graph: &'a G, mut pre: Preorder) -> Self {
         let slots = (graph.objects() + graph.roots().count()) as usize;
         let number = pre.numbers(slots);
-        let walking = (graph.held() + pre.held).max(graph.held_at_most());
+        let walking = pre.held.max(graph.held_at_most());
         pre.slot = Huge::default();
         let held = Held {
             walking,
@@ -135,7 +147,7 @@ impl<'a, G: Graph> Build<'a, G> {
     }
 
     /// Everything kept at once.
-    fn fast(mut self) -> Linked<'a, G> {
+    pub(super) fn fast(mut self) -> Linked<'a, G> {
         let len = self.pre.parent.len() as u32;
         let mut semi = Huge::zeroed(len as usize);
         semi.copy_from_slice(&self.pre.parent);
@@ -154,7 +166,7 @@ impl<'a, G: Graph> Build<'a, G> {
     }
 
     /// Kept pointers in several rounds, as many at a time as fit.
-    fn in_rounds(mut self) -> Linked<'a, G> {
+    pub(super) fn in_rounds(mut self) -> Linked<'a, G> {
         let len = self.pre.parent.len() as u32;
         let mut semi = Huge::zeroed(len as usize);
         semi.copy_from_slice(&self.pre.parent);
@@ -276,7 +288,7 @@ impl<'a, G: Graph> Build<'a, G> {
 }
 
 impl<G: Graph> Linked<'_, G> {
-    fn finish<E: Edges>(mut self, edges: &E) -> Dominators {
+    pub(super) fn finish(mut self) -> Tree {
         self.leaves();
         let objects = self.graph.objects();
         let leaves = self.graph.leaves();
@@ -288,25 +300,14 @@ impl<G: Graph> Linked<'_, G> {
                 node[number as usize] = at;
             }
         }
-        let mut retained = Huge::<u64>::zeroed(idom.len());
-        edges.bytes_in(0..objects, |object, bytes| {
-            if let Some(retained) = retained.get_mut(number[object as usize] as usize) {
-                *retained += bytes;
-            }
-        });
-        for at in (1..idom.len()).rev() {
-            let bytes = retained[at];
-            retained[idom[at] as usize] += bytes;
-        }
         let mut held = self.held;
-        held.result = leaves.held() + number.held() + 2 * idom.held() + retained.held();
-        Dominators {
+        held.result = leaves.held() + number.held() + 2 * idom.held();
+        Tree {
             objects,
             number,
             leaves,
             node,
             idom,
-            retained,
             held,
         }
     }
@@ -392,36 +393,4 @@ fn begin_of_round(counts: &[u64], room: u64) -> usize {
         begin = next;
     }
     begin
-}
-
-impl Dominators {
-    /// Whether any root reaches `node`. Roots are always reached.
-    pub fn is_reached(&self, node: u32) -> bool {
-        let number = self.number.get(node as usize);
-        number.is_some_and(|&number| number != UNREACHED)
-    }
-
-    /// The object or root that holds `node`: without it, `node` would not be reached. `None` when it is not reached,
-    /// is a root, or is reached by several roots on separate ways.
-    pub fn idom(&self, node: u32) -> Option<u32> {
-        let number = *self.number.get(node as usize)?;
-        let above = if self.leaves.get(node) {
-            number
-        } else {
-            *self.idom.get(number as usize)?
-        };
-        self.node
-            .get(above as usize)
-            .copied()
-            .filter(|_| above != TOP && number != UNREACHED)
-    }
-
-    /// The bytes that would go with `node`: its own and those of everything under it. 0 when it is not reached.
-    pub fn retained<E: Edges>(&self, edges: &E, node: u32) -> u64 {
-        match self.number.get(node as usize) {
-            Some(&number) if number != UNREACHED && self.leaves.get(node) => edges.bytes(node),
-            Some(&number) => self.retained.get(number as usize).copied().unwrap_or(0),
-            None => 0,
-        }
-    }
 }

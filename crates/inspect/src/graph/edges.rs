@@ -9,7 +9,7 @@ pub const NODES_MAX: u32 = (1 << 31) - 2;
 ///
 /// The same questions must get the same answers each time, so a walk over memory that changes is not one: copy the
 /// memory first. Targets that do not exist are ignored. Everything is called millions of times: statically
-/// dispatched, and the two `each_in` methods exist so that a heap made of spans finds each span once.
+/// dispatched, and the methods for many objects exist so that a heap made of spans finds, or reads, each span once.
 pub trait Edges: Sync {
     /// How many objects there are.
     fn objects(&self) -> u32;
@@ -34,6 +34,13 @@ pub trait Edges: Sync {
     /// Calls `visit` with source and target of each pointer of the objects in `range`, in order of the sources.
     fn each_in(&self, range: Range<u32>, mut visit: impl FnMut(u32, u32)) {
         for object in range {
+            self.each(object, |target| visit(object, target));
+        }
+    }
+
+    /// Calls `visit` with source and target of each pointer of `objects`, which are in order, as they are.
+    fn each_of(&self, objects: &[u32], mut visit: impl FnMut(u32, u32)) {
+        for &object in objects {
             self.each(object, |target| visit(object, target));
         }
     }

@@ -3,7 +3,8 @@
 //! Pure: a heap is whatever answers [`Edges`], objects numbered from 0, and [`Roots`] say where the collector begins.
 //! - [`Reach`] marks: how much is alive, in three bits per object.
 //! - [`exclusive`] tells what each root holds alone, in two bytes per object.
-//! - [`Dominators`] give the whole tree: what would go if this object or root let go, and under what it hangs.
+//! - [`Tree`] is the whole tree of dominators: under what each object hangs. [`Dominators`] are that and sizes: what
+//!   would go if this object or root let go.
 //! - [`leaked`] proves goroutines leaked in three bits per object; [`wakes`] in more, and names what keeps alive the
 //!   channel of one that isn't; [`way_to`] names a way to any object.
 //!
@@ -17,6 +18,7 @@ mod edges;
 mod huge;
 mod leaked;
 mod leaves;
+mod lists;
 mod preorder;
 mod reach;
 mod roots;
@@ -28,12 +30,14 @@ mod waiting;
 mod wakes;
 mod whole;
 
+pub(crate) use bits::Bits;
 pub use dominators::{Dominators, Effort, Held};
 pub use edges::{Edges, NODES_MAX};
+pub(crate) use huge::Huge;
 pub use leaked::{Blocked, Way, leaked, way_to};
 pub use reach::{Exclusive, Reach, exclusive};
 pub use roots::Roots;
-pub use tree::{Children, Counts, Tops};
+pub use tree::{Children, Counts, Tops, Tree};
 pub use wakes::{Wakes, wakes};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::bits::Bits;
 use super::huge::Huge;
-use super::whole::Graph;
+use super::whole::Walked;
 
 /// The number of the node above all roots.
 pub(crate) const TOP: u32 = 0;
@@ -25,13 +25,13 @@ pub(crate) struct Preorder {
     pub(crate) parent: Huge<u32>,
     /// The first number of each class of roots, in order.
     pub(crate) class_starts: Vec<u32>,
-    /// The most bytes that walking took, besides the graph.
+    /// The most bytes that walking took, the graph that was walked among them.
     pub(crate) held: u64,
 }
 
 impl Preorder {
     /// Walks `graph` from its roots, class after class.
-    pub(crate) fn new(graph: &impl Graph) -> Self {
+    pub(crate) fn new(graph: &impl Walked) -> Self {
         let (objects, roots) = (graph.objects(), graph.roots());
         let nodes = (graph.inner() + roots.count()) as usize;
         let mut walk = Walk {
@@ -57,7 +57,7 @@ impl Preorder {
         walk.parent.truncate(walk.len as usize);
         let stack = walk.stack.capacity() as u64 * 8;
         Self {
-            held: walk.seen.held() + walk.slot.held() + walk.parent.held() + stack,
+            held: graph.held() + walk.seen.held() + walk.slot.held() + walk.parent.held() + stack,
             slot: walk.slot,
             parent: walk.parent,
             class_starts,
@@ -89,7 +89,7 @@ struct Walk<'a, G> {
     touched: u32,
 }
 
-impl<G: Graph> Walk<'_, G> {
+impl<G: Walked> Walk<'_, G> {
     fn run(&mut self) {
         while let Some((parent, child)) = self.stack.pop() {
             if parent & MORE != 0 {

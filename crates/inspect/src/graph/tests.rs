@@ -124,6 +124,9 @@ proptest! {
                     .filter(|&other| dominated[other as usize][node as usize])
                     .min_by_key(|&other| dominated[other as usize].iter().filter(|lost| **lost).count());
                 prop_assert_eq!(found.idom(node), nearest, "{:?} of {}", effort, node);
+                for above in 0..lists.objects() + roots.count() {
+                    prop_assert_eq!(found.is_under(node, above), nearest == Some(above));
+                }
             }
         }
     }

@@ -1,12 +1,12 @@
 //! The same proof as [`leaked`](super::leaked), which also tells what could wake the others.
 
-use std::collections::VecDeque;
-
 use super::bits::Bits;
 use super::edges::{Edges, NODES_MAX};
 use super::leaked::{Blocked, Way};
 use super::roots::Roots;
 
+/// Objects walked before it is asked again whether any are left to be found.
+const STEP: usize = 1 << 14;
 const UNMET: u32 = u32::MAX;
 /// Not met, and never to be.
 const BARRED: u32 = u32::MAX - 1;
@@ -23,7 +23,8 @@ pub struct Wakes {
 
 /// Which of `blocked` something alive could wake, and along which way: one breadth-first search, so each way is a
 /// short one. Ends as soon as all of them are found, which in a healthy program is soon. Takes 4 bytes per object, and
-/// as much for each that waits to be walked.
+/// as much for each that waits to be walked. Walks level by level, each in the order of the objects: a heap that is read
+/// as it is needed is read so with few calls.
 ///
 /// Roots that are `late` begin when all the others reach nothing more: those whose ways tell little. `barred` as for
 /// [`leaked`](super::leaked). `None` when there are too many objects to be numbered.
@@ -71,9 +72,7 @@ pub fn wakes<E: Edges>(
                         search.begin(roots, blocked[at].root);
                     }
                 }
-            } else if let Some(source) = search.queue.pop_front() {
-                edges.each(source, |target| search.meet(target, source));
-            } else {
+            } else if !search.step(edges) {
                 break;
             }
         }
@@ -89,7 +88,10 @@ pub fn wakes<E: Edges>(
 struct Search {
     objects: u32,
     from: Vec<u32>,
-    queue: VecDeque<u32>,
+    /// Objects that are walked one after the other, and how many of them have been.
+    level: Vec<u32>,
+    walked: usize,
+    next_level: Vec<u32>,
     /// Objects that goroutines wait on.
     watched: Bits,
     /// Those of them that were met.
@@ -111,7 +113,9 @@ impl Search {
         Self {
             objects,
             from,
-            queue: VecDeque::new(),
+            level: Vec::new(),
+            walked: 0,
+            next_level: Vec::new(),
             watched,
             noted: Vec::new(),
         }
@@ -123,13 +127,30 @@ impl Search {
         }
     }
 
+    /// Walks some objects; false when there are none left.
+    fn step<E: Edges>(&mut self, edges: &E) -> bool {
+        if self.walked == self.level.len() {
+            std::mem::swap(&mut self.level, &mut self.next_level);
+            self.next_level.clear();
+            self.level.sort_unstable();
+            self.walked = 0;
+        }
+        let level = std::mem::take(&mut self.level);
+        let end = level.len().min(self.walked + STEP);
+        let objects = &level[self.walked..end];
+        edges.each_of(objects, |source, target| self.meet(target, source));
+        let is_done = objects.is_empty();
+        (self.level, self.walked) = (level, end);
+        !is_done
+    }
+
     #[inline]
     fn meet(&mut self, object: u32, from: u32) {
         if let Some(unmet) = self.from.get_mut(object as usize)
             && *unmet == UNMET
         {
             *unmet = from;
-            self.queue.push_back(object);
+            self.next_level.push(object);
             if self.watched.get(object) {
                 self.noted.push(object);
             }

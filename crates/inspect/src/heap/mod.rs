@@ -6,6 +6,7 @@
 
 mod bits;
 mod copied;
+mod listed;
 mod on_demand;
 mod pages;
 mod pointers;
@@ -21,9 +22,10 @@ use crate::{InspectError, Program, limits};
 
 use bits::ArenaBits;
 use copied::Copied;
+pub(crate) use listed::Listed;
 use on_demand::OnDemand;
 use pages::PageMap;
-use pointers::LastType;
+pub(crate) use pointers::LastType;
 pub(crate) use span::Span;
 use span::{HEADER_ABOVE, PAGE};
 use types::TypeMasks;
@@ -419,10 +421,21 @@ impl Edges for Heap {
                     true
                 };
                 match bytes {
-                    Some(bytes) => self.each_word_in(bytes, span, index, (0, &mut last), visit),
+                    Some(bytes) => self.each_word_at(bytes, span, index, (0, &mut last), visit),
                     None => self.each_word(span, index, 0, visit),
                 };
             }
+        });
+    }
+
+    fn each_of(&self, objects: &[u32], mut visit: impl FnMut(u32, u32)) {
+        let mut last = LastType::default();
+        self.each_listed(objects, |listed| {
+            self.each_word_of(listed, &mut last, |_, value| {
+                if let Some(target) = self.object_at(value) {
+                    visit(listed.object, target);
+                }
+            });
         });
     }
 

@@ -11,7 +11,7 @@ use super::span::{HEADER_ABOVE, Span};
 use crate::memory::{Memory, Range, le64};
 
 /// Bytes read at once by a pass over all objects: they stay in the cache until they are walked.
-const BATCH_BYTES: u64 = 512 << 10;
+pub(super) const BATCH_BYTES: u64 = 512 << 10;
 /// Spans above are read in pieces of it, and so are large objects.
 pub(super) const PIECE: u64 = 64 << 10;
 /// Places for what came last, a power of two: 16 MiB for spans of small objects, and at most 64 KiB each.
@@ -111,6 +111,12 @@ impl OnDemand {
         self.batch(&batch, &mut buf, &mut visit);
     }
 
+    /// Fills `buf` with `ranges`, one behind the other; what can't be read is zeros.
+    pub(super) fn read_many(&self, ranges: &[Range], buf: &mut [u8]) {
+        let missing = self.memory.read_many(ranges, buf);
+        self.missing.fetch_add(missing, Ordering::Relaxed);
+    }
+
     fn batch<'a>(
         &self,
         batch: &[&'a Span],
@@ -130,8 +136,7 @@ impl OnDemand {
             }
         }
         let len = ranges.iter().map(|range| range.len).sum();
-        let missing = self.memory.read_many(&ranges, &mut buf[..len]);
-        self.missing.fetch_add(missing, Ordering::Relaxed);
+        self.read_many(&ranges, &mut buf[..len]);
         let mut rest = &buf[..len];
         for span in batch {
             let (bytes, next) = rest.split_at(span.bytes as usize);

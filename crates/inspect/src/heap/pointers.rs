@@ -14,7 +14,7 @@ const HEADER: u64 = 8;
 
 /// The type that was asked for last. Objects of one type lie side by side, so most are found here.
 #[derive(Debug, Default)]
-pub(super) struct LastType {
+pub(crate) struct LastType {
     addr: u64,
     mask: Option<Arc<TypeMask>>,
 }
@@ -33,13 +33,13 @@ impl Heap {
         let last = &mut LastType::default();
         match &self.bytes {
             Bytes::Copied(copied) => {
-                self.each_word_in(copied.of(span)?, span, index, (from, last), visit)
+                self.each_word_at(copied.of(span)?, span, index, (from, last), visit)
             }
             Bytes::OnDemand(from_memory) => {
                 let object = u64::from(index) * span.elem;
                 let window = from_memory.around(span, object)?;
                 if window.addr == span.base && window.bytes.len() as u64 == span.bytes {
-                    return self.each_word_in(&window.bytes, span, index, (from, last), visit);
+                    return self.each_word_at(&window.bytes, span, index, (from, last), visit);
                 }
                 let mut pieces = Pieces::new(from_memory, span, index);
                 let first = pieces.word(0);
@@ -57,7 +57,7 @@ impl Heap {
 
     /// As [`Self::each_word`], with the bytes of the whole span.
     #[inline]
-    pub(super) fn each_word_in(
+    pub(super) fn each_word_at(
         &self,
         bytes: &[u8],
         span: &Span,
@@ -65,8 +65,33 @@ impl Heap {
         (from, last): (u32, &mut LastType),
         visit: impl FnMut(u32, u64) -> bool,
     ) -> Option<u32> {
+        let bytes = self.split(bytes, span, index)?;
+        self.each_word_in(bytes, span, index, (from, last), visit)
+    }
+
+    /// Of a span's bytes those of an object, and those from the span's bitmap on.
+    #[inline]
+    pub(super) fn split<'b>(
+        &self,
+        bytes: &'b [u8],
+        span: &Span,
+        index: u32,
+    ) -> Option<(&'b [u8], &'b [u8])> {
         let object = bytes.get((u64::from(index) * span.elem) as usize..)?;
         let object = object.get(..span.elem as usize)?;
+        Some((object, bytes.get(self.bitmap_at(span)..)?))
+    }
+
+    /// As [`Self::each_word`], with what [`Self::split`] gives.
+    #[inline]
+    pub(super) fn each_word_in(
+        &self,
+        (object, bitmap): (&[u8], &[u8]),
+        span: &Span,
+        index: u32,
+        (from, last): (u32, &mut LastType),
+        visit: impl FnMut(u32, u64) -> bool,
+    ) -> Option<u32> {
         let words = Words {
             word: |word| le64(object, word as usize * 8),
             bytes: span.elem,
@@ -75,7 +100,7 @@ impl Heap {
         };
         let first = le64(object, 0);
         self.by_bits_or_type(words, span, index, first, last, || {
-            Some(self.small_mask(span, bytes, index))
+            Some(small_mask(span, bitmap, index))
         })
     }
 
@@ -130,37 +155,59 @@ impl Heap {
         types.get(addr).flatten()
     }
 
-    /// The mask of a small object, at most 64 words, from the end of its span.
+    /// Where the bitmap of a span of small objects begins.
     #[inline]
-    fn small_mask(&self, span: &Span, bytes: &[u8], index: u32) -> u64 {
-        let words = (span.elem / 8) as usize;
-        let mut bitmap = (span.bytes - span.bytes / 64) as usize;
-        if self.has_inline_marks(span) {
-            bitmap -= self.inline_mark_bytes as usize;
+    pub(super) fn bitmap_at(&self, span: &Span) -> usize {
+        let bitmap = (span.bytes - span.bytes / 64) as usize;
+        match self.has_inline_marks(span) {
+            true => bitmap.saturating_sub(self.inline_mark_bytes as usize),
+            false => bitmap,
         }
-        let bit = index as usize * words;
-        let at = bitmap + bit / 64 * 8;
-        let mut mask = le64(bytes, at) >> (bit % 64);
-        if bit % 64 + words > 64 {
-            mask |= le64(bytes, at + 8) << (64 - bit % 64);
-        }
-        if words < 64 {
-            mask & ((1 << words) - 1)
-        } else {
-            mask
-        }
+    }
+
+    /// Whether pointers are told by bitmaps apart from the heap, as in Go 1.21 and older.
+    pub(super) fn has_arena_bits(&self) -> bool {
+        self.arena_bits.is_some()
     }
 
     /// The type whose address lies beside an object, and where the object's data begin, in bytes.
     pub(crate) fn exact_type(&self, span: &Span, index: u32) -> Option<(u64, u64)> {
+        self.exact_type_by(span, index, None)
+    }
+
+    /// As [`Self::exact_type`], where the object's `first` word may be known.
+    pub(super) fn exact_type_by(
+        &self,
+        span: &Span,
+        index: u32,
+        first: Option<u64>,
+    ) -> Option<(u64, u64)> {
         if self.arena_bits.is_some() || span.is_pointer_free() || span.elem <= HEADER_ABOVE {
             return None;
         }
         if span.is_large() {
             return (span.large_type != 0).then_some((span.large_type, 0));
         }
-        let addr = self.word_at(span.base + u64::from(index) * span.elem)?;
+        let read = || self.word_at(span.base + u64::from(index) * span.elem);
+        let addr = first.or_else(read)?;
         (addr != 0).then_some((addr, HEADER))
+    }
+}
+
+/// The mask of a small object, at most 64 words, from the bitmap at the end of its span.
+#[inline]
+fn small_mask(span: &Span, bitmap: &[u8], index: u32) -> u64 {
+    let words = (span.elem / 8) as usize;
+    let bit = index as usize * words;
+    let at = bit / 64 * 8;
+    let mut mask = le64(bitmap, at) >> (bit % 64);
+    if bit % 64 + words > 64 {
+        mask |= le64(bitmap, at + 8) << (64 - bit % 64);
+    }
+    if words < 64 {
+        mask & ((1 << words) - 1)
+    } else {
+        mask
     }
 }
 

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::label::{Labels, NONE};
+use super::label::{Kind, Labels, NONE};
 use super::names::Named;
-use super::{Holder, HolderKind, Options, Path, bytes_of};
-use crate::graph::Dominators;
+use super::{Holder, HolderKind, Options, Path};
+use crate::graph::{Edges, Huge, Tree};
 use crate::heap::Heap;
 use crate::types::Piece;
 
@@ -49,11 +49,33 @@ struct Group {
 pub(super) struct Groups {
     groups: Vec<Group>,
     /// By object; `NONE` for what is not reached.
-    of: Vec<u32>,
+    of: Huge<u32>,
     /// The holders that the first groups stand for.
     tops: Vec<Top>,
     /// By group: the ways from one object of it to the next, of a list or a tree.
     again: HashMap<u32, BTreeSet<String>>,
+}
+
+/// What was found out about ways to groups.
+#[derive(Default)]
+struct Found {
+    /// By the group above, the step and the label, or the name.
+    groups: HashMap<(u32, Piece, u32), u32>,
+    /// By kind: the last group above, the step from there, and the group.
+    last: Vec<(u32, Step, u32)>,
+    /// By the last step of a way that is left out: how it is told.
+    indirect: HashMap<Piece, Piece>,
+}
+
+/// How an object lies under what holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It is the highest.
+    Nothing,
+    /// One pointer leads to it from there.
+    Direct,
+    /// Some of what hangs there shares it: the way through them is left out.
+    LeftOut,
 }
 
 #[derive(Debug, Clone)]
@@ -71,15 +93,11 @@ pub(super) struct Numbered {
 }
 
 impl Groups {
-    pub(super) fn new(
-        heap: &Heap,
-        dominators: &Dominators,
-        labels: &mut Labels<'_>,
-        named: &Named,
-    ) -> Self {
+    /// The groups of all objects. Each object's kind gives way to its group, so that this takes no more memory.
+    pub(super) fn new(heap: &Heap, tree: &Tree, labels: &mut Labels<'_>, named: &Named) -> Self {
         let mut groups = Self {
             groups: Vec::new(),
-            of: vec![NONE; heap.slots() as usize],
+            of: labels.take_kinds(),
             tops: Vec::new(),
             again: HashMap::new(),
         };
@@ -92,48 +110,78 @@ impl Groups {
             });
             groups.push(NONE, Piece::default(), Piece::default(), false);
         }
-        let mut found: HashMap<(u32, Piece, u32), u32> = HashMap::new();
-        let mut indirect: HashMap<Piece, Piece> = HashMap::new();
-        dominators.each_down(|node, above| {
-            let Some(object) = (node < heap.slots()).then_some(node) else {
+        let mut found = Found::default();
+        tree.each_down(|node, above| {
+            if node >= heap.slots() {
                 return;
-            };
-            let group = match above {
+            }
+            let holder = match above {
                 // What several roots share is its own top.
-                None => groups.below(
-                    labels,
-                    named.of_shared(object),
-                    Piece::default(),
-                    object,
-                    &mut found,
-                ),
-                Some(above) => {
-                    let holder = match above.checked_sub(heap.slots()) {
-                        Some(root) => named.of_root(root),
-                        None => groups.of[above as usize],
-                    };
-                    let step = match labels.step(object, above) {
-                        Some(step) => step,
-                        // Some of what hangs there shares it: the way through them is left out.
-                        None => {
-                            *indirect
-                                .entry(labels.piece(object))
-                                .or_insert_with_key(|&piece| {
-                                    let step = format!("…{}", labels.types.piece(piece));
-                                    labels.types.intern(&step)
-                                })
-                        }
-                    };
-                    groups.below(labels, holder, step, object, &mut found)
-                }
+                None => named.of_shared(node),
+                Some(above) => match above.checked_sub(heap.slots()) {
+                    Some(root) => named.of_root(root),
+                    None => groups.of[above as usize],
+                },
             };
-            groups.of[object as usize] = group;
-            let group = &mut groups.groups[group as usize];
-            group.bytes += bytes_of(heap, object);
-            group.objects += 1;
+            let kind = groups.of[node as usize];
+            let step = match above {
+                None => Step::Nothing,
+                Some(_) if labels.is_direct(node) => Step::Direct,
+                Some(_) => Step::LeftOut,
+            };
+            groups.of[node as usize] = groups.of_kind(labels, holder, step, kind, &mut found);
         });
+        groups.count(heap, tree);
         groups.sum();
         groups
+    }
+
+    /// The group of an object of this kind below `above`.
+    #[inline]
+    fn of_kind(
+        &mut self,
+        labels: &mut Labels<'_>,
+        above: u32,
+        step: Step,
+        kind: u32,
+        found: &mut Found,
+    ) -> u32 {
+        // Most objects lie as the last one of their kind does.
+        if let Some(&(last_above, last_step, group)) = found.last.get(kind as usize)
+            && (last_above, last_step) == (above, step)
+        {
+            return group;
+        }
+        let Kind { label, piece } = labels.kind_by(kind);
+        let told = match step {
+            Step::Nothing => Piece::default(),
+            Step::Direct => piece,
+            Step::LeftOut => *found.indirect.entry(piece).or_insert_with(|| {
+                let step = format!("…{}", labels.types.piece(piece));
+                labels.types.intern(&step)
+            }),
+        };
+        let group = self.below(labels, above, told, label, &mut found.groups);
+        if kind != NONE {
+            let len = found.last.len().max(kind as usize + 1);
+            found.last.resize(len, (NONE, Step::Nothing, NONE));
+            found.last[kind as usize] = (above, step, group);
+        }
+        group
+    }
+
+    /// What each group has itself. In the order of the objects, which is that of their sizes.
+    fn count(&mut self, heap: &Heap, tree: &Tree) {
+        heap.bytes_in(0..heap.slots(), |object, bytes| {
+            let of = &mut self.of[object as usize];
+            if !tree.is_reached(object) {
+                *of = NONE;
+            }
+            if let Some(group) = self.groups.get_mut(*of as usize) {
+                group.bytes += bytes;
+                group.objects += 1;
+            }
+        });
     }
 
     fn push(&mut self, above: u32, step: Piece, ty: Piece, is_quiet: bool) -> u32 {
@@ -150,23 +198,22 @@ impl Groups {
         (self.groups.len() - 1) as u32
     }
 
-    /// The group of an object that lies one step below `above`.
+    /// The group of objects with this label that lie one step below `above`.
     fn below(
         &mut self,
         labels: &mut Labels<'_>,
         above: u32,
         step: Piece,
-        object: u32,
+        label: u32,
         found: &mut HashMap<(u32, Piece, u32), u32>,
     ) -> u32 {
-        let label = labels.number(object);
         let key = (above, step, label);
         if let Some(&group) = found.get(&key) {
             return group;
         }
         let ty = labels.name(label);
         let is_quiet = labels
-            .of(object)
+            .label(label)
             .is_some_and(|label| labels.types.is_quiet(label));
         let group = match self.recursion(above, ty) {
             Some(group) => {

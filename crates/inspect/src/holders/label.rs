@@ -8,28 +8,46 @@ use std::collections::HashMap;
 use super::Taken;
 use super::locals::{LocalNames, Named};
 use crate::Program;
-use crate::heap::Heap;
+use crate::graph::{Bits, Huge, Tree};
+use crate::heap::{Heap, LastType, Listed};
 use crate::roots::{Root, RootKind, RootPointer};
 use crate::types::{Label, Piece, Sources, Types, Words};
 
 /// No label, or no object.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Labels and steps of all objects. 12 bytes per object.
+/// Labels and steps of all objects. 4 bytes and a bit per object, and the objects of a level of the walk.
 pub(super) struct Labels<'a> {
     pub(super) types: Types<'a>,
     /// Distinct labels.
     known: Vec<Label>,
     numbers: HashMap<Label, u32>,
-    /// By object.
-    label: Vec<u32>,
-    piece: Vec<Piece>,
-    /// By object: the object or root (behind the objects) that the walk came from; `NONE` when it wasn't reached.
-    from: Vec<u32>,
+    /// Distinct pairs of a label's number and the step to the object.
+    kinds: Vec<Kind>,
+    kind_numbers: HashMap<Kind, u32>,
+    /// The pair that was asked for last, and its number.
+    last_kind: (Kind, u32),
+    /// By object: its kind's number; `NONE` when the walk did not reach it.
+    kind: Huge<u32>,
+    /// By object: the walk came to it from what holds it.
+    is_direct: Bits,
     /// Names of labels, worked out when asked for.
     names: HashMap<u32, Piece>,
     locals: LocalNames,
 }
+
+/// What an object is, and the last step of a shortest way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    /// The label's number, equal for equal labels; `NONE` where it is not known.
+    pub(super) label: u32,
+    pub(super) piece: Piece,
+}
+
+const UNKNOWN: Kind = Kind {
+    label: NONE,
+    piece: Piece::EMPTY,
+};
 
 /// A heap's words for names: from the copy, else from the program as it is now.
 #[derive(Clone, Copy)]
@@ -45,37 +63,59 @@ impl Words for HeapWords<'_> {
     }
 }
 
+/// The words of the object that is walked, then those of the heap.
+struct Near<'a> {
+    object: &'a Listed<'a>,
+    others: HeapWords<'a>,
+}
+
+impl Words for Near<'_> {
+    fn word(&self, addr: u64) -> Option<u64> {
+        self.object.word(addr).or_else(|| self.others.word(addr))
+    }
+}
+
 /// The walk.
 struct Walk<'a, 'b> {
     labels: &'b mut Labels<'a>,
     heap: &'b Heap,
+    tree: &'b Tree,
     words: HeapWords<'b>,
     /// The next level.
     queue: Vec<u32>,
 }
 
 impl<'a> Labels<'a> {
-    pub(super) fn new(program: &'a Program, taken: &Taken) -> Self {
-        let slots = taken.heap.slots() as usize;
-        let mut labels = Self {
+    /// Of no object so far.
+    pub(super) fn new(program: &'a Program) -> Self {
+        Self {
             types: Types::new(Sources::of(program)),
             known: Vec::new(),
             numbers: HashMap::new(),
-            label: vec![NONE; slots],
-            piece: vec![Piece::default(); slots],
-            from: vec![NONE; slots],
+            kinds: vec![UNKNOWN],
+            kind_numbers: HashMap::from([(UNKNOWN, 0)]),
+            last_kind: (UNKNOWN, 0),
+            kind: Huge::default(),
+            is_direct: Bits::default(),
             names: HashMap::new(),
             locals: LocalNames::default(),
-        };
+        }
+    }
+
+    /// Labels all objects. `tree` tells what holds each.
+    pub(super) fn walk(&mut self, program: &Program, taken: &Taken, tree: &Tree) {
         let (heap, roots) = (&taken.heap, &taken.roots);
+        self.kind = Huge::filled(heap.slots() as usize, NONE);
+        self.is_direct = Bits::new(heap.slots() as usize);
         let mut pointers: Vec<&RootPointer> = roots.pointers.iter().collect();
         let rank =
             |pointer: &RootPointer| roots.roots[pointer.root as usize].rank(&roots.goroutines);
         // Stable: pointers of one root stay together, in their order.
         pointers.sort_by_key(|pointer| rank(pointer));
         let mut walk = Walk {
-            labels: &mut labels,
+            labels: self,
             heap,
+            tree,
             words: HeapWords { heap, program },
             queue: Vec::new(),
         };
@@ -86,29 +126,36 @@ impl<'a> Labels<'a> {
             }
             walk.run();
         }
-        labels
     }
 
     /// The label of an object, if it is known.
     pub(super) fn of(&self, object: u32) -> Option<Label> {
-        self.known
-            .get(self.label[object as usize] as usize)
-            .copied()
+        self.label(self.kind_of(object).label)
     }
 
-    /// A number for an object's label: equal for equal labels.
-    pub(super) fn number(&self, object: u32) -> u32 {
-        self.label[object as usize]
+    /// A label by its number.
+    pub(super) fn label(&self, number: u32) -> Option<Label> {
+        self.known.get(number as usize).copied()
     }
 
-    /// The step to an object from what holds it, when that points at it directly.
-    pub(super) fn step(&self, object: u32, above: u32) -> Option<Piece> {
-        (self.from[object as usize] == above).then(|| self.piece[object as usize])
+    fn kind_of(&self, object: u32) -> Kind {
+        let number = self.kind.get(object as usize);
+        number.map_or(UNKNOWN, |&number| self.kind_by(number))
     }
 
-    /// The last step of a shortest way to an object.
-    pub(super) fn piece(&self, object: u32) -> Piece {
-        self.piece[object as usize]
+    /// A kind by its number.
+    pub(super) fn kind_by(&self, number: u32) -> Kind {
+        self.kinds.get(number as usize).copied().unwrap_or(UNKNOWN)
+    }
+
+    /// Whether the step to an object is one from what holds it.
+    pub(super) fn is_direct(&self, object: u32) -> bool {
+        self.is_direct.get(object)
+    }
+
+    /// The numbers of all objects' kinds, which are not known here any more.
+    pub(super) fn take_kinds(&mut self) -> Huge<u32> {
+        std::mem::take(&mut self.kind)
     }
 
     /// The readable name of a label by its number, interned; the empty piece where it is unknown.
@@ -217,6 +264,18 @@ impl<'a> Labels<'a> {
         self.numbers.insert(label, number);
         number
     }
+
+    fn set_kind(&mut self, object: u32, kind: Kind) {
+        if self.last_kind.0 != kind {
+            let next = self.kinds.len() as u32;
+            let number = *self.kind_numbers.entry(kind).or_insert(next);
+            if number == next {
+                self.kinds.push(kind);
+            }
+            self.last_kind = (kind, number);
+        }
+        self.kind[object as usize] = self.last_kind.1;
+    }
 }
 
 impl Walk<'_, '_> {
@@ -233,71 +292,81 @@ impl Walk<'_, '_> {
     /// Level by level, and each level in the order of addresses: then what is read lies together. The ways stay
     /// shortest ones.
     fn run(&mut self) {
-        let mut level = Vec::new();
+        let (mut level, mut last) = (Vec::new(), LastType::default());
         while !self.queue.is_empty() {
             std::mem::swap(&mut level, &mut self.queue);
             level.sort_unstable();
-            for &object in &level {
-                self.expand(object);
-            }
+            let heap = self.heap;
+            heap.each_listed(&level, |object| self.expand(object, &mut last));
             level.clear();
         }
     }
 
-    fn expand(&mut self, object: u32) {
-        let heap = self.heap;
-        let span = heap.span_of(object);
-        if span.is_pointer_free() || heap.is_cut(object) {
-            return;
-        }
-        let index = object - span.first;
-        if let Some((descriptor, delta)) = heap.exact_type(span, index)
-            && let Some(label) = self.labels.types.object(descriptor, span.elem - delta)
+    fn expand(&mut self, listed: &Listed<'_>, last: &mut LastType) {
+        let (heap, object) = (self.heap, listed.object);
+        if let Some((descriptor, delta)) = heap.exact_type_of(listed)
+            && let Some(label) = self
+                .labels
+                .types
+                .object(descriptor, listed.span.elem - delta)
         {
-            let label = Label { delta, ..label };
-            self.labels.label[object as usize] = self.labels.number_of(label);
+            let label = self.labels.number_of(Label { delta, ..label });
+            let piece = self.labels.kind_of(object).piece;
+            self.labels.set_kind(object, Kind { label, piece });
         }
         let label = self.labels.of(object);
-        let addr = span.base + u64::from(index) * span.elem;
-        heap.each_word(span, index, 0, |word, value| {
+        let addr = listed.addr();
+        let words = Near {
+            object: listed,
+            others: self.words,
+        };
+        heap.each_word_of(listed, last, |word, value| {
             let Some(target) = heap.object_at(value) else {
-                return true;
+                return;
             };
             // Most pointers lead to something already met: then names are worked out no more.
-            let is_new = self.labels.from[target as usize] == NONE;
-            if !is_new && (self.labels.label[target as usize] != NONE || label.is_none()) {
-                return true;
+            if !self.is_wanted(target, label.is_some()) {
+                return;
             }
             let offset = u64::from(word) * 8;
             let slot = label.map(|label| {
                 let types = &mut self.labels.types;
-                types.slot(label, offset, addr + offset, value, &self.words)
+                types.slot(label, offset, addr + offset, value, &words)
             });
             let delta = value - heap.address(target);
             let (piece, found) = slot.map_or((Piece::default(), None), |slot| {
                 (slot.piece, slot.label(delta))
             });
             self.meet(target, object, piece, found);
-            true
         });
+    }
+
+    /// Whether an object was not met before; or was, and its type could be known now.
+    #[inline]
+    fn is_wanted(&self, object: u32, is_typed: bool) -> bool {
+        match self.labels.kind[object as usize] {
+            NONE => true,
+            number => is_typed && self.labels.kinds[number as usize].label == NONE,
+        }
     }
 
     /// Takes an object that was not met before; or, once, one whose type was not known.
     fn meet(&mut self, object: u32, from: u32, piece: Piece, label: Option<Label>) {
-        let at = object as usize;
-        let is_new = self.labels.from[at] == NONE;
-        if !is_new && (self.labels.label[at] != NONE || label.is_none()) {
+        if !self.is_wanted(object, label.is_some()) {
             return;
         }
-        if is_new {
-            self.labels.from[at] = from;
+        let is_new = self.labels.kind[object as usize] == NONE;
+        let is_direct = self.tree.is_under(object, from);
+        let piece = match is_new || is_direct == self.labels.is_direct(object) {
+            true => piece,
+            // The step from what holds it stays.
+            false => self.labels.kind_of(object).piece,
+        };
+        if is_new && is_direct {
+            self.labels.is_direct.set(object);
         }
-        if self.labels.from[at] == from {
-            self.labels.piece[at] = piece;
-        }
-        if let Some(label) = label {
-            self.labels.label[at] = self.labels.number_of(label);
-        }
+        let label = label.map_or(NONE, |label| self.labels.number_of(label));
+        self.labels.set_kind(object, Kind { label, piece });
         self.queue.push(object);
     }
 }

@@ -5,17 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::label::Labels;
 use super::repeated;
+use super::shared::{Between, Shared};
 use super::users::Users;
 use super::{HolderKind, Taken};
 use crate::Program;
 use crate::goroutines::Goroutine;
-use crate::graph::{Dominators, Edges};
 use crate::roots::{Root, RootKind};
 
-/// Shared objects that are named after those who share them.
-const SHARED_MAX: usize = 4 << 20;
-/// Pointers between shared objects that are remembered.
-const THROUGH_MAX: usize = 16 << 20;
 /// Rounds in which sharers are passed on.
 const ROUNDS: usize = 8;
 /// Names kept of one shared object.
@@ -38,7 +34,9 @@ pub(super) struct Top {
 pub(super) struct Named {
     pub(super) tops: Vec<Top>,
     by_root: Vec<u32>,
-    by_shared: HashMap<u32, u32>,
+    shared: Shared,
+    /// By place.
+    by_shared: Vec<u32>,
     other_shared: u32,
     /// Of variables without a name.
     pub(super) users: Users,
@@ -59,10 +57,9 @@ impl Named {
     }
 
     pub(super) fn of_shared(&self, object: u32) -> u32 {
-        self.by_shared
-            .get(&object)
-            .copied()
-            .unwrap_or(self.other_shared)
+        let place = self.shared.place(object);
+        let line = place.and_then(|place| self.by_shared.get(place as usize));
+        line.copied().unwrap_or(self.other_shared)
     }
 }
 
@@ -88,13 +85,16 @@ impl Lines {
     }
 }
 
-/// Names every root, and what big shared objects are shared by.
-pub(super) fn holders(
-    program: &Program,
-    taken: &Taken,
-    dominators: &Dominators,
-    labels: &mut Labels<'_>,
-) -> Named {
+/// The lines of roots.
+pub(super) struct RootLines {
+    lines: Lines,
+    by_root: Vec<u32>,
+    /// Of variables without a name.
+    users: Users,
+}
+
+/// Names every root.
+pub(super) fn roots(program: &Program, taken: &Taken, labels: &mut Labels<'_>) -> RootLines {
     let mut lines = Lines::default();
     let (mut repeated, users) = repeated::find(program, taken);
     let mut by_root = Vec::with_capacity(taken.roots.roots.len());
@@ -118,14 +118,52 @@ pub(super) fn holders(
         }
         by_root.push(line);
     }
-    let by_shared = shared(taken, dominators, &by_root, &mut lines);
-    let other_shared = lines.line(HolderKind::Several, "several holders".to_owned());
-    Named {
-        tops: lines.tops,
+    RootLines {
+        lines,
         by_root,
-        by_shared,
-        other_shared,
         users,
+    }
+}
+
+impl RootLines {
+    /// All lines, those of shared objects among them: they are named after their `sharers`.
+    pub(super) fn with_shared(self, taken: &Taken, shared: Shared, sharers: Sharers) -> Named {
+        let Self {
+            mut lines,
+            by_root,
+            users,
+        } = self;
+        let other_shared = lines.line(HolderKind::Several, "several holders".to_owned());
+        // What a root of a later rank points at is no sharer: the earlier ones have it.
+        let mut ranks = vec![u8::MAX; lines.tops.len()];
+        for (root, &line) in taken.roots.roots.iter().zip(&by_root) {
+            ranks[line as usize] = root.rank(&taken.roots.goroutines);
+        }
+        let line_of = |set: &Vec<u32>| {
+            let Some(first) = set.iter().map(|&line| ranks[line as usize]).min() else {
+                return other_shared;
+            };
+            let of_first = set.iter().filter(|&&line| ranks[line as usize] == first);
+            let names: BTreeSet<(&str, HolderKind)> = of_first
+                .map(|&line| &lines.tops[line as usize])
+                .map(|top| (top.name.as_str(), top.kind))
+                .collect();
+            let name = told(&names);
+            lines.line(HolderKind::Several, name)
+        };
+        let lines_of_sets: Vec<u32> = sharers.sets.iter().map(line_of).collect();
+        let mut by_shared = sharers.of;
+        for of in &mut by_shared {
+            *of = lines_of_sets[*of as usize];
+        }
+        Named {
+            tops: lines.tops,
+            by_root,
+            shared,
+            by_shared,
+            other_shared,
+            users,
+        }
     }
 }
 
@@ -176,44 +214,6 @@ fn entry(taken: &Taken, goroutine: &Goroutine) -> String {
     }
 }
 
-/// The lines of shared objects, named after those who share them.
-fn shared(
-    taken: &Taken,
-    dominators: &Dominators,
-    by_root: &[u32],
-    lines: &mut Lines,
-) -> HashMap<u32, u32> {
-    let mut sharers = Sharers::new(dominators.shared().take(SHARED_MAX));
-    if sharers.of.is_empty() {
-        return HashMap::new();
-    }
-    sharers.collect(taken, dominators, by_root);
-    // What a root of a later rank points at is no sharer: the earlier ones have it.
-    let mut ranks = vec![u8::MAX; lines.tops.len()];
-    for (root, &line) in taken.roots.roots.iter().zip(by_root) {
-        ranks[line as usize] = root.rank(&taken.roots.goroutines);
-    }
-    let mut names: HashMap<u32, Option<u32>> = HashMap::new();
-    let mut found = HashMap::new();
-    for (&object, &set) in &sharers.of {
-        let line = *names.entry(set).or_insert_with(|| {
-            let set = &sharers.sets[set as usize];
-            let first = set.iter().map(|&line| ranks[line as usize]).min()?;
-            let of_first = set.iter().filter(|&&line| ranks[line as usize] == first);
-            let names: BTreeSet<(&str, HolderKind)> = of_first
-                .map(|&line| &lines.tops[line as usize])
-                .map(|top| (top.name.as_str(), top.kind))
-                .collect();
-            let name = told(&names);
-            Some(lines.line(HolderKind::Several, name))
-        });
-        if let Some(line) = line {
-            found.insert(object, line);
-        }
-    }
-    found
-}
-
 /// `a, b and c`, `a and 4 others`, `goroutines of a`: those who share.
 fn told(sharers: &BTreeSet<(&str, HolderKind)>) -> String {
     let names: BTreeSet<&str> = sharers.iter().map(|(name, _)| *name).collect();
@@ -236,23 +236,24 @@ fn told(sharers: &BTreeSet<(&str, HolderKind)>) -> String {
 }
 
 /// Which lines share which objects. Sets of lines are few and numbered; the first one is empty.
-struct Sharers {
-    of: HashMap<u32, u32>,
+pub(super) struct Sharers {
+    /// By place.
+    of: Vec<u32>,
+    /// In order.
     sets: Vec<Vec<u32>>,
     numbers: HashMap<Vec<u32>, u32>,
     unions: HashMap<(u32, u32), u32>,
-    /// An object and another shared one under which a pointer to it lies.
-    through: Vec<(u32, u32)>,
+    line_of_root: Vec<u32>,
 }
 
 impl Sharers {
-    fn new(objects: impl Iterator<Item = u32>) -> Self {
+    pub(super) fn new(shared: &Shared, lines: &RootLines) -> Self {
         Self {
-            of: objects.map(|object| (object, 0)).collect(),
+            of: vec![0; shared.count()],
             sets: vec![Vec::new()],
             numbers: HashMap::from([(Vec::new(), 0)]),
             unions: HashMap::new(),
-            through: Vec::new(),
+            line_of_root: lines.by_root.clone(),
         }
     }
 
@@ -266,16 +267,25 @@ impl Sharers {
         next
     }
 
-    fn add_line(&mut self, object: u32, line: u32) {
-        let other = self.number(vec![line]);
-        self.unite(object, other);
+    /// A pointer of `root`, or of what hangs under it, leads to a place.
+    #[inline]
+    pub(super) fn meet(&mut self, root: u32, place: u32) {
+        let line = self.line_of_root[root as usize];
+        let set = &self.sets[self.of[place as usize] as usize];
+        // Mostly nothing new.
+        let is_full = set.len() == SHARERS_MAX && set.last().is_some_and(|&last| last < line);
+        if !is_full && !set.contains(&line) {
+            let other = self.number(vec![line]);
+            self.unite(place, other);
+        }
     }
 
-    /// Adds the lines of set `other` to those of `object`; says whether there were new ones.
-    fn unite(&mut self, object: u32, other: u32) -> bool {
-        let Some(&set) = self.of.get(&object) else {
+    /// Adds the lines of set `other` to those at a place; says whether there were new ones.
+    fn unite(&mut self, place: u32, other: u32) -> bool {
+        let set = self.of[place as usize];
+        if set == other || other == 0 {
             return false;
-        };
+        }
         let united = match self.unions.get(&(set, other)) {
             Some(&united) => united,
             None => {
@@ -289,67 +299,27 @@ impl Sharers {
                 united
             }
         };
-        self.of.insert(object, united);
+        self.of[place as usize] = united;
         united != set
     }
 
-    /// Goes through every pointer once.
-    fn collect(&mut self, taken: &Taken, dominators: &Dominators, by_root: &[u32]) {
-        let heap = &taken.heap;
-        let wanted = Wanted::new(heap.slots(), self.of.keys().copied());
-        for pointer in &taken.roots.pointers {
-            if let Some(object) = heap
-                .object_at(pointer.value)
-                .filter(|&object| wanted.has(object))
-            {
-                self.add_line(object, by_root[pointer.root as usize]);
-            }
-        }
-        let tops = dominators.tops();
-        heap.each_in(0..heap.slots(), |source, target| {
-            if !wanted.has(target) {
-                return;
-            }
-            match tops
-                .of(source)
-                .map(|top| (top, top.checked_sub(heap.slots())))
-            {
-                Some((_, Some(root))) => self.add_line(target, by_root[root as usize]),
-                Some((top, None)) if top != target && self.through.len() < THROUGH_MAX => {
-                    self.through.push((target, top));
-                }
-                _ => {}
-            }
-        });
-        // Those who share an object share what hangs on it; a few rounds reach through chains.
-        let through = std::mem::take(&mut self.through);
-        for _ in 0..ROUNDS {
+    /// Those who share an object share what hangs on it. A few rounds reach through chains: each goes the other way
+    /// through the addresses than the last one, since long chains mostly lie in the order that they were made in.
+    pub(super) fn pass_on(&mut self, between: &Between) {
+        for round in 0..ROUNDS {
             let mut is_done = true;
-            for (object, other) in &through {
-                let other = self.of.get(other).copied().unwrap_or(0);
-                is_done &= !self.unite(*object, other);
+            let mut pass = |&(from, to): &(u32, u32)| {
+                let other = self.of[from as usize];
+                is_done &= !self.unite(to, other);
+            };
+            match round % 2 {
+                0 => between.pairs.iter().for_each(&mut pass),
+                _ => between.pairs.iter().rev().for_each(&mut pass),
             }
             if is_done {
                 break;
             }
         }
-    }
-}
-
-/// One bit for each object: asked for.
-struct Wanted(Vec<u64>);
-
-impl Wanted {
-    fn new(objects: u32, wanted: impl Iterator<Item = u32>) -> Self {
-        let mut bits = vec![0u64; (objects as usize).div_ceil(64)];
-        for object in wanted {
-            bits[object as usize / 64] |= 1 << (object % 64);
-        }
-        Self(bits)
-    }
-
-    fn has(&self, object: u32) -> bool {
-        self.0[object as usize / 64] >> (object % 64) & 1 == 1
     }
 }
 

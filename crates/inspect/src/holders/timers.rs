@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::sums::Sums;
 use super::{Options, Place, Taken};
 use crate::Program;
-use crate::graph::Dominators;
+use crate::graph::Tree;
 use crate::roots::Timer;
 
 /// Groups told.
@@ -65,17 +66,18 @@ pub struct TimerHolding {
 pub(super) fn groups(
     program: &Program,
     taken: &Taken,
-    dominators: &Dominators,
+    tree: &Tree,
+    sums: &Sums,
     options: &Options,
 ) -> Vec<TimerGroup> {
     let (heap, timers) = (&taken.heap, &taken.roots.timers);
     if timers.is_empty() {
         return Vec::new();
     }
-    let counts = dominators.counts();
     let mut groups: HashMap<(u64, u64, i64), TimerGroup> = HashMap::new();
     for timer in timers {
-        let Some(root) = taken.roots.roots.get(timer.root as usize) else {
+        let at = timer.root as usize;
+        let (Some(root), Some(sum)) = (taken.roots.roots.get(at), sums.by_root.get(at)) else {
             continue;
         };
         let node = heap.slots() + timer.root;
@@ -87,14 +89,14 @@ pub(super) fn groups(
             fires_in_ns: options
                 .now_ns
                 .map(|now| timer.when_ns.saturating_sub_unsigned(now)),
-            retained_bytes: dominators.retained(heap, node),
-            retained_objects: counts.of(node).into(),
+            retained_bytes: sum.bytes,
+            retained_objects: sum.objects,
         };
         group.count += 1;
         group.retained_bytes += holding.retained_bytes;
         group.retained_objects += holding.retained_objects;
         let channel = heap.object_at(timer.argument);
-        let is_alone = || channel.is_some_and(|channel| is_under(dominators, channel, node));
+        let is_alone = || channel.is_some_and(|channel| is_under(tree, channel, node));
         group.abandoned += u64::from(group.kind == TimerKind::Ticker && is_alone());
         group.timers.push(holding);
     }
@@ -116,11 +118,11 @@ pub(super) fn groups(
 }
 
 /// Whether `object` hangs under `above`: a ticker has its channel beside it or one object further on.
-fn is_under(dominators: &Dominators, object: u32, above: u32) -> bool {
+fn is_under(tree: &Tree, object: u32, above: u32) -> bool {
     const STEPS_MAX: usize = 4;
     let mut at = object;
     for _ in 0..STEPS_MAX {
-        match dominators.idom(at) {
+        match tree.idom(at) {
             Some(next) if next == above => return true,
             Some(next) => at = next,
             None => return false,

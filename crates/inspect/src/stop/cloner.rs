@@ -16,6 +16,8 @@ use super::snapshot::{REAP_MAX, Snapshot, SnapshotOptions, SnapshotReport};
 use super::tracees::{self, ThreadRegisters, Tracees};
 use super::{Guard, Held, Refusal, StopError, permission, room};
 
+/// The limit for reaping one leftover, which stops one idle thread at a time.
+const LEFTOVER_PAUSE: Duration = Duration::from_millis(200);
 /// So many processes are looked at for leftovers.
 const PROCESSES_MAX: usize = 1 << 17;
 
@@ -45,7 +47,12 @@ pub(super) fn take(
                 guard = back;
                 failure
             }
-            Err((_, failure)) => return Err(failure),
+            Err((_guard, failure)) => {
+                if let StopError::Overdue { .. } = failure {
+                    bury_late(pid);
+                }
+                return Err(failure);
+            }
         };
         let backoff = Duration::from_millis(1 << attempt.min(6));
         if attempt >= options.attempts || Instant::now() + backoff >= give_up {
@@ -174,7 +181,7 @@ fn stop_and_clone(
     let _ = line.tell.send(Told::Stopped(registers, deadline));
     let left = deadline.saturating_duration_since(stopped);
     let clone = match line.answers.recv_timeout(left) {
-        Ok(true) => inject::clone(pid, &mut tracees, site),
+        Ok(true) => inject::clone(pid, &mut tracees, site, deadline),
         _ => Err(StopError::NoGoodMoment { pid, attempts: 1 }),
     };
     line.runs_again.store(true, Ordering::Release);
@@ -201,7 +208,7 @@ fn bury(pid: u32, clone: Clone, max_pause: Duration, guard: &mut Guard) -> Resul
     let until = Instant::now() + REAP_MAX;
     while Status::of(child).is_ok_and(|status| status.parent == pid) {
         let _ = guard.arm(pid, max_pause);
-        let reaped = inject::reap(pid, clone.inner);
+        let reaped = inject::reap(pid, clone.inner, Instant::now() + max_pause);
         let _ = guard.done();
         match reaped {
             Ok(true) | Err(StopError::NoProcess { .. }) => break,
@@ -210,6 +217,17 @@ fn bury(pid: u32, clone: Clone, max_pause: Duration, guard: &mut Guard) -> Resul
         }
     }
     guard.reaped()
+}
+
+/// A clone whose making took too long is there some time later, and ends at once.
+fn bury_late(pid: u32) {
+    let until = Instant::now() + REAP_MAX;
+    while Instant::now() < until {
+        match reap_leftovers(pid) {
+            Ok(1..) | Err(StopError::NoProcess { .. }) => return,
+            Ok(0) | Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 pub(super) fn reap_leftovers(pid: u32) -> Result<usize, StopError> {
@@ -221,7 +239,7 @@ pub(super) fn reap_leftovers(pid: u32) -> Result<usize, StopError> {
         let Ok(status) = Status::of(child) else {
             continue;
         };
-        if !inject::reap(pid, status.innermost_pid)? {
+        if !inject::reap(pid, status.innermost_pid, Instant::now() + LEFTOVER_PAUSE)? {
             return Err(StopError::NotReaped { pid, child });
         }
         reaped += 1;

@@ -149,6 +149,12 @@ pub enum StopError {
         /// What its kernel said.
         source: io::Error,
     },
+    /// A call that the target was to make took longer than allowed. It was let go in the middle of it.
+    #[error("process {pid} took longer than allowed to make a call that was put into it")]
+    Overdue {
+        /// The process.
+        pid: u32,
+    },
     /// The clone is dead, but could not be taken off the target's list of children: a zombie without memory.
     #[error("the dead clone {child} is still a zombie of process {pid}")]
     NotReaped {
@@ -203,7 +209,7 @@ impl StopError {
             Self::WillNotStop { state: 'D', .. } => {
                 "the thread waits inside the kernel (a disk, NFS, or a vfork): try again, or look without stopping"
             }
-            Self::WillNotStop { .. } => {
+            Self::WillNotStop { .. } | Self::Overdue { .. } => {
                 "the machine is overloaded: allow a longer pause, or look without stopping"
             }
             Self::NoGoodMoment { .. } => {

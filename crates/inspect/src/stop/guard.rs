@@ -44,7 +44,8 @@ pub struct Guard {
 
 impl Guard {
     /// Starts `command`, whose program must do nothing but call [`guard_main`] with its standard input and output,
-    /// and waits until it is ready. Standard streams and process group of `command` are set here.
+    /// and waits until it is ready. Standard input and output and the process group of `command` are set here; on its
+    /// standard error, which is ours unless the caller says otherwise, it tells when it has killed us.
     ///
     /// One guard serves any number of pauses, one at a time.
     ///
@@ -55,7 +56,6 @@ impl Guard {
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .process_group(0)
             .spawn()
             .map_err(failed("it does not start"))?;
@@ -283,6 +283,11 @@ impl Watch {
             // again; but a child's parent is the one that started it, or no longer its parent.
             if is_held(target, tracer) && is_parent(tracer) {
                 let _ = kill(raw(tracer), Signal::SIGKILL);
+                // Whoever waits for the tracer sees a SIGKILL and nothing else.
+                let _ = writeln!(
+                    io::stderr(),
+                    "process {target} was held longer than allowed and {tracer} did not let it go: {tracer} was killed"
+                );
             }
         }
         if let Some((child, until)) = self.child

@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 
+use super::pause::released;
 use super::tracees::{self, Seen, Tracee, Tracees, raw, trace_error};
 use super::{StopError, proc};
 use crate::memory::{LiveMemory, Memory};
@@ -60,8 +61,8 @@ const CS_64: u64 = 0x33;
 /// No more code than this is searched.
 const CODE_MAX: u64 = 1 << 30;
 const CHUNK: usize = 1 << 20;
-/// A call takes microseconds, a clone up to seconds; the guard's limit is much shorter.
-const CALL_MAX: Duration = Duration::from_secs(20);
+/// How long a thread that is to reap may take to stop: it runs until then, so nothing waits for it but us.
+const STOP_MAX: Duration = Duration::from_millis(100);
 /// So many threads are asked to reap, one after the other.
 const REAPERS_MAX: usize = 8;
 
@@ -195,7 +196,15 @@ fn parked_registers(memory: &dyn Memory, thread: &Tracee) -> Option<libc::user_r
 }
 
 /// Has one parked thread of the stopped process clone it. All threads stay stopped, the clone too.
-pub(super) fn clone(pid: u32, tracees: &mut Tracees, site: Site) -> Result<Clone, StopError> {
+///
+/// [`StopError::Overdue`] when that has not happened at `until`: the caller ends its thread, which lets go of all. The
+/// clone then ends by itself, as soon as it is there.
+pub(super) fn clone(
+    pid: u32,
+    tracees: &mut Tracees,
+    site: Site,
+    until: Instant,
+) -> Result<Clone, StopError> {
     let memory = LiveMemory::new(pid);
     for thread in tracees.threads() {
         let Some(saved) = parked_registers(&memory, thread) else {
@@ -204,9 +213,10 @@ pub(super) fn clone(pid: u32, tracees: &mut Tracees, site: Site) -> Result<Clone
         let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE;
         ptrace::setoptions(thread.tid, options)
             .map_err(|errno| trace_error("set the options of", thread.tid, errno))?;
-        match Call::clone(site, saved).make(thread, saved)? {
+        match Call::clone(site, saved).make(thread, saved, until)? {
             Done::Interrupted => continue,
-            Done::Returned(ret, Some(child)) if ret > 0 => return hold(pid, child, ret),
+            Done::Late => return Err(StopError::Overdue { pid }),
+            Done::Returned(ret, Some(child)) if ret > 0 => return hold(pid, child, ret, until),
             Done::Returned(ret, _) => {
                 let errno = i32::try_from(-ret).unwrap_or(libc::EINVAL);
                 return Err(StopError::Clone {
@@ -220,8 +230,11 @@ pub(super) fn clone(pid: u32, tracees: &mut Tracees, site: Site) -> Result<Clone
 }
 
 /// The new clone's first stop; then its life hangs on ours.
-fn hold(pid: u32, child: Pid, inner: i64) -> Result<Clone, StopError> {
-    let seen = tracees::wait(child, Instant::now() + CALL_MAX);
+fn hold(pid: u32, child: Pid, inner: i64, until: Instant) -> Result<Clone, StopError> {
+    let seen = tracees::wait(child, until);
+    if seen == Seen::Running {
+        return Err(StopError::Overdue { pid });
+    }
     if seen != Seen::Trap {
         return Err(StopError::Clone {
             pid,
@@ -237,25 +250,14 @@ fn hold(pid: u32, child: Pid, inner: i64) -> Result<Clone, StopError> {
 }
 
 /// Has a parked thread of the running process `pid` reap its dead child `inner` (its pid where the target lives).
-/// Stops one thread for well under a millisecond. `Ok(true)` when the child is gone.
-pub(super) fn reap(pid: u32, inner: u32) -> Result<bool, StopError> {
-    let memory = LiveMemory::new(pid);
+/// Stops one thread at a time, for well under a millisecond unless the machine is overloaded, and none after `until`.
+/// `Ok(true)` when the child is gone.
+pub(super) fn reap(pid: u32, inner: u32, until: Instant) -> Result<bool, StopError> {
     for tid in parked(pid)?.into_iter().take(REAPERS_MAX) {
-        let tid = raw(tid);
-        if ptrace::seize(tid, Options::PTRACE_O_TRACESYSGOOD).is_err() {
-            continue;
+        if Instant::now() >= until {
+            break;
         }
-        let mut thread = Tracee {
-            tid,
-            seen: Seen::Running,
-        };
-        if ptrace::interrupt(tid).is_ok() {
-            thread.seen = tracees::wait(tid, Instant::now() + Duration::from_millis(20));
-        }
-        let done = parked_registers(&memory, &thread)
-            .map(|saved| Call::wait4(inner, saved).make(&mut thread, saved));
-        tracees::detach(&thread);
-        match done.transpose()? {
+        match let_go_after(|| reap_by(pid, raw(tid), inner, until))? {
             Some(Done::Returned(ret, _)) if ret == i64::from(inner) => return Ok(true),
             Some(Done::Returned(ret, _)) if ret == -i64::from(libc::ECHILD) => return Ok(true),
             Some(Done::Returned(0, _)) => return Ok(false),
@@ -263,6 +265,49 @@ pub(super) fn reap(pid: u32, inner: u32) -> Result<bool, StopError> {
         }
     }
     Ok(false)
+}
+
+/// Does `work` on a thread of its own, whose end lets go of whatever is still held then: a thread that was asked to
+/// stop and has not done so yet would stop later, and for as long as whoever asked lives.
+fn let_go_after<T: Send>(
+    work: impl FnOnce() -> Result<T, StopError> + Send,
+) -> Result<T, StopError> {
+    let outcome = std::thread::scope(|scope| {
+        let tracer = std::thread::Builder::new().name("reaper".into());
+        let tracer = tracer.spawn_scoped(scope, || (gettid(), work()))?;
+        tracer
+            .join()
+            .map_err(|_| std::io::Error::other("our tracer panicked"))
+    });
+    match outcome {
+        Ok((tid, outcome)) => {
+            released(tid);
+            outcome
+        }
+        Err(source) => Err(StopError::Trace {
+            what: "have a thread of ours reap",
+            tid: 0,
+            source,
+        }),
+    }
+}
+
+/// What one thread's `wait4` returned; `None` when the thread was not to be had.
+fn reap_by(pid: u32, tid: Pid, inner: u32, until: Instant) -> Result<Option<Done>, StopError> {
+    if ptrace::seize(tid, Options::PTRACE_O_TRACESYSGOOD).is_err() {
+        return Ok(None);
+    }
+    let mut thread = Tracee {
+        tid,
+        seen: Seen::Running,
+    };
+    if ptrace::interrupt(tid).is_ok() {
+        thread.seen = tracees::wait(tid, until.min(Instant::now() + STOP_MAX));
+    }
+    let done = parked_registers(&LiveMemory::new(pid), &thread)
+        .map(|saved| Call::wait4(inner, saved).make(&mut thread, saved, until));
+    tracees::detach(&thread);
+    done.transpose()
 }
 
 /// A system call for a parked thread.
@@ -290,6 +335,9 @@ enum Done {
     Returned(i64, Option<Pid>),
     /// A signal came first; nothing was done.
     Interrupted,
+    /// It had not returned in time. The thread is still in it: only the end of ours lets go of it, and whatever the call
+    /// does is as harmless then as when we are killed.
+    Late,
 }
 
 impl Call {
@@ -316,12 +364,20 @@ impl Call {
 
     /// Makes the call and puts the thread back where it was: about to wait on its futex, as the kernel itself would
     /// after an interruption.
-    fn make(self, thread: &mut Tracee, saved: libc::user_regs_struct) -> Result<Done, StopError> {
+    fn make(
+        self,
+        thread: &mut Tracee,
+        saved: libc::user_regs_struct,
+        until: Instant,
+    ) -> Result<Done, StopError> {
         let tid = thread.tid;
         let again = wait_again(saved);
         ptrace::setregs(tid, self.registers(again))
             .map_err(|errno| trace_error("set the registers of", tid, errno))?;
-        let done = self.run(thread);
+        let done = self.run(thread, until);
+        if let Ok(Done::Late) = done {
+            return done;
+        }
         ptrace::setregs(tid, again)
             .map_err(|errno| trace_error("restore the registers of", tid, errno))?;
         done
@@ -345,9 +401,8 @@ impl Call {
         }
     }
 
-    fn run(&self, thread: &mut Tracee) -> Result<Done, StopError> {
+    fn run(&self, thread: &mut Tracee, until: Instant) -> Result<Done, StopError> {
         let (tid, mut child, mut entered) = (thread.tid, None, false);
-        let until = Instant::now() + CALL_MAX;
         loop {
             ptrace::syscall(tid, None).map_err(|errno| trace_error("continue", tid, errno))?;
             thread.seen = tracees::wait(tid, until);
@@ -361,9 +416,8 @@ impl Call {
                 }
                 Seen::Signal(_) | Seen::Group if !entered => return Ok(Done::Interrupted),
                 Seen::Trap | Seen::Group | Seen::Signal(_) => {}
-                Seen::Running | Seen::Gone => {
-                    return Err(trace_error("make a call in", tid, nix::Error::ETIMEDOUT));
-                }
+                Seen::Running => return Ok(Done::Late),
+                Seen::Gone => return Err(trace_error("make a call in", tid, nix::Error::ESRCH)),
             }
         }
         let ret = ptrace::getregs(tid)
@@ -386,6 +440,9 @@ mod tests {
     use super::*;
     use crate::memory::Pieces;
     use crate::stop::reap_leftovers;
+
+    /// Longer than any step takes, unless something is broken.
+    const CALL_MAX: Duration = Duration::from_secs(20);
 
     /// Begins a call as `clone` and `reap` do, and after so many of its steps ends the tracer as SIGKILL would: the
     /// kernel does the same for the last thread of a process and for this one.
@@ -433,6 +490,61 @@ mod tests {
                 target.must_be_well();
             }
         }
+    }
+
+    /// Threads of `pid` that somebody traces.
+    fn traced(pid: u32) -> usize {
+        let threads = proc::threads(pid).unwrap();
+        let traced = threads
+            .iter()
+            .filter(|&&tid| proc::Status::of(tid).is_ok_and(|thread| thread.tracer != 0));
+        traced.count()
+    }
+
+    #[test]
+    fn a_thread_that_does_not_stop_in_time_is_not_held_any_longer() {
+        let mut target = Target::start(0, 4, 0);
+        let pid = target.pid();
+        let (mut late, past) = (0, Instant::now());
+        eventually("a thread had no time to stop", || {
+            for tid in parked(pid).unwrap() {
+                let done = let_go_after(|| reap_by(pid, raw(tid), 1, past)).unwrap();
+                late += u32::from(!matches!(done, Some(Done::Returned(..))));
+                // We live on, and so would the trace.
+                assert_eq!(traced(pid), 0, "thread {tid}");
+            }
+            late > 20
+        });
+        target.must_be_well();
+    }
+
+    #[test]
+    fn a_clone_that_takes_too_long_is_given_up_and_buried() {
+        let mut target = Target::start(64, 4, 0);
+        let pid = target.pid();
+        let site = find_site(pid).unwrap();
+        let mut overdue = 0;
+        eventually("clones were given up", || {
+            let given_up = let_go_after(|| {
+                let mut tracees = Tracees::stop(pid, Instant::now() + CALL_MAX)?;
+                clone(pid, &mut tracees, site, Instant::now()).map(|_| ())
+            });
+            match given_up {
+                Err(StopError::Overdue { .. }) => overdue += 1,
+                // On a busy machine the target may be done before we look; that clone dies with its tracer.
+                Ok(()) | Err(StopError::NoParkedThread { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(traced(pid), 0);
+            overdue == 5
+        });
+        let mut reaped = 0;
+        eventually("what they left is reaped", || {
+            reaped += reap_leftovers(pid).unwrap_or(0);
+            children(pid).is_empty()
+        });
+        println!("{reaped} clones were there in the end");
+        target.must_be_well();
     }
 
     fn code(distance: u8, leave: &[u8]) -> Vec<u8> {

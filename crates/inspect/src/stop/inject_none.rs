@@ -1,5 +1,7 @@
 //! Where nobody has written down yet how a call is put into the target: snapshots say so.
 
+use std::time::Instant;
+
 use nix::unistd::Pid;
 
 use super::StopError;
@@ -20,11 +22,11 @@ pub(super) fn find_site(_: u32) -> Result<Site, StopError> {
     Err(unsupported())
 }
 
-pub(super) fn clone(_: u32, _: &mut Tracees, site: Site) -> Result<Clone, StopError> {
+pub(super) fn clone(_: u32, _: &mut Tracees, site: Site, _: Instant) -> Result<Clone, StopError> {
     match site {}
 }
 
-pub(super) fn reap(_: u32, _: u32) -> Result<bool, StopError> {
+pub(super) fn reap(_: u32, _: u32, _: Instant) -> Result<bool, StopError> {
     Err(unsupported())
 }
 

@@ -81,6 +81,9 @@ impl Label {
 pub struct Piece(u32);
 
 impl Piece {
+    /// The empty one.
+    pub(crate) const EMPTY: Self = Self(0);
+
     /// A number below 2^20: equal for equal texts.
     pub fn number(self) -> u32 {
         self.0

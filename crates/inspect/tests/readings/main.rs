@@ -57,6 +57,15 @@ fn one_by_one(heap: &Heap) -> Vec<(u32, u32)> {
     found
 }
 
+/// The pointers of every `step`th object, asked for as a list.
+fn listed(heap: &Heap, step: usize) -> Vec<(u32, u32)> {
+    let mut found = Vec::new();
+    let is_taken = |object: &u32| heap.object_at(heap.address(*object)).is_some();
+    let objects: Vec<u32> = (0..heap.slots()).step_by(step).filter(is_taken).collect();
+    heap.each_of(&objects, |source, target| found.push((source, target)));
+    found
+}
+
 /// The program's own holders; those of one size come in any order.
 fn told(holders: &[Holder]) -> Vec<String> {
     let own = holders.iter().filter(|of| of.name.contains("main."));
@@ -85,6 +94,15 @@ fn what_is_read_on_demand_is_what_a_copy_has() {
         let found = in_order(&on_demand);
         assert!(wanted.len() > 250_000, "{version}: {}", wanted.len());
         assert!(found == wanted, "{version}: a pass over all objects");
+        // All, some of each span, and few.
+        for step in [1, 7, 300] {
+            let mut wanted = wanted.clone();
+            wanted.retain(|&(source, _)| (source as usize).is_multiple_of(step));
+            assert!(!wanted.is_empty());
+            let name = format!("{version}: every {step}th object");
+            assert!(listed(&copied, step) == wanted, "{name}, copied");
+            assert!(listed(&on_demand, step) == wanted, "{name}");
+        }
         wanted.sort_unstable();
         assert!(
             one_by_one(&copied) == wanted,

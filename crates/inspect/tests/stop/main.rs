@@ -12,7 +12,7 @@
 mod common;
 mod target;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::AssertUnwindSafe;
 use std::process::{Command, Stdio};
@@ -284,6 +284,11 @@ fn a_stopped_tool_does_not_hold_the_target() {
         Some(Signal::SIGKILL as i32),
         "the guard ended it"
     );
+    let mut errors = String::new();
+    let mut told = tool.process.stderr.take().unwrap();
+    told.read_to_string(&mut errors).unwrap();
+    let why = format!("{} was killed", tool.pid());
+    assert!(errors.contains(&why), "the guard told: {errors:?}");
     target.must_be_well();
 }
 

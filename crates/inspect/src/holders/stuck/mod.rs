@@ -9,7 +9,6 @@
 //! in the heap, and a `sync.Cond` is taken from the stack of who waits on it.
 
 mod places;
-mod sums;
 mod waiting;
 mod ways;
 
@@ -17,18 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use super::label::Labels;
 use super::names::Named;
+use super::sums::{Grouped, Sum};
 use super::{HolderKind, Taken};
 use crate::Program;
 use crate::goroutines::WaitTimes;
-use crate::graph::{Dominators, Roots};
+use crate::graph::Roots;
 
 use places::Places;
-use sums::Sum;
 use waiting::Waiting;
 use ways::Ways;
-
-/// No group.
-const NONE: u32 = u32::MAX;
 
 /// Goroutines of the program's own that began in the same function and are at the same place, in the same state, begun
 /// at the same place.
@@ -91,14 +87,14 @@ pub struct KeptBy {
 pub(super) struct Known<'a> {
     pub(super) program: &'a Program,
     pub(super) taken: &'a Taken,
-    pub(super) roots: &'a Roots,
-    pub(super) dominators: &'a Dominators,
     pub(super) named: &'a Named,
 }
 
 /// What must be found out before the dominators are there, so that both need not be held at once.
+#[derive(Default)]
 pub(super) struct Stuck {
     places: Places,
+    group_of_root: Vec<u32>,
     /// By goroutine: it has leaked.
     leaked: Vec<bool>,
     /// By goroutine: the proof was tried.
@@ -125,6 +121,7 @@ impl Stuck {
         }
         let ways = Ways::new(&places, &waiting, wakes.as_ref());
         Self {
+            group_of_root: places.group_of_root(taken),
             places,
             leaked,
             judged,
@@ -132,14 +129,23 @@ impl Stuck {
         }
     }
 
-    /// The groups, those that hold most first, and as many as `told`.
+    /// The group of each root.
+    pub(super) fn grouped(&self) -> Grouped<'_> {
+        Grouped {
+            of_root: &self.group_of_root,
+            count: self.places.groups.len(),
+        }
+    }
+
+    /// The groups, of which `sums` tell what each holds, those that hold most first, and as many as `told`.
     pub(super) fn groups(
         &self,
         known: &Known<'_>,
         labels: &mut Labels<'_>,
+        sums: &[Sum],
         told: usize,
     ) -> Vec<GoroutineGroup> {
-        let mut groups = self.counted(known);
+        let mut groups = self.counted(known.taken, sums);
         let mut order: Vec<usize> = (0..groups.len()).collect();
         order.sort_by_key(|&at| {
             let group = &groups[at];
@@ -154,14 +160,10 @@ impl Stuck {
     }
 
     /// The groups with their numbers.
-    fn counted(&self, known: &Known<'_>) -> Vec<GoroutineGroup> {
-        let dump = &known.taken.roots.goroutines;
-        let group_of_root = self.places.group_of_root(known.taken);
-        let count = self.places.groups.len();
-        let heap = &known.taken.heap;
-        let sums = sums::sums(heap, known.roots, known.dominators, &group_of_root, count);
+    fn counted(&self, taken: &Taken, sums: &[Sum]) -> Vec<GoroutineGroup> {
+        let dump = &taken.roots.goroutines;
         let mut groups = self.places.empty_groups();
-        let mut waited = vec![Vec::new(); count];
+        let mut waited = vec![Vec::new(); groups.len()];
         for (at, goroutine) in dump.goroutines.iter().enumerate() {
             let number = self.places.group_of[at] as usize;
             let Some(group) = groups.get_mut(number) else {
@@ -174,7 +176,7 @@ impl Stuck {
             group.proven_leaked += u64::from(self.leaked[at]);
             waited[number].extend(goroutine.waited_ns);
         }
-        for ((group, sum), waited) in groups.iter_mut().zip(sums).zip(waited) {
+        for ((group, &sum), waited) in groups.iter_mut().zip(sums).zip(waited) {
             let Sum { bytes, objects } = sum;
             (group.retained_bytes, group.retained_objects) = (bytes, objects);
             let all = group.stack_bytes.saturating_add(bytes);

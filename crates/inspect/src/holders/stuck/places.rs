@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{GoroutineGroup, NONE, Place};
+use super::{GoroutineGroup, Place};
 use crate::goroutines::{Frame, Goroutine, Goroutines, Stack, Status};
 use crate::holders::Taken;
+use crate::holders::sums::NONE;
 use crate::roots::RootKind;
 
 /// The groups, and the group of each goroutine.
+#[derive(Default)]
 pub(super) struct Places {
     /// By goroutine of the dump; [`NONE`] for the runtime's own.
     pub(super) group_of: Vec<u32>,
