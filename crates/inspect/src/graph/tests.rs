@@ -274,8 +274,6 @@ proptest! {
     }
 }
 
-/// Everything hangs under everything before it; then a star; then a list whose entries each share something with
-/// the root, which takes shortcuts to do in time.
 /// The place where a long object goes on waits among objects, and is none.
 #[test]
 fn what_is_ahead_may_be_no_object() {
@@ -288,6 +286,8 @@ fn what_is_ahead_may_be_no_object() {
     }
 }
 
+/// Everything hangs under everything before it; then a star; then a list whose entries each share something with
+/// the root, which takes shortcuts to do in time.
 #[test]
 fn extreme_shapes_take_neither_stack_nor_quadratic_time() {
     const LONG: u32 = 1_000_000;
