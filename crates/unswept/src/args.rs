@@ -402,6 +402,35 @@ mod tests {
     }
 
     #[test]
+    fn each_command_of_inspect_has_forms_of_its_own() {
+        use crate::inspect::args::{GoroutineFormat, HeapFormat, Inspect, RefsFormat};
+        let forms = |more: &[&str]| {
+            let all = ["goroutines", "heap", "refs"].map(|command| {
+                let given = [&["unswept", "inspect", command, "4242"], more].concat();
+                Arguments::parse_from(given).command
+            });
+            let [
+                Some(Command::Inspect(Inspect::Goroutines(goroutines))),
+                Some(Command::Inspect(Inspect::Heap(heap))),
+                Some(Command::Inspect(Inspect::Refs(refs))),
+            ] = all
+            else {
+                panic!("other commands");
+            };
+            (
+                goroutines.print.format(),
+                heap.print.format(),
+                refs.print.format(),
+            )
+        };
+        let default = (GoroutineFormat::Groups, HeapFormat::Text, RefsFormat::Tree);
+        assert_eq!(forms(&[]), default);
+        let json = (GoroutineFormat::Json, HeapFormat::Json, RefsFormat::Json);
+        assert_eq!(forms(&["--json"]), json);
+        assert_eq!(forms(&["--format", "json"]), json);
+    }
+
+    #[test]
     fn both_answers_may_fail() {
         let given = ["unswept", "diagnose", "shop", "--fail-on", "leak,unsure"];
         let Some(Command::Diagnose(diagnose)) = Arguments::parse_from(given).command else {

@@ -130,7 +130,7 @@ fn place(program: &Program, stack: &[u64]) -> Option<(String, String, u32)> {
 
 /// 0 for the program's own packages, 1 for others with a domain in their path, 2 for the rest of the standard
 /// library, 4 for the runtime.
-fn rank(function: &str, own: &str) -> u8 {
+pub(super) fn rank(function: &str, own: &str) -> u8 {
     let first = function.split(['/', '(']).next().unwrap_or_default();
     let package = function.split('(').next().unwrap_or_default();
     let is_own = package.starts_with("main.") || (!own.is_empty() && package.starts_with(own));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::groups::Numbered;
 use super::names::Named;
+use super::sites::rank;
 use crate::Program;
 use crate::memory::le32;
 
@@ -97,12 +98,14 @@ fn mentions(
     }
 }
 
-/// `main.main main.go:97`: the function and line of the source that an instruction is of.
+/// `main.main main.go:97`: the function and line of the source that an instruction is of; of calls inlined into one
+/// another the innermost of the program's own.
 fn place(program: &Program, at: u64) -> Option<String> {
     let functions = program.functions_of(at)?;
+    let own = &program.executable().build.module_path;
     let source = functions
         .sources(program.memory(), functions.find(at)?, at)
-        .next()?;
+        .min_by_key(|source| rank(source.function, own))?;
     let file = source.file.rsplit('/').next().unwrap_or_default();
     Some(format!("{} {file}:{}", source.function, source.line))
 }

@@ -35,7 +35,8 @@ pub(crate) struct Target {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Print<F: Format> {
     /// What to print
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    // `default_value_t` would keep the first command's default for all of them.
+    #[arg(long, value_enum, default_value = F::DEFAULT, value_name = "FORMAT")]
     format: F,
 
     /// JSON instead of text: short for --format json
@@ -48,7 +49,9 @@ pub(crate) struct Print<F: Format> {
 }
 
 /// The forms of one command's answer.
-pub(crate) trait Format: ValueEnum + Copy + Default + Send + Sync + 'static {
+pub(crate) trait Format: ValueEnum + Copy + Send + Sync + 'static {
+    /// The one for people, as it is written.
+    const DEFAULT: &'static str;
     /// The one for programs.
     const JSON: Self;
 }
@@ -64,14 +67,17 @@ impl<F: Format> Print<F> {
 }
 
 impl Format for GoroutineFormat {
+    const DEFAULT: &'static str = "groups";
     const JSON: Self = Self::Json;
 }
 
 impl Format for HeapFormat {
+    const DEFAULT: &'static str = "text";
     const JSON: Self = Self::Json;
 }
 
 impl Format for RefsFormat {
+    const DEFAULT: &'static str = "tree";
     const JSON: Self = Self::Json;
 }
 
@@ -147,10 +153,9 @@ pub(crate) struct Goroutines {
     pub(crate) all: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum GoroutineFormat {
     /// One stack for all goroutines at the same place
-    #[default]
     Groups,
     /// Every goroutine, in the text of Go's own tracebacks
     Text,
@@ -202,10 +207,9 @@ pub(crate) struct Heap {
     pub(crate) cum: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HeapFormat {
     /// A table of functions, as `go tool pprof -top` prints it; with --output the pprof file
-    #[default]
     Text,
     /// Every bucket with its stack (schema unswept/inspect-heap/1)
     Json,
@@ -295,10 +299,9 @@ pub(crate) struct Refs {
     pub(crate) max_memory: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RefsFormat {
     /// A tree of holders and paths
-    #[default]
     Tree,
     /// All of it, for programs (schema unswept/inspect-refs/1)
     Json,
