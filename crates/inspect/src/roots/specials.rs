@@ -95,9 +95,9 @@ impl Fields {
     /// What a record in the list of a span says, and of which object.
     fn found(&self, heap: &Heap, list: &List, record: &[u8]) -> Option<(u32, Special)> {
         let span = &heap.spans()[list.span];
-        let index = self.offset.get(record) / span.elem;
-        let object = span.first + u32::try_from(index).ok()?;
-        let is_object = index < span.count.into() && heap.is_allocated(object);
+        let index = u32::try_from(self.offset.get(record) / span.elem).ok()?;
+        let object = (index < span.count).then(|| span.first + index)?;
+        let is_object = heap.is_allocated(object);
         is_object.then(|| Some((object, self.special(record)?)))?
     }
 
