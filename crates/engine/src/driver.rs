@@ -10,8 +10,8 @@ use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Sou
 use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
 use locate::Request;
 use model::{
-    Batch, ContainerMemory, EvidenceFile, GoMemory, Labels, Ledger, MappingBytes, ProcessMemory,
-    Sample, TARGET_LABEL, Target, TargetState, UnixMs,
+    Batch, ContainerMemory, EvidenceFile, GcSettings, GoMemory, Labels, Ledger, MappingBytes,
+    ProcessMemory, Sample, TARGET_LABEL, Target, TargetState, UnixMs,
 };
 use reader::{Access, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
@@ -60,6 +60,7 @@ pub(crate) struct RoundReport {
     pub(crate) process: Option<ProcessMemory>,
     pub(crate) container: Option<ContainerMemory>,
     pub(crate) go: Option<GoMemory>,
+    pub(crate) settings: GcSettings,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) probes: Vec<String>,
     pub(crate) endpoint: Endpoint,
@@ -82,7 +83,7 @@ pub(crate) struct Driver {
     mappings: Option<MappingBytes>,
     mappings_due: Duration,
     ring_due: Duration,
-    /// The last good answer of the metrics endpoint had figures of the heap.
+    /// The last good answer of the metrics endpoint had all that is asked of the process else.
     scrape_tells: bool,
 }
 
@@ -240,6 +241,7 @@ impl Driver {
             process: memory,
             container,
             go: None,
+            settings: GcSettings::default(),
             ledger: None,
             probes: self.probes.clone(),
             endpoint: self.collector.endpoint().clone(),
@@ -254,10 +256,10 @@ impl Driver {
         let mut load = Vec::new();
         if let Some(scraped) = scraped {
             load = self.take_scrape(scraped, &mut report);
-            self.scrape_tells = go_source::tells_heap(report.go.as_ref());
+            self.scrape_tells = go_source::tells_all(report.go.as_ref());
         }
-        take_read(read, &mut report);
-        self.close_ledger(&mut report, load);
+        let marked = self.take_read(read, &mut report);
+        self.close_ledger(&mut report, marked, &load);
         report
     }
 
@@ -338,27 +340,55 @@ impl Driver {
         load
     }
 
-    fn close_ledger(&mut self, report: &mut RoundReport, load: Vec<LoadValue>) {
-        let live = report.go.as_ref().and_then(|go| self.live.update(go));
+    /// Takes the figures that were read in the process, where they are needed. Returns what its last
+    /// mark left, where only it tells that.
+    fn take_read(
+        &self,
+        read: Option<Result<GoFigures, GoFailure>>,
+        report: &mut RoundReport,
+    ) -> Option<f64> {
+        let process = self.orders.process.as_ref().map(|news| news.borrow());
+        let chosen = go_source::choose(report.go.take(), read, process.as_deref());
+        report.go = chosen.go;
+        report.settings = chosen.settings;
+        report.probes.extend(chosen.why_not);
+        chosen.marked
+    }
+
+    /// Whether its runtime gives memory back in the lazy way.
+    fn frees_lazily(&self) -> bool {
+        self.orders.process.as_ref().is_some_and(|news| {
+            let process = news.borrow();
+            let godebug = process.env.godebug.as_deref();
+            ledger::frees_lazily(&process.build.go_version, godebug)
+        })
+    }
+
+    fn close_ledger(&mut self, report: &mut RoundReport, marked: Option<f64>, load: &[LoadValue]) {
+        let go = report.go.as_ref();
+        let live = go.and_then(|go| self.live.update(go, marked));
+        let frees_lazily = self.frees_lazily();
         let Some(process) = &report.process else {
             return;
         };
         let fresh = |maps: &&MappingBytes| process.at.since(maps.at) <= MAPPINGS_FRESH;
         let maps = self.mappings.as_ref().filter(fresh);
-        report.ledger = Some(ledger::process_ledger(
-            process,
-            report.go.as_ref(),
+        report.ledger = Some(ledger::process_ledger(&ledger::Sides {
+            kernel: process,
+            go,
             maps,
             live,
-        ));
+            frees_lazily,
+        }));
         let reading = ledger::Reading {
             at: process.at,
             process: Some(process),
             container: report.container.as_ref(),
-            go: report.go.as_ref(),
+            go,
             live,
+            frees_lazily,
             ledger: report.ledger.as_ref(),
-            load: &load,
+            load,
         };
         let samples = ledger::reading_samples(&self.labels, &reading);
         report.batch.samples.extend(samples);
@@ -401,13 +431,6 @@ impl Driver {
             _ => TargetState::NoEndpoint,
         }
     }
-}
-
-/// Takes the figures that were read in the process, where they are needed.
-fn take_read(read: Option<Result<GoFigures, GoFailure>>, report: &mut RoundReport) {
-    let chosen = go_source::choose(report.go.take(), read);
-    report.go = chosen.go;
-    report.probes.extend(chosen.why_not);
 }
 
 /// Nobody writes series in the name of a target of ours: a scraped label of that name is kept as

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use collect::Endpoint;
-use model::{Facts, Kind, Target, TargetState, TargetView, UnixMs};
+use model::{Facts, GcSettings, Kind, Target, TargetState, TargetView, UnixMs};
 use reader::GoProcess;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -57,6 +57,7 @@ impl Tracked {
                 process: None,
                 container: None,
                 go: None,
+                settings: GcSettings::default(),
                 ledger: None,
                 verdict: None,
                 incidents: Vec::new(),
@@ -123,6 +124,11 @@ impl Tracked {
         view.process = report.process.or(view.process);
         view.container = report.container.take().or(view.container.take());
         view.go = report.go.or(view.go);
+        let (old, new) = (view.settings, report.settings);
+        view.settings = GcSettings {
+            gogc_percent: new.gogc_percent.or(old.gogc_percent),
+            gomemlimit_bytes: new.gomemlimit_bytes.or(old.gomemlimit_bytes),
+        };
         view.ledger = report.ledger.clone().or(view.ledger.take());
         if report.process.is_some() || report.go.is_some() {
             view.last_read = Some(report.at);
@@ -158,10 +164,16 @@ impl Tracked {
             facts.limit_bytes = Some(machine_bytes);
             facts.limit_source = Some("the machine's memory".into());
         }
-        if let Some(go) = &self.view.go {
-            facts.gogc_percent = go.gogc_percent;
-            facts.gomemlimit_bytes = go.gomemlimit_bytes;
-        }
+        let GcSettings {
+            gogc_percent,
+            gomemlimit_bytes,
+        } = self.view.settings;
+        facts.gogc_percent = gogc_percent.map(|gogc| gogc.value.unwrap_or(-1.0));
+        // That the environment sets no limit does not mean that there is none.
+        facts.gomemlimit_bytes = gomemlimit_bytes.and_then(|limit| {
+            let off = limit.source.is_certain().then_some(f64::INFINITY);
+            limit.value.or(off)
+        });
     }
 }
 

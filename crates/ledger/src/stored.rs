@@ -105,6 +105,8 @@ pub struct Reading<'a> {
     pub go: Option<&'a GoMemory>,
     /// What is live of it.
     pub live: Option<Live>,
+    /// The runtime gives memory back in the lazy way.
+    pub frees_lazily: bool,
     /// The two joined.
     pub ledger: Option<&'a Ledger>,
     /// The container around it.
@@ -130,7 +132,7 @@ pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, S
     if let (Some(process), Some(go)) = (reading.process, reading.go) {
         out.add(
             PROCESS_NATIVE,
-            native_bytes(process, go).map(|bytes| bytes as f64),
+            native_bytes(process, go, reading.frees_lazily).map(|bytes| bytes as f64),
         );
     }
     if let Some(live) = reading.live {
@@ -327,7 +329,7 @@ mod tests {
     use model::series::stale_marker;
 
     use super::*;
-    use crate::process::process_ledger;
+    use crate::process::{Sides, process_ledger};
 
     fn target() -> Labels {
         Labels::new([("job", "shop"), ("instance", "a:1")])
@@ -371,7 +373,13 @@ mod tests {
             bytes: 30.0,
             source: LiveSource::NextGc,
         });
-        let ledger = process_ledger(&process, Some(&go), None, live);
+        let ledger = process_ledger(&Sides {
+            kernel: &process,
+            go: Some(&go),
+            maps: None,
+            live,
+            frees_lazily: false,
+        });
         let container = ContainerMemory {
             usage_bytes: 300,
             ..ContainerMemory::default()
@@ -381,6 +389,7 @@ mod tests {
             process: Some(&process),
             go: Some(&go),
             live,
+            frees_lazily: false,
             ledger: Some(&ledger),
             container: Some(&container),
             load: &[LoadValue {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::incident::{Incident, IncidentId};
-use crate::memory::{ContainerMemory, GoMemory, Ledger, ProcessMemory};
+use crate::memory::{ContainerMemory, GcSettings, GoMemory, Ledger, ProcessMemory};
 use crate::target::{Target, TargetId, TargetState};
 use crate::time::UnixMs;
 use crate::verdict::Verdict;
@@ -23,6 +23,9 @@ pub struct TargetView {
     pub container: Option<ContainerMemory>,
     /// The last reading of its Go runtime.
     pub go: Option<GoMemory>,
+    /// What its collector goes by.
+    #[serde(default)]
+    pub settings: GcSettings,
     /// The ledger made of them.
     pub ledger: Option<Ledger>,
     /// The latest verdict.

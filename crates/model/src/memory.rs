@@ -36,8 +36,18 @@ pub struct ProcessMemory {
 pub struct MappingBytes {
     /// When it was read.
     pub at: UnixMs,
-    /// The Go runtime's own mappings: heap arenas and metadata.
+    /// The Go runtime's own mappings: heap arenas and what was found of its tables.
     pub go_bytes: u64,
+    /// Of those, its tables.
+    #[serde(default)]
+    pub go_tables_bytes: u64,
+    /// All its tables were found, which only the kernel's names tell (Go 1.25 and newer, where the
+    /// kernel keeps names). Otherwise a part of them is in `anon_other_bytes`.
+    #[serde(default)]
+    pub go_tables_whole: bool,
+    /// Of Go's mappings, freed with `MADV_FREE` and not taken back by the kernel yet.
+    #[serde(default)]
+    pub go_lazy_free_bytes: u64,
     /// How the Go mappings were found: `runtime`, `name` or `layout`.
     pub go_basis: String,
     /// The brk heap, glibc's main arena.
@@ -46,6 +56,10 @@ pub struct MappingBytes {
     pub arena_bytes: u64,
     /// Thread stacks.
     pub stack_bytes: u64,
+    /// Variables of the program and its libraries: zero-initialised data, and pages of private
+    /// file mappings that were written to.
+    #[serde(default)]
+    pub data_bytes: u64,
     /// Anonymous memory of none of the classes above.
     pub anon_other_bytes: u64,
     /// Pages of files.
@@ -146,6 +160,46 @@ pub struct GoMemory {
     pub gomemlimit_bytes: Option<f64>,
 }
 
+/// Where a setting of the collector is known from, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SettingSource {
+    /// The target's metrics endpoint.
+    Metrics,
+    /// The process's memory.
+    Process,
+    /// The process's environment: the program may have changed it in code.
+    Environment,
+    /// Its environment does not set it: the default, which the program may have changed in code.
+    Default,
+}
+
+impl SettingSource {
+    /// Whether the value is what the runtime goes by, and not only what it started with.
+    #[must_use]
+    pub fn is_certain(self) -> bool {
+        matches!(self, Self::Metrics | Self::Process)
+    }
+}
+
+/// A setting of the collector.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Percent or bytes; `None` is off.
+    pub value: Option<f64>,
+    /// Where it is known from.
+    pub source: SettingSource,
+}
+
+/// What the collector goes by; `None` where it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct GcSettings {
+    /// GOGC, percent.
+    pub gogc_percent: Option<Setting>,
+    /// GOMEMLIMIT, bytes.
+    pub gomemlimit_bytes: Option<Setting>,
+}
+
 /// One line of a ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Component {
@@ -159,16 +213,24 @@ pub struct Component {
     /// Its part of the growth of the whole, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth_share: Option<f64>,
+    /// When the figure was read; of a figure made of several readings, the oldest.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "crate::time::rfc3339::option"
+    )]
+    pub at: Option<UnixMs>,
 }
 
 impl Component {
-    /// A line without growth figures.
+    /// A line without growth figures and time.
     pub fn new(name: impl Into<String>, bytes: i64) -> Self {
         Self {
             name: name.into(),
             bytes,
             bytes_per_minute: None,
             growth_share: None,
+            at: None,
         }
     }
 }
@@ -185,7 +247,8 @@ pub struct Ledger {
     pub components: Vec<Component>,
     /// What the lines do not explain (below zero when they explain more than there is).
     pub unexplained_bytes: i64,
-    /// Lines outside the sum: `go.not-resident`, `go.extra-resident`, `swap`, `huge-pages`.
+    /// Lines outside the sum: `go.not-resident`, `go.extra-resident`, `lazy-free`, `huge-pages`,
+    /// `swap`.
     pub outside: Vec<Component>,
     /// Where `go.live` came from: `exported`, `process`, `next-gc`, `floor`, or empty when there is none.
     pub live_source: String,

@@ -2,7 +2,9 @@
 //! goroutines, the limit.
 
 use collect::Endpoint;
-use model::{GoMemory, GoSource, Ledger, TargetState, TargetView, UnixMs};
+use model::{
+    GcSettings, GoMemory, GoSource, Ledger, Setting, SettingSource, TargetState, TargetView, UnixMs,
+};
 
 use crate::text::{Column, Line, Style, hang, table};
 use crate::words;
@@ -49,6 +51,9 @@ pub(crate) fn lines(look: &Look<'_>) -> Vec<Line> {
     if let Some(go) = &view.go {
         fact("Go figures", words::go_source(go.source).to_owned());
         fact("collector", collector(go, look.now));
+    }
+    if let Some(settings) = settings(&view.settings) {
+        fact("settings", settings);
     }
     if let Some(counts) = counts(view) {
         fact("counts", counts);
@@ -128,18 +133,28 @@ fn collector(go: &GoMemory, now: UnixMs) -> String {
     if let Some(next) = go.next_gc_bytes {
         parts.push(format!("the next at {}", words::bytes(next)));
     }
-    match go.gogc_percent {
-        Some(percent) if percent < 0.0 => parts.push("GOGC off".into()),
-        Some(percent) => parts.push(format!("GOGC {percent:.0}")),
-        None => {}
-    }
-    // The runtime says "off" as the largest number there is.
-    match go.gomemlimit_bytes {
-        Some(limit) if limit >= 9e18 => parts.push("GOMEMLIMIT off".into()),
-        Some(limit) => parts.push(format!("GOMEMLIMIT {}", words::bytes(limit))),
-        None => {}
-    }
     parts.join(", ")
+}
+
+/// GOGC and GOMEMLIMIT, each with a word where it may not be what is in force.
+fn settings(settings: &GcSettings) -> Option<String> {
+    let one = |name: &str, setting: Setting, show: fn(f64) -> String| {
+        let value = setting.value.map_or_else(|| "off".to_owned(), show);
+        let from = match setting.source {
+            SettingSource::Metrics | SettingSource::Process => "",
+            SettingSource::Environment => " (environment: may be changed in code)",
+            SettingSource::Default => " (default: may be changed in code)",
+        };
+        format!("{name} {value}{from}")
+    };
+    let gogc = settings.gogc_percent;
+    let limit = settings.gomemlimit_bytes;
+    let parts: Vec<String> = gogc
+        .map(|gogc| one("GOGC", gogc, |percent| format!("{percent:.0}")))
+        .into_iter()
+        .chain(limit.map(|limit| one("GOMEMLIMIT", limit, words::bytes)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn counts(view: &TargetView) -> Option<String> {

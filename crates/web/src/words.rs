@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use inspect::holders::HolderKind;
 use model::verdict::{Growth, SuspectWhat, TimeToLimit};
-use model::{GoSource, Judgement, Kind, TargetState, UnixMs};
+use model::{GoSource, Judgement, Kind, Setting, SettingSource, TargetState, UnixMs};
 
 /// `30.2 MiB`: three figures are enough to compare by.
 pub(crate) fn bytes(value: f64) -> String {
@@ -209,6 +209,16 @@ pub(crate) fn go_source(source: GoSource) -> &'static str {
     }
 }
 
+/// A setting of the collector, with a word where it may not be what is in force.
+pub(crate) fn setting(setting: Setting, show: impl Fn(f64) -> String) -> String {
+    let value = setting.value.map_or_else(|| "off".to_owned(), show);
+    match setting.source {
+        SettingSource::Metrics | SettingSource::Process => value,
+        SettingSource::Environment => format!("{value} (environment: may be changed in code)"),
+        SettingSource::Default => format!("{value} (default: may be changed in code)"),
+    }
+}
+
 /// What a ledger's line is called.
 pub(crate) fn component(name: &str) -> &str {
     match name {
@@ -224,10 +234,12 @@ pub(crate) fn component(name: &str) -> &str {
         "native.heap" => "C allocators",
         "native.mmap" => "Other mappings outside Go",
         "native.stacks" => "Thread stacks",
+        "data" => "The program's variables",
         "file" => "Files mapped",
         "shmem" => "Shared memory",
         "swap" => "Swapped out",
         "huge-pages" => "Huge pages",
+        "lazy-free" => "Given back by Go, not taken yet",
         "unexplained" => "Unexplained",
         other => other,
     }

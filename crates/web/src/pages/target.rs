@@ -279,15 +279,11 @@ fn line_row(line: &Component, judged: Option<&Component>, total: Option<f64>) ->
 fn facts(view: &FleetView, of: &TargetView) -> Markup {
     let target = &of.target;
     let known = |value: &Option<String>| value.clone();
-    let go = of.go.unwrap_or_default();
-    let memlimit = go.gomemlimit_bytes.map(|limit| match limit.is_finite() {
-        true => words::bytes(limit),
-        false => "off".into(),
-    });
-    let gogc = go.gogc_percent.map(|percent| match percent < 0.0 {
-        true => "off".into(),
-        false => format!("{percent:.0} %"),
-    });
+    let settings = of.settings;
+    let memlimit = settings.gomemlimit_bytes;
+    let memlimit = memlimit.map(|limit| words::setting(limit, words::bytes));
+    let gogc = settings.gogc_percent;
+    let gogc = gogc.map(|gogc| words::setting(gogc, |percent| format!("{percent:.0} %")));
     let process = of.process;
     let rows = [
         ("Workload", Some(target.workload.0.clone())),
