@@ -8,6 +8,7 @@ use std::time::Duration;
 use collect::{ScrapeConfig, config::duration};
 use serde::Deserialize;
 
+use crate::config_inspect::size;
 pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
 
 /// A configuration file larger than this is refused.
@@ -29,6 +30,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Looking into processes: who holds a leaking heap.
     pub inspect: Inspect,
+    /// What targets run into, beside what is read.
+    pub limits: Limits,
     /// Who is told.
     pub notify: Notify,
     /// How long series are kept.
@@ -78,6 +81,24 @@ pub struct Evidence {
     /// The least time between two captures for incidents of one target.
     #[serde(deserialize_with = "duration")]
     pub capture_interval: Duration,
+}
+
+/// What targets run into, beside what is read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// kubelet's `evictionHard: memory.available`: with less available on the node, pods are
+    /// evicted. In bytes; 0 for never.
+    #[serde(deserialize_with = "size")]
+    pub eviction_available: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            eviction_available: 100 << 20, // kubelet's default
+        }
+    }
 }
 
 /// Who is told.

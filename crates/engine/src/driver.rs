@@ -59,6 +59,8 @@ pub(crate) struct RoundReport {
     pub(crate) state: TargetState,
     pub(crate) process: Option<ProcessMemory>,
     pub(crate) container: Option<ContainerMemory>,
+    /// `MemAvailable` of the machine that it was read on.
+    pub(crate) machine_available_bytes: Option<u64>,
     pub(crate) go: Option<GoMemory>,
     pub(crate) settings: GcSettings,
     pub(crate) ledger: Option<Ledger>,
@@ -231,15 +233,20 @@ impl Driver {
         let state = self.state(&round);
         let up = round.scraped.as_ref().map(Result::is_ok);
         let (scraped, reading) = (round.scraped.and_then(Result::ok), round.reading);
+        let reading = reading.and_then(Result::ok);
+        let available = reading
+            .as_ref()
+            .and_then(|reading| reading.machine_available_bytes);
         let (memory, container, read) = match reading {
-            Some(Ok(reading)) => (Some(reading.memory), reading.container, reading.go),
-            _ => (None, None, None),
+            Some(reading) => (Some(reading.memory), reading.container, reading.go),
+            None => (None, None, None),
         };
         let mut report = RoundReport {
             at: round.started,
             state,
             process: memory,
             container,
+            machine_available_bytes: available,
             go: None,
             settings: GcSettings::default(),
             ledger: None,

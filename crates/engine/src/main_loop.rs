@@ -21,6 +21,7 @@ use crate::driver::{Driver, Orders, Report};
 use crate::holders::Refusal;
 use crate::judging::judge_target;
 use crate::leaks::Captured;
+use crate::limits::Machine;
 use crate::tracked::Tracked;
 use crate::watch::{Parts, Shared, dispatcher, links};
 use crate::writer::Writer;
@@ -409,7 +410,10 @@ impl MainLoop {
     // --- what was read ---
 
     fn reported(&mut self, id: &TargetId, report: Report) {
-        let machine = self.parts.host.memory_total_bytes;
+        let machine = Machine {
+            memory_bytes: self.parts.host.memory_total_bytes,
+            eviction_bytes: self.config.limits.eviction_available,
+        };
         let Some(tracked) = self.targets.get_mut(id) else {
             return;
         };

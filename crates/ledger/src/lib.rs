@@ -4,9 +4,10 @@
 //! 1. [`dictionary`]: a scrape's samples to [`model::GoMemory`], whatever names they came under;
 //! 2. [`live`]: how much of the heap is live, and how we know;
 //! 3. [`process`]: kernel's and Go's figures to one [`model::Ledger`] that adds up to RSS;
-//! 4. [`settings`]: GOGC and GOMEMLIMIT in force, and from where that is known;
-//! 5. [`load`]: what of a scrape says how much work the target does;
-//! 6. [`stored`]: the names of the series that a store keeps of all this, and back from them to
+//! 4. [`container`]: the same for the container around it, which closes on the charged usage;
+//! 5. [`settings`]: GOGC and GOMEMLIMIT in force, and from where that is known;
+//! 6. [`load`]: what of a scrape says how much work the target does;
+//! 7. [`stored`]: the names of the series that a store keeps of all this, and back from them to
 //!    the judge's [`model::ChannelData`].
 //!
 //! Pure: no I/O, no clock; the same readings give the same figures. State is in [`LiveTracker`]
@@ -15,6 +16,7 @@
 //! finite) count as absent.
 #![forbid(unsafe_code)]
 
+pub mod container;
 pub mod dictionary;
 pub mod live;
 pub mod load;
@@ -22,6 +24,7 @@ pub mod process;
 pub mod settings;
 pub mod stored;
 
+pub use container::container_ledger;
 pub use dictionary::{RemoteProcess, go_memory, go_version, remote_process};
 pub use live::{Live, LiveSource, LiveTracker};
 pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like};

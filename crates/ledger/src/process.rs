@@ -42,17 +42,18 @@ pub struct Sides<'a> {
     pub frees_lazily: bool,
 }
 
-/// In which order the heap's lines are cut when less is resident than Go counts: free slots are
-/// often never touched; idle spans were in use once; stacks are small, and were written when they
-/// grew. With swap in use, what nobody uses went first.
-const CUT_ORDER: [&str; 7] = [
-    "go.fragmentation",
-    "go.runtime",
-    "go.since-gc",
-    "go.idle",
-    "go.heap",
-    "go.live",
-    "go.stacks",
+/// In which order lines are cut when less is resident than Go counts, and by which part at most:
+/// free slots are often never touched; idle spans were in use once; a stack that was doubled has
+/// one half that was written, and perhaps no more. With swap in use, what nobody uses went first.
+const CUT_ORDER: [(&str, u64); 8] = [
+    ("go.fragmentation", 1),
+    ("go.runtime", 1),
+    ("go.since-gc", 1),
+    ("go.idle", 1),
+    ("go.stacks", 2),
+    ("go.heap", 1),
+    ("go.live", 1),
+    ("go.stacks", 1),
 ];
 
 /// The lines of Go's numbers in the ledger's order, each with its bytes.
@@ -101,12 +102,16 @@ impl GoLines {
 
     /// Cuts `excess` bytes off in all, idle spans first where `swapping`.
     fn cut(&mut self, mut excess: u64, swapping: bool) {
-        let first = if swapping { "go.idle" } else { CUT_ORDER[0] };
-        for name in [first].into_iter().chain(CUT_ORDER) {
+        let first = if swapping {
+            ("go.idle", 1)
+        } else {
+            CUT_ORDER[0]
+        };
+        for (name, part) in [first].into_iter().chain(CUT_ORDER) {
             let Some(bytes) = self.line(name) else {
                 continue;
             };
-            let off = excess.min(*bytes);
+            let off = excess.min(*bytes / part);
             *bytes -= off;
             excess -= off;
         }

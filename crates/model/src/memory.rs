@@ -84,8 +84,9 @@ pub struct NativeMapping {
     pub rss_bytes: u64,
 }
 
-/// A container's memory under one set of names, whatever the cgroup version.
+/// A container's memory under one set of names, whatever the cgroup version. Of the whole subtree.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerMemory {
     /// When it was read.
     pub at: UnixMs,
@@ -97,12 +98,96 @@ pub struct ContainerMemory {
     pub file_bytes: Option<u64>,
     /// Shared memory and tmpfs charged to it.
     pub shmem_bytes: Option<u64>,
-    /// The least limit over it and its ancestors; `None` when there is none.
+    /// The kernel's own memory charged to it: stacks, page tables, slabs and the like.
+    pub kernel_bytes: Option<u64>,
+    /// Of that, slabs that the kernel gives back under pressure; v2 only.
+    pub kernel_reclaimable_bytes: Option<u64>,
+    /// Buffers of sockets. Version 1 does not charge them to the memory's usage: `None` there.
+    pub sockets_bytes: Option<u64>,
+    /// Page cache used more than once lately.
+    pub active_file_bytes: Option<u64>,
+    /// Page cache that goes first.
+    pub inactive_file_bytes: Option<u64>,
+    /// Swapped out, beside the usage.
+    pub swap_bytes: Option<u64>,
+    /// The effective limit: the least over it and its ancestors of their limit less what others
+    /// there cannot give back; `None` when there is no limit.
     pub limit_bytes: Option<u64>,
-    /// Which file the limit came from, such as `memory.max`.
+    /// Which file the limit came from, such as `memory.max /pod1`.
     pub limit_source: Option<String>,
+    /// What was taken off that file's number for others.
+    pub limit_others_bytes: u64,
+    /// Where the kernel begins to slow it down: the least `memory.high`, made as the limit is.
+    pub high_bytes: Option<u64>,
+    /// Which file that came from.
+    pub high_source: Option<String>,
+    /// What happened at its limits.
+    pub events: ContainerEvents,
+    /// How long its tasks have waited for memory.
+    pub pressure: Option<Pressure>,
+    /// RSS of its processes, summed; pages that they share count for each. `None` where they cannot
+    /// all be read, or are too many.
+    pub processes_rss_bytes: Option<u64>,
     /// The cgroup's path below the controller's mount.
     pub path: String,
+}
+
+impl ContainerMemory {
+    /// Usage less the page cache that goes first: what kubelet and cAdvisor call so.
+    #[must_use]
+    pub fn working_set_bytes(&self) -> Option<u64> {
+        Some(self.usage_bytes.saturating_sub(self.inactive_file_bytes?))
+    }
+
+    /// What it cannot give back under pressure (without swap): anonymous and shared memory, the
+    /// kernel's, and sockets. Its whole usage where the parts are not known.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let Some((anon, shmem)) = self.anon_bytes.zip(self.shmem_bytes) else {
+            return self.usage_bytes;
+        };
+        let kernel = self.kernel_bytes.unwrap_or(0);
+        let kernel = kernel.saturating_sub(self.kernel_reclaimable_bytes.unwrap_or(0));
+        let sockets = self.sockets_bytes.unwrap_or(0);
+        [shmem, kernel, sockets]
+            .into_iter()
+            .fold(anon, u64::saturating_add)
+    }
+}
+
+/// What a target runs into first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EffectiveLimit {
+    /// Bytes; `None` where nothing is known to bind it.
+    pub bytes: Option<u64>,
+    /// The file or figure that it came from.
+    pub source: Option<String>,
+    /// What counts against it now: what the container cannot give back, or what the machine has in
+    /// use.
+    pub used_bytes: Option<u64>,
+}
+
+/// How often something happened at a container's limits since it was made; `None` where its kernel
+/// does not count that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ContainerEvents {
+    /// Slowed down at `memory.high`.
+    pub high: Option<u64>,
+    /// An allocation met the limit.
+    pub max: Option<u64>,
+    /// The limit was met and nothing could be given back.
+    pub oom: Option<u64>,
+    /// A process was killed for that.
+    pub oom_kill: Option<u64>,
+}
+
+/// Time that tasks have waited for memory, in microseconds, counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Pressure {
+    /// At least one of them.
+    pub some_us: u64,
+    /// All of them.
+    pub full_us: u64,
 }
 
 /// Where the Go runtime's numbers came from.

@@ -487,6 +487,12 @@ pub(crate) mod tests {
                 ..ProcessMemory::default()
             }),
             container: None,
+            container_ledger: None,
+            limit: EffectiveLimit {
+                bytes: Some(8 << 30),
+                source: Some("the machine's memory".into()),
+                used_bytes: Some(3 << 30),
+            },
             go: Some(GoMemory {
                 goroutines: Some(1234.0),
                 gc_cycles: Some(4567.0),

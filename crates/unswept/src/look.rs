@@ -3,7 +3,8 @@
 
 use collect::Endpoint;
 use model::{
-    GcSettings, GoMemory, GoSource, Ledger, Setting, SettingSource, TargetState, TargetView, UnixMs,
+    ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource, Ledger, Setting,
+    SettingSource, TargetState, TargetView, UnixMs,
 };
 
 use crate::text::{Column, Line, Style, hang, table};
@@ -16,8 +17,6 @@ const BAR: f64 = 24.0;
 pub(crate) struct Look<'a> {
     pub(crate) view: &'a TargetView,
     pub(crate) endpoint: &'a Endpoint,
-    /// The machine's memory, the limit where there is no other; 0 for a target elsewhere.
-    pub(crate) machine_bytes: u64,
     pub(crate) now: UnixMs,
     pub(crate) width: usize,
 }
@@ -37,7 +36,10 @@ pub(crate) fn lines(look: &Look<'_>) -> Vec<Line> {
     for probe in &view.probes {
         fact("", format!("asked: {probe}"));
     }
-    fact("limit", limit(look));
+    fact("limit", limit(&view.limit));
+    if let Some(container) = &view.container {
+        fact("container", words_of_container(container));
+    }
     match &view.state {
         TargetState::EndpointFailing { reason } => {
             fact("state", format!("the endpoint fails: {reason}"))
@@ -100,22 +102,35 @@ fn endpoint(look: &Look<'_>) -> String {
     }
 }
 
-fn limit(look: &Look<'_>) -> String {
-    let container = look.view.container.as_ref();
-    let with_limit = container.and_then(|container| Some((container, container.limit_bytes?)));
-    match with_limit {
-        Some((container, limit)) => format!(
-            "{} ({}), {} of it in use",
-            words::bytes(limit as f64),
-            container.limit_source.as_deref().unwrap_or("cgroup"),
-            words::bytes(container.usage_bytes as f64)
-        ),
-        None if look.machine_bytes > 0 && look.view.target.pid.is_some() => format!(
-            "{} (the machine's memory)",
-            words::bytes(look.machine_bytes as f64)
-        ),
-        None => "not known".into(),
+fn limit(limit: &EffectiveLimit) -> String {
+    let Some(bytes) = limit.bytes else {
+        return "not known".into();
+    };
+    let source = limit.source.as_deref().unwrap_or("source unknown");
+    let mut text = format!("{} ({source})", words::bytes(bytes as f64));
+    if let Some(used) = limit.used_bytes {
+        text.push_str(&format!(", {} of it in use", words::bytes(used as f64)));
     }
+    text
+}
+
+/// The container's usage against its working set, and where the kernel slows it down.
+fn words_of_container(container: &ContainerMemory) -> String {
+    let mut text = format!("{} charged", words::bytes(container.usage_bytes as f64));
+    if let Some(bytes) = container.working_set_bytes() {
+        text.push_str(&format!(
+            ", {} of it the working set",
+            words::bytes(bytes as f64)
+        ));
+    }
+    if let Some(high) = container.high_bytes {
+        let source = container.high_source.as_deref().unwrap_or("memory.high");
+        text.push_str(&format!(
+            "; slowed down from {} ({source})",
+            words::bytes(high as f64)
+        ));
+    }
+    text
 }
 
 fn collector(go: &GoMemory, now: UnixMs) -> String {
@@ -303,7 +318,6 @@ mod tests {
         let look = Look {
             view: &view,
             endpoint: &endpoint,
-            machine_bytes: 8 << 30,
             now: UnixMs(1_795_300_200_000),
             width: 100,
         };

@@ -240,6 +240,10 @@ pub(crate) fn component(name: &str) -> &str {
         "swap" => "Swapped out",
         "huge-pages" => "Huge pages",
         "lazy-free" => "Given back by Go, not taken yet",
+        "anon" => "Anonymous",
+        "kernel" => "The kernel's own",
+        "sockets" => "Socket buffers",
+        "processes" => "RSS of its processes",
         "unexplained" => "Unexplained",
         other => other,
     }
