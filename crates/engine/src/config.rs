@@ -15,6 +15,7 @@ pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const JOBS_MAX: usize = 1_000;
 const INSTANCES_MAX: usize = 20_000;
+const LOAD_SERIES_MAX: usize = 32;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -30,6 +31,10 @@ pub struct Config {
     pub evidence: Evidence,
     /// Looking into processes: who holds a leaking heap.
     pub inspect: Inspect,
+    /// Logs with lines of gctrace and scavtrace.
+    pub trace_files: Vec<TraceLog>,
+    /// What of a target's own series is load.
+    pub load: Load,
     /// What targets run into, beside what is read.
     pub limits: Limits,
     /// Who is told.
@@ -81,6 +86,25 @@ pub struct Evidence {
     /// The least time between two captures for incidents of one target.
     #[serde(deserialize_with = "duration")]
     pub capture_interval: Duration,
+}
+
+/// A log that a target writes lines of `GODEBUG=gctrace=1,scavtrace=1` to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceLog {
+    /// The target's name, as the pages show it.
+    pub name: String,
+    /// The log.
+    pub file: PathBuf,
+}
+
+/// What of a target's own series is load.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Load {
+    /// Names of gauges and counters that memory may follow without leaking, such as a queue's
+    /// length, whatever they look like.
+    pub series: Vec<String>,
 }
 
 /// What targets run into, beside what is read.
@@ -311,6 +335,13 @@ impl Config {
             }
         }
         self.inspect.check()?;
+        if let Some(log) = self.trace_files.iter().find(|log| !log.file.is_absolute()) {
+            let file = log.file.display();
+            return Err(format!("`{file}` in trace_files must begin with /"));
+        }
+        if self.load.series.len() > LOAD_SERIES_MAX {
+            return Err(format!("at most {LOAD_SERIES_MAX} names in load.series"));
+        }
         let urls = self
             .notify
             .webhook_configs

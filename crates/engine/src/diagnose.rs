@@ -161,6 +161,8 @@ impl Session {
             // One snapshot from the beginning is what the end is compared with.
             ring_interval: LONGEST * 1_000,
             probe_ports: true,
+            trace_file: None,
+            load_series: Vec::new(),
             process,
         });
         let (sender, reports) = mpsc::channel(4);

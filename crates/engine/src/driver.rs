@@ -3,15 +3,16 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use collect::probe::{Wanted, probe};
-use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source};
+use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceFile};
 use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
 use locate::Request;
 use model::{
-    Batch, ContainerMemory, EvidenceFile, GcSettings, GoMemory, Labels, Ledger, MappingBytes,
-    ProcessMemory, Sample, TARGET_LABEL, Target, TargetState, UnixMs,
+    Batch, ContainerMemory, EvidenceFile, GcSettings, GoMemory, GoSource, Labels, Ledger,
+    MappingBytes, ProcessMemory, Sample, TARGET_LABEL, Target, TargetState, UnixMs,
 };
 use reader::{Access, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
@@ -41,6 +42,10 @@ pub(crate) struct Orders {
     pub(crate) timeout: Duration,
     pub(crate) ring_interval: Duration,
     pub(crate) probe_ports: bool,
+    /// A log with lines of gctrace and scavtrace.
+    pub(crate) trace_file: Option<PathBuf>,
+    /// Series of its scrapes that are load, whatever they look like.
+    pub(crate) load_series: Vec<String>,
     /// What discovery last said of the process; `None` for a configured target elsewhere.
     pub(crate) process: Option<watch::Receiver<GoProcess>>,
 }
@@ -80,6 +85,7 @@ pub(crate) struct Driver {
     labels: Labels,
     live: LiveTracker,
     load: LoadTracker,
+    traces: Option<TraceFile>,
     asked: HashSet<SocketAddr>,
     probes: Vec<String>,
     mappings: Option<MappingBytes>,
@@ -99,12 +105,15 @@ impl Driver {
             .target
             .labels
             .with([(TARGET_LABEL, orders.target.id.0.as_str())]);
+        let traces = orders.trace_file.clone().map(TraceFile::new);
+        let load = LoadTracker::with_named(orders.load_series.clone());
         Self {
             orders,
             collector,
             labels,
             live: LiveTracker::default(),
-            load: LoadTracker::default(),
+            load,
+            traces,
             asked: HashSet::new(),
             probes: Vec::new(),
             mappings: None,
@@ -126,7 +135,8 @@ impl Driver {
             let when = go_source::ask_process(self.collector.endpoint(), self.scrape_tells);
             self.collector.set_ask_process(when);
             let round = self.collector.round().await;
-            let report = self.report(round);
+            let traced = self.read_traces().await;
+            let report = self.report(round, traced);
             let gone = matches!(report.state, TargetState::Gone { .. });
             let answered = report.go.is_some() || self.collector.endpoint().metrics_url.is_none();
             if reports.send(Report::Round(Box::new(report))).await.is_err() || gone {
@@ -229,7 +239,31 @@ impl Driver {
         (!capture.files.is_empty()).then_some(capture.files)
     }
 
-    fn report(&mut self, round: Round) -> RoundReport {
+    /// What the lines in its log say of the collector, where a log is configured; why it cannot be
+    /// read otherwise.
+    async fn read_traces(&mut self) -> Option<Result<GoMemory, String>> {
+        let mut file = self.traces.take()?;
+        let read = move || (file.read(), file);
+        // A reading that was cut off takes the file with it: the log is not followed any more.
+        let (read, file) = tokio::task::spawn_blocking(read).await.ok()?;
+        self.traces = Some(file);
+        let scrape = match read {
+            Ok(scrape) => scrape,
+            Err(error) => {
+                let path = self.orders.trace_file.as_deref().unwrap_or("".as_ref());
+                return Some(Err(format!("failed to read {}: {error}", path.display())));
+            }
+        };
+        let samples = scrape.samples.iter();
+        let pairs = samples.map(|sample| (&sample.labels, sample.value));
+        let go = ledger::go_memory(pairs, self.orders.source.clock.now())?;
+        Some(Ok(GoMemory {
+            source: GoSource::Traces,
+            ..go
+        }))
+    }
+
+    fn report(&mut self, round: Round, traced: Option<Result<GoMemory, String>>) -> RoundReport {
         let state = self.state(&round);
         let up = round.scraped.as_ref().map(Result::is_ok);
         let (scraped, reading) = (round.scraped.and_then(Result::ok), round.reading);
@@ -264,6 +298,12 @@ impl Driver {
         if let Some(scraped) = scraped {
             load = self.take_scrape(scraped, &mut report);
             self.scrape_tells = go_source::tells_all(report.go.as_ref());
+        }
+        // An endpoint says more than a log does.
+        match traced {
+            Some(Ok(traced)) => report.go = report.go.or(Some(traced)),
+            Some(Err(why)) => report.probes.push(why),
+            None => {}
         }
         let marked = self.take_read(read, &mut report);
         self.close_ledger(&mut report, marked, &load);
@@ -336,6 +376,11 @@ impl Driver {
                     )
                 }),
         );
+        let containers = ledger::container_series(pairs(), at).into_iter();
+        report
+            .batch
+            .samples
+            .extend(containers.map(|(labels, sample)| (labels.with(own.iter().copied()), sample)));
         if scrape.samples.len() > SCRAPED_SERIES_MAX {
             let text = format!(
                 "the scrape has {} series: the first {SCRAPED_SERIES_MAX} are stored",

@@ -370,7 +370,10 @@ impl MainLoop {
         let id = target.id.clone();
         let mut tracked =
             Tracked::new(target.clone(), endpoint.clone().unwrap_or_default(), period);
+        let mut logs = self.config.trace_files.iter();
+        let trace_file = logs.find(|log| log.name == target.name);
         let driver = Driver::new(Orders {
+            trace_file: trace_file.map(|log| log.file.clone()),
             target,
             source: self.source().clone(),
             endpoint,
@@ -378,6 +381,7 @@ impl MainLoop {
             timeout: self.config.global.scrape_timeout,
             ring_interval: self.config.evidence.ring_interval,
             probe_ports: self.config.discovery.probe_ports,
+            load_series: self.config.load.series.clone(),
             process,
         });
         let (events, name) = (self.events.clone(), id.clone());

@@ -1,7 +1,8 @@
 //! The metric dictionary and the process ledger: raw figures to typed ones.
 //!
 //! In the order in which a reading walks through it:
-//! 1. [`dictionary`]: a scrape's samples to [`model::GoMemory`], whatever names they came under;
+//! 1. [`dictionary`]: a scrape's samples to [`model::GoMemory`], whatever names they came under, and
+//!    [`cadvisor`] the same for containers;
 //! 2. [`live`]: how much of the heap is live, and how we know;
 //! 3. [`process`]: kernel's and Go's figures to one [`model::Ledger`] that adds up to RSS;
 //! 4. [`container`]: the same for the container around it, which closes on the charged usage;
@@ -16,6 +17,7 @@
 //! finite) count as absent.
 #![forbid(unsafe_code)]
 
+pub mod cadvisor;
 pub mod container;
 pub mod dictionary;
 pub mod live;
@@ -24,6 +26,7 @@ pub mod process;
 pub mod settings;
 pub mod stored;
 
+pub use cadvisor::container_series;
 pub use container::container_ledger;
 pub use dictionary::{RemoteProcess, go_memory, go_version, remote_process};
 pub use live::{Live, LiveSource, LiveTracker};

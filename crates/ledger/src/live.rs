@@ -72,7 +72,7 @@ impl LiveTracker {
     pub fn update(&mut self, go: &GoMemory, marked: Option<f64>) -> Option<Live> {
         let floor = self.floor(go);
         let told = match go.source {
-            GoSource::Metrics => LiveSource::Exported,
+            GoSource::Metrics | GoSource::Traces => LiveSource::Exported,
             GoSource::Process => LiveSource::Process,
         };
         let exported = usable(go.live_bytes).map(|bytes| (bytes, told));

@@ -305,7 +305,7 @@ impl Samples<'_> {
 ///   finite are left out.
 /// * Of several series for one channel (live figures of several sources, one process under two
 ///   label sets) the one with most samples is taken, never a mixture.
-/// * Load: every rate; of gauges and sockets those that [`is_load_like`] over these samples.
+/// * Load: every rate, and the gauges that the configuration names; of other gauges and sockets those that [`is_load_like`] over these samples.
 ///
 /// In the order of [`Channel`], loads in the order of their sources.
 #[must_use]
@@ -316,8 +316,8 @@ pub fn channels(series: &[Series]) -> Vec<ChannelData> {
             continue;
         };
         let data = channel_data(channel, &one.samples);
-        let rate = source.starts_with("rate:");
-        let refused = channel == Channel::LoadLevel && !rate && !is_load_like(&data.values);
+        let sure = source.starts_with("rate:") || source.starts_with("named:");
+        let refused = channel == Channel::LoadLevel && !sure && !is_load_like(&data.values);
         if data.times.is_empty() || refused {
             continue;
         }
@@ -597,6 +597,7 @@ mod tests {
         let got = channels(&[
             series(LOAD, &[("source", "gauge:cache_entries")], &climb),
             series(LOAD, &[("source", "gauge:in_flight")], &wave),
+            series(LOAD, &[("source", "named:cache_entries")], &climb),
             series(LOAD, &[("source", "rate:jobs_total")], &climb),
             series(PROCESS_SOCKETS, &[], &climb),
             series(COMPONENT, &[("component", "native.heap")], &climb),
@@ -610,6 +611,7 @@ mod tests {
         let want = [
             (Channel::NativeHeap, climb.clone()),
             (Channel::LoadLevel, wave),
+            (Channel::LoadLevel, climb.clone()),
             (Channel::LoadLevel, climb),
         ];
         assert_eq!(got, want);

@@ -199,6 +199,8 @@ pub enum GoSource {
     Metrics,
     /// The process's memory, read from outside without stopping it.
     Process,
+    /// Lines of gctrace and scavtrace in its log.
+    Traces,
 }
 
 /// The Go runtime's own numbers, from whatever source has them; `None` where it has not.
