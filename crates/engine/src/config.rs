@@ -408,6 +408,9 @@ impl Config {
             ("discovery", self.discovery != other.discovery),
             ("evidence", self.evidence != other.evidence),
             ("inspect", self.inspect != other.inspect),
+            ("trace_files", self.trace_files != other.trace_files),
+            ("load", self.load != other.load),
+            ("limits", self.limits != other.limits),
             ("notify", self.notify != other.notify),
             ("storage", self.storage != other.storage),
             ("web", self.web != other.web),
@@ -446,6 +449,25 @@ mod tests {
         assert_eq!(
             config.changes(&Config::default()),
             ["global", "scrape_configs"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_a_target_is_written_down() {
+        let config = parse(
+            "trace_files: [{name: shop, file: /var/log/shop.err}]\n\
+             load: {series: [queue_length]}\nlimits: {eviction_available: 1GiB}\n",
+        )
+        .unwrap();
+        assert_eq!(config.trace_files[0].name, "shop");
+        assert_eq!(config.load.series, ["queue_length"]);
+        assert_eq!(config.limits.eviction_available, 1 << 30);
+        assert_eq!(Config::default().limits.eviction_available, 100 << 20);
+        let changes = config.changes(&Config::default());
+        assert_eq!(
+            changes,
+            ["trace_files", "load", "limits"],
+            "a reload sees them"
         );
     }
 
@@ -489,6 +511,16 @@ mod tests {
                 "begin with /",
             ),
             ("zero", "storage: {retention: 0s}\n", "3600s or more"),
+            (
+                "a log somewhere",
+                "trace_files: [{name: shop, file: shop.err}]\n",
+                "begin with /",
+            ),
+            (
+                "no size",
+                "limits: {eviction_available: some}\n",
+                "found `some`",
+            ),
             (
                 "webhook",
                 "notify: {webhook_configs: [{url: 'file:///x'}]}\n",
