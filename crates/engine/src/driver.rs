@@ -25,8 +25,9 @@ use crate::go_source;
 const MAPPINGS_DUTY: u64 = 1_000;
 /// And not more often than every so many periods, nor than each second.
 const MAPPINGS_PERIODS: u32 = 4;
-/// A mapping reading older than this says nothing of the moment of the ledger.
-const MAPPINGS_FRESH: Duration = Duration::from_millis(1_500);
+/// A mapping reading older than this says nothing of the moment of the ledger: with one a ledger
+/// could not close, whose sides have to be read within a second.
+const MAPPINGS_FRESH: Duration = Duration::from_millis(1_000);
 /// Series that a target's own scrape may store.
 const SCRAPED_SERIES_MAX: usize = 5_000;
 /// A larger answer of the metrics endpoint is not kept for evidence.
