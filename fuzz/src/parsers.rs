@@ -42,7 +42,10 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
         "profile",
         "profile: profile.proto, and Go's heap and goroutine texts",
     ),
-    ("wire", "wire: expositions of metrics, expvar"),
+    (
+        "wire",
+        "wire: expositions of metrics, expvar, heap profiles in text, traces in logs",
+    ),
     ("native", "native: smaps"),
     (
         "reader",

@@ -5,6 +5,7 @@
 //	targets parked     goroutines in every state
 //	targets profiled   a heap profile with every kind of stack
 //	targets heap       as big a heap as asked for
+//	targets resident   memory whose resident part is known, of one kind
 //	targets spinning   goroutines that keep much in a local variable, and some that never stop
 //
 // One program instead of five: linking is what a build costs, and a mode that was not asked for holds
@@ -25,12 +26,13 @@ var modes = map[string]func(arguments []string) commands{
 	"parked":   parked,
 	"profiled": profiled,
 	"heap":     heap,
+	"resident": resident,
 	"spinning": spinning,
 }
 
 func main() {
 	if len(os.Args) < 2 || modes[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: targets planted|parked|profiled|heap|spinning [FLAG]...")
+		fmt.Fprintln(os.Stderr, "usage: targets planted|parked|profiled|heap|resident|spinning [FLAG]...")
 		os.Exit(2)
 	}
 	obey(modes[os.Args[1]](os.Args[2:]))

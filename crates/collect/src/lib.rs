@@ -13,8 +13,10 @@ pub mod identity;
 pub mod probe;
 pub mod profiles;
 mod round;
+mod trace_file;
 
 pub use config::{ParseDurationError, ScrapeConfig, parse_duration};
 pub use probe::{Endpoint, Probed};
 pub use profiles::ProfileKind;
 pub use round::{AskProcess, Collector, ReadProblem, Round, ScrapeError, Scraped, Source};
+pub use trace_file::TraceFile;

@@ -8,12 +8,14 @@ use std::time::Duration;
 use collect::{ScrapeConfig, config::duration};
 use serde::Deserialize;
 
+use crate::config_inspect::size;
 pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
 
 /// A configuration file larger than this is refused.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const JOBS_MAX: usize = 1_000;
 const INSTANCES_MAX: usize = 20_000;
+const LOAD_SERIES_MAX: usize = 32;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -29,6 +31,12 @@ pub struct Config {
     pub evidence: Evidence,
     /// Looking into processes: who holds a leaking heap.
     pub inspect: Inspect,
+    /// Logs with lines of gctrace and scavtrace.
+    pub trace_files: Vec<TraceLog>,
+    /// What of a target's own series is load.
+    pub load: Load,
+    /// What targets run into, beside what is read.
+    pub limits: Limits,
     /// Who is told.
     pub notify: Notify,
     /// How long series are kept.
@@ -78,6 +86,43 @@ pub struct Evidence {
     /// The least time between two captures for incidents of one target.
     #[serde(deserialize_with = "duration")]
     pub capture_interval: Duration,
+}
+
+/// A log that a target writes lines of `GODEBUG=gctrace=1,scavtrace=1` to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceLog {
+    /// The target's name, as the pages show it.
+    pub name: String,
+    /// The log.
+    pub file: PathBuf,
+}
+
+/// What of a target's own series is load.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Load {
+    /// Names of gauges and counters that memory may follow without leaking, such as a queue's
+    /// length, whatever they look like.
+    pub series: Vec<String>,
+}
+
+/// What targets run into, beside what is read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// kubelet's `evictionHard: memory.available`: with less available on the node, pods are
+    /// evicted. In bytes; 0 for never.
+    #[serde(deserialize_with = "size")]
+    pub eviction_available: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            eviction_available: 100 << 20, // kubelet's default
+        }
+    }
 }
 
 /// Who is told.
@@ -290,6 +335,13 @@ impl Config {
             }
         }
         self.inspect.check()?;
+        if let Some(log) = self.trace_files.iter().find(|log| !log.file.is_absolute()) {
+            let file = log.file.display();
+            return Err(format!("`{file}` in trace_files must begin with /"));
+        }
+        if self.load.series.len() > LOAD_SERIES_MAX {
+            return Err(format!("at most {LOAD_SERIES_MAX} names in load.series"));
+        }
         let urls = self
             .notify
             .webhook_configs
@@ -356,6 +408,9 @@ impl Config {
             ("discovery", self.discovery != other.discovery),
             ("evidence", self.evidence != other.evidence),
             ("inspect", self.inspect != other.inspect),
+            ("trace_files", self.trace_files != other.trace_files),
+            ("load", self.load != other.load),
+            ("limits", self.limits != other.limits),
             ("notify", self.notify != other.notify),
             ("storage", self.storage != other.storage),
             ("web", self.web != other.web),
@@ -394,6 +449,25 @@ mod tests {
         assert_eq!(
             config.changes(&Config::default()),
             ["global", "scrape_configs"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_a_target_is_written_down() {
+        let config = parse(
+            "trace_files: [{name: shop, file: /var/log/shop.err}]\n\
+             load: {series: [queue_length]}\nlimits: {eviction_available: 1GiB}\n",
+        )
+        .unwrap();
+        assert_eq!(config.trace_files[0].name, "shop");
+        assert_eq!(config.load.series, ["queue_length"]);
+        assert_eq!(config.limits.eviction_available, 1 << 30);
+        assert_eq!(Config::default().limits.eviction_available, 100 << 20);
+        let changes = config.changes(&Config::default());
+        assert_eq!(
+            changes,
+            ["trace_files", "load", "limits"],
+            "a reload sees them"
         );
     }
 
@@ -437,6 +511,16 @@ mod tests {
                 "begin with /",
             ),
             ("zero", "storage: {retention: 0s}\n", "3600s or more"),
+            (
+                "a log somewhere",
+                "trace_files: [{name: shop, file: shop.err}]\n",
+                "begin with /",
+            ),
+            (
+                "no size",
+                "limits: {eviction_available: some}\n",
+                "found `some`",
+            ),
             (
                 "webhook",
                 "notify: {webhook_configs: [{url: 'file:///x'}]}\n",

@@ -93,7 +93,7 @@ impl Inspect {
 }
 
 /// `1GiB`, `512MiB`, `512MB`, or bytes.
-fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub(crate) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Written {

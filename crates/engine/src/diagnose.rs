@@ -15,6 +15,7 @@ use crate::driver::{Driver, Orders, Report, RoundReport};
 use crate::evidence::{Subject, look_of};
 use crate::holders::{self, Refusal};
 use crate::judging::judge_target;
+use crate::limits::Machine;
 use crate::memory::MemorySeries;
 use crate::tracked::Tracked;
 
@@ -37,8 +38,8 @@ pub struct Order {
     pub interval: Duration,
     /// For how long; without it until there is an answer, at most five minutes.
     pub duration: Option<Duration>,
-    /// The machine's memory, the limit where there is no other.
-    pub machine_bytes: u64,
+    /// The machine, the limit where there is no other.
+    pub machine: Machine,
     /// What a look at who holds the heap may cost; without it none is taken.
     pub inspect: Option<HoldersBudget>,
     /// How the target is read.
@@ -122,7 +123,7 @@ pub async fn diagnose(
 struct Session {
     source: Source,
     duration: Option<Duration>,
-    machine_bytes: u64,
+    machine: Machine,
     tracked: Tracked,
     series: std::sync::Arc<MemorySeries>,
     reports: mpsc::Receiver<Report>,
@@ -160,6 +161,8 @@ impl Session {
             // One snapshot from the beginning is what the end is compared with.
             ring_interval: LONGEST * 1_000,
             probe_ports: true,
+            trace_file: None,
+            load_series: Vec::new(),
             process,
         });
         let (sender, reports) = mpsc::channel(4);
@@ -167,7 +170,7 @@ impl Session {
             driver: tokio::spawn(driver.run(sender)),
             source: order.source,
             duration: order.duration,
-            machine_bytes: order.machine_bytes,
+            machine: order.machine,
             tracked,
             series: std::sync::Arc::default(),
             reports,
@@ -190,7 +193,7 @@ impl Session {
         let batch = std::mem::take(&mut round.batch);
         // In memory: an error is not possible beyond full, and what is full keeps the latest.
         let _ = self.series.append(&batch);
-        self.tracked.take(&mut round, self.machine_bytes);
+        self.tracked.take(&mut round, self.machine);
         if self.tracked.rounds == 1 {
             self.first(tell)?;
             self.first_holders = self.look_at_holders().map(tokio::spawn);

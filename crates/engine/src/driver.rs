@@ -3,15 +3,16 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use collect::probe::{Wanted, probe};
-use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source};
+use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceFile};
 use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
 use locate::Request;
 use model::{
-    Batch, ContainerMemory, EvidenceFile, GoMemory, Labels, Ledger, MappingBytes, ProcessMemory,
-    Sample, TARGET_LABEL, Target, TargetState, UnixMs,
+    Batch, ContainerMemory, EvidenceFile, GcSettings, GoMemory, GoSource, Labels, Ledger,
+    MappingBytes, ProcessMemory, Sample, TARGET_LABEL, Target, TargetState, UnixMs,
 };
 use reader::{Access, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
@@ -24,8 +25,9 @@ use crate::go_source;
 const MAPPINGS_DUTY: u64 = 1_000;
 /// And not more often than every so many periods, nor than each second.
 const MAPPINGS_PERIODS: u32 = 4;
-/// A mapping reading older than this says nothing of the moment of the ledger.
-const MAPPINGS_FRESH: Duration = Duration::from_millis(1_500);
+/// A mapping reading older than this says nothing of the moment of the ledger: with one a ledger
+/// could not close, whose sides have to be read within a second.
+const MAPPINGS_FRESH: Duration = Duration::from_millis(1_000);
 /// Series that a target's own scrape may store.
 const SCRAPED_SERIES_MAX: usize = 5_000;
 /// A larger answer of the metrics endpoint is not kept for evidence.
@@ -41,6 +43,10 @@ pub(crate) struct Orders {
     pub(crate) timeout: Duration,
     pub(crate) ring_interval: Duration,
     pub(crate) probe_ports: bool,
+    /// A log with lines of gctrace and scavtrace.
+    pub(crate) trace_file: Option<PathBuf>,
+    /// Series of its scrapes that are load, whatever they look like.
+    pub(crate) load_series: Vec<String>,
     /// What discovery last said of the process; `None` for a configured target elsewhere.
     pub(crate) process: Option<watch::Receiver<GoProcess>>,
 }
@@ -59,7 +65,10 @@ pub(crate) struct RoundReport {
     pub(crate) state: TargetState,
     pub(crate) process: Option<ProcessMemory>,
     pub(crate) container: Option<ContainerMemory>,
+    /// `MemAvailable` of the machine that it was read on.
+    pub(crate) machine_available_bytes: Option<u64>,
     pub(crate) go: Option<GoMemory>,
+    pub(crate) settings: GcSettings,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) probes: Vec<String>,
     pub(crate) endpoint: Endpoint,
@@ -77,12 +86,13 @@ pub(crate) struct Driver {
     labels: Labels,
     live: LiveTracker,
     load: LoadTracker,
+    traces: Option<TraceFile>,
     asked: HashSet<SocketAddr>,
     probes: Vec<String>,
     mappings: Option<MappingBytes>,
     mappings_due: Duration,
     ring_due: Duration,
-    /// The last good answer of the metrics endpoint had figures of the heap.
+    /// The last good answer of the metrics endpoint had all that is asked of the process else.
     scrape_tells: bool,
 }
 
@@ -96,12 +106,15 @@ impl Driver {
             .target
             .labels
             .with([(TARGET_LABEL, orders.target.id.0.as_str())]);
+        let traces = orders.trace_file.clone().map(TraceFile::new);
+        let load = LoadTracker::with_named(orders.load_series.clone());
         Self {
             orders,
             collector,
             labels,
             live: LiveTracker::default(),
-            load: LoadTracker::default(),
+            load,
+            traces,
             asked: HashSet::new(),
             probes: Vec::new(),
             mappings: None,
@@ -123,7 +136,8 @@ impl Driver {
             let when = go_source::ask_process(self.collector.endpoint(), self.scrape_tells);
             self.collector.set_ask_process(when);
             let round = self.collector.round().await;
-            let report = self.report(round);
+            let traced = self.read_traces().await;
+            let report = self.report(round, traced);
             let gone = matches!(report.state, TargetState::Gone { .. });
             let answered = report.go.is_some() || self.collector.endpoint().metrics_url.is_none();
             if reports.send(Report::Round(Box::new(report))).await.is_err() || gone {
@@ -226,20 +240,50 @@ impl Driver {
         (!capture.files.is_empty()).then_some(capture.files)
     }
 
-    fn report(&mut self, round: Round) -> RoundReport {
+    /// What the lines in its log say of the collector, where a log is configured; why it cannot be
+    /// read otherwise.
+    async fn read_traces(&mut self) -> Option<Result<GoMemory, String>> {
+        let mut file = self.traces.take()?;
+        let read = move || (file.read(), file);
+        // A reading that was cut off takes the file with it: the log is not followed any more.
+        let (read, file) = tokio::task::spawn_blocking(read).await.ok()?;
+        self.traces = Some(file);
+        let scrape = match read {
+            Ok(scrape) => scrape,
+            Err(error) => {
+                let path = self.orders.trace_file.as_deref().unwrap_or("".as_ref());
+                return Some(Err(format!("failed to read {}: {error}", path.display())));
+            }
+        };
+        let samples = scrape.samples.iter();
+        let pairs = samples.map(|sample| (&sample.labels, sample.value));
+        let go = ledger::go_memory(pairs, self.orders.source.clock.now())?;
+        Some(Ok(GoMemory {
+            source: GoSource::Traces,
+            ..go
+        }))
+    }
+
+    fn report(&mut self, round: Round, traced: Option<Result<GoMemory, String>>) -> RoundReport {
         let state = self.state(&round);
         let up = round.scraped.as_ref().map(Result::is_ok);
         let (scraped, reading) = (round.scraped.and_then(Result::ok), round.reading);
+        let reading = reading.and_then(Result::ok);
+        let available = reading
+            .as_ref()
+            .and_then(|reading| reading.machine_available_bytes);
         let (memory, container, read) = match reading {
-            Some(Ok(reading)) => (Some(reading.memory), reading.container, reading.go),
-            _ => (None, None, None),
+            Some(reading) => (Some(reading.memory), reading.container, reading.go),
+            None => (None, None, None),
         };
         let mut report = RoundReport {
             at: round.started,
             state,
             process: memory,
             container,
+            machine_available_bytes: available,
             go: None,
+            settings: GcSettings::default(),
             ledger: None,
             probes: self.probes.clone(),
             endpoint: self.collector.endpoint().clone(),
@@ -254,10 +298,16 @@ impl Driver {
         let mut load = Vec::new();
         if let Some(scraped) = scraped {
             load = self.take_scrape(scraped, &mut report);
-            self.scrape_tells = go_source::tells_heap(report.go.as_ref());
+            self.scrape_tells = go_source::tells_all(report.go.as_ref());
         }
-        take_read(read, &mut report);
-        self.close_ledger(&mut report, load);
+        // An endpoint says more than a log does.
+        match traced {
+            Some(Ok(traced)) => report.go = report.go.or(Some(traced)),
+            Some(Err(why)) => report.probes.push(why),
+            None => {}
+        }
+        let marked = self.take_read(read, &mut report);
+        self.close_ledger(&mut report, marked, &load);
         report
     }
 
@@ -327,6 +377,11 @@ impl Driver {
                     )
                 }),
         );
+        let containers = ledger::container_series(pairs(), at).into_iter();
+        report
+            .batch
+            .samples
+            .extend(containers.map(|(labels, sample)| (labels.with(own.iter().copied()), sample)));
         if scrape.samples.len() > SCRAPED_SERIES_MAX {
             let text = format!(
                 "the scrape has {} series: the first {SCRAPED_SERIES_MAX} are stored",
@@ -338,27 +393,55 @@ impl Driver {
         load
     }
 
-    fn close_ledger(&mut self, report: &mut RoundReport, load: Vec<LoadValue>) {
-        let live = report.go.as_ref().and_then(|go| self.live.update(go));
+    /// Takes the figures that were read in the process, where they are needed. Returns what its last
+    /// mark left, where only it tells that.
+    fn take_read(
+        &self,
+        read: Option<Result<GoFigures, GoFailure>>,
+        report: &mut RoundReport,
+    ) -> Option<f64> {
+        let process = self.orders.process.as_ref().map(|news| news.borrow());
+        let chosen = go_source::choose(report.go.take(), read, process.as_deref());
+        report.go = chosen.go;
+        report.settings = chosen.settings;
+        report.probes.extend(chosen.why_not);
+        chosen.marked
+    }
+
+    /// Whether its runtime gives memory back in the lazy way.
+    fn frees_lazily(&self) -> bool {
+        self.orders.process.as_ref().is_some_and(|news| {
+            let process = news.borrow();
+            let godebug = process.env.godebug.as_deref();
+            ledger::frees_lazily(&process.build.go_version, godebug)
+        })
+    }
+
+    fn close_ledger(&mut self, report: &mut RoundReport, marked: Option<f64>, load: &[LoadValue]) {
+        let go = report.go.as_ref();
+        let live = go.and_then(|go| self.live.update(go, marked));
+        let frees_lazily = self.frees_lazily();
         let Some(process) = &report.process else {
             return;
         };
         let fresh = |maps: &&MappingBytes| process.at.since(maps.at) <= MAPPINGS_FRESH;
         let maps = self.mappings.as_ref().filter(fresh);
-        report.ledger = Some(ledger::process_ledger(
-            process,
-            report.go.as_ref(),
+        report.ledger = Some(ledger::process_ledger(&ledger::Sides {
+            kernel: process,
+            go,
             maps,
             live,
-        ));
+            frees_lazily,
+        }));
         let reading = ledger::Reading {
             at: process.at,
             process: Some(process),
             container: report.container.as_ref(),
-            go: report.go.as_ref(),
+            go,
             live,
+            frees_lazily,
             ledger: report.ledger.as_ref(),
-            load: &load,
+            load,
         };
         let samples = ledger::reading_samples(&self.labels, &reading);
         report.batch.samples.extend(samples);
@@ -401,13 +484,6 @@ impl Driver {
             _ => TargetState::NoEndpoint,
         }
     }
-}
-
-/// Takes the figures that were read in the process, where they are needed.
-fn take_read(read: Option<Result<GoFigures, GoFailure>>, report: &mut RoundReport) {
-    let chosen = go_source::choose(report.go.take(), read);
-    report.go = chosen.go;
-    report.probes.extend(chosen.why_not);
 }
 
 /// Nobody writes series in the name of a target of ours: a scraped label of that name is kept as

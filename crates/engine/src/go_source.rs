@@ -5,23 +5,31 @@
 //!    endpoint, where it fails, or where it says nothing of the heap;
 //! 3. nothing, and why not is told on the target's page.
 //!
+//! An endpoint that tells the heap, and not what is live of it or what the collector goes by, as the
+//! collectors of client_golang's releases do, is completed: these come from the process's memory, and
+//! the settings at last from its environment.
+//!
 //! Both have the same meaning and go into the same series; `GoMemory::source` and the label `source`
 //! of the live heap tell them apart.
 
 use collect::{AskProcess, Endpoint};
-use model::GoMemory;
-use reader::{GoFailure, GoFigures};
+use model::{GcSettings, GoMemory};
+use reader::{Access, GoFailure, GoFigures, GoProcess};
 
 /// What was chosen.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Chosen {
     pub(crate) go: Option<GoMemory>,
+    /// What the last mark left, read in the process, where the endpoint does not tell it.
+    pub(crate) marked: Option<f64>,
+    /// What the collector goes by.
+    pub(crate) settings: GcSettings,
     /// Why the process's memory gave nothing, where it was needed.
     pub(crate) why_not: Option<String>,
 }
 
-/// Whether the process is asked in every round: `scrape_tells` is what the last good answer of the
-/// endpoint had of the heap; `true` before the first.
+/// Whether the process is asked in every round: `scrape_tells` is whether the last good answer of the
+/// endpoint told all; `true` before the first.
 pub(crate) fn ask_process(endpoint: &Endpoint, scrape_tells: bool) -> AskProcess {
     match endpoint.metrics_url.is_some() && scrape_tells {
         true => AskProcess::WhenScrapeFails,
@@ -34,31 +42,50 @@ pub(crate) fn tells_heap(scraped: Option<&GoMemory>) -> bool {
     scraped.is_some_and(|go| go.heap_alloc_bytes.is_some())
 }
 
-/// Takes the best of one round.
+/// Whether these figures, of an endpoint, leave nothing to be asked of the process.
+pub(crate) fn tells_all(scraped: Option<&GoMemory>) -> bool {
+    tells_heap(scraped)
+        && scraped.is_some_and(|go| {
+            let settings = go.gogc_percent.is_some() && go.gomemlimit_bytes.is_some();
+            settings && go.live_bytes.is_some()
+        })
+}
+
+/// Takes the best of one round. `process` is what discovery knows, for its environment.
 pub(crate) fn choose(
     scraped: Option<GoMemory>,
     read: Option<Result<GoFigures, GoFailure>>,
+    process: Option<&GoProcess>,
 ) -> Chosen {
+    let (read, failure) = match read {
+        Some(Ok(figures)) => (Some(figures.memory()), None),
+        Some(Err(failure)) => (None, Some(failure)),
+        None => (None, None),
+    };
+    let settings = ledger::in_force(scraped.as_ref(), read.as_ref(), environment(process));
     if tells_heap(scraped.as_ref()) {
         return Chosen {
             go: scraped,
+            marked: read.and_then(|go| go.live_bytes),
+            settings,
             why_not: None,
         };
     }
-    match read {
-        Some(Ok(figures)) => Chosen {
-            go: Some(figures.memory()),
-            why_not: None,
-        },
-        Some(Err(failure)) => Chosen {
-            go: scraped,
-            why_not: Some(words(&failure)),
-        },
-        None => Chosen {
-            go: scraped,
-            why_not: None,
-        },
+    Chosen {
+        go: read.or(scraped),
+        marked: None,
+        settings,
+        why_not: failure.as_ref().map(words),
     }
+}
+
+/// The variables that the collector reads when it starts; `None` where they may not be read.
+fn environment(process: Option<&GoProcess>) -> Option<ledger::Environment<'_>> {
+    let process = process.filter(|process| process.access == Access::Full)?;
+    Some(ledger::Environment {
+        gogc: process.env.gogc.as_deref(),
+        gomemlimit: process.env.gomemlimit.as_deref(),
+    })
 }
 
 fn words(failure: &GoFailure) -> String {
@@ -155,7 +182,7 @@ mod tests {
             ),
         ];
         for (why, scraped, read, want, told) in rows {
-            let chosen = choose(scraped, read);
+            let chosen = choose(scraped, read, None);
             let got = chosen
                 .go
                 .map(|go| (go.heap_alloc_bytes, go.goroutines, go.source));
@@ -170,7 +197,7 @@ mod tests {
 
     #[test]
     fn figures_of_the_process_mean_what_those_of_the_endpoint_do() {
-        let go = choose(None, Some(Ok(figures()))).go.unwrap();
+        let go = choose(None, Some(Ok(figures())), None).go.unwrap();
         assert_eq!(go.gogc_percent, Some(-1.0), "off");
         assert_eq!(go.gomemlimit_bytes, Some(f64::INFINITY), "off");
         assert_eq!(go.last_gc_unix_s, Some(1_795_363_411.0));

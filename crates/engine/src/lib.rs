@@ -18,6 +18,7 @@ mod go_source;
 mod holders;
 pub mod judging;
 mod leaks;
+mod limits;
 mod main_loop;
 mod memory;
 mod tracked;
@@ -26,5 +27,6 @@ mod writer;
 
 pub use clock::SystemClock;
 pub use config::{Config, ConfigError};
+pub use limits::Machine;
 pub use memory::MemorySeries;
 pub use watch::{Parts, Watcher};

@@ -21,6 +21,7 @@ use crate::driver::{Driver, Orders, Report};
 use crate::holders::Refusal;
 use crate::judging::judge_target;
 use crate::leaks::Captured;
+use crate::limits::Machine;
 use crate::tracked::Tracked;
 use crate::watch::{Parts, Shared, dispatcher, links};
 use crate::writer::Writer;
@@ -369,7 +370,10 @@ impl MainLoop {
         let id = target.id.clone();
         let mut tracked =
             Tracked::new(target.clone(), endpoint.clone().unwrap_or_default(), period);
+        let mut logs = self.config.trace_files.iter();
+        let trace_file = logs.find(|log| log.name == target.name);
         let driver = Driver::new(Orders {
+            trace_file: trace_file.map(|log| log.file.clone()),
             target,
             source: self.source().clone(),
             endpoint,
@@ -377,6 +381,7 @@ impl MainLoop {
             timeout: self.config.global.scrape_timeout,
             ring_interval: self.config.evidence.ring_interval,
             probe_ports: self.config.discovery.probe_ports,
+            load_series: self.config.load.series.clone(),
             process,
         });
         let (events, name) = (self.events.clone(), id.clone());
@@ -409,7 +414,10 @@ impl MainLoop {
     // --- what was read ---
 
     fn reported(&mut self, id: &TargetId, report: Report) {
-        let machine = self.parts.host.memory_total_bytes;
+        let machine = Machine {
+            memory_bytes: self.parts.host.memory_total_bytes,
+            eviction_bytes: self.config.limits.eviction_available,
+        };
         let Some(tracked) = self.targets.get_mut(id) else {
             return;
         };

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use collect::Endpoint;
-use model::{Facts, Kind, Target, TargetState, TargetView, UnixMs};
+use model::{EffectiveLimit, Facts, GcSettings, Kind, Target, TargetState, TargetView, UnixMs};
 use reader::GoProcess;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::driver::RoundReport;
 use crate::holders::Looks;
+use crate::limits::{self, Known, Machine};
 
 /// A gone target stays on the page for so long,
 const GONE_SHOWN: Duration = Duration::from_secs(3_600);
@@ -56,7 +57,10 @@ impl Tracked {
                 state: TargetState::Pending,
                 process: None,
                 container: None,
+                container_ledger: None,
+                limit: EffectiveLimit::default(),
                 go: None,
+                settings: GcSettings::default(),
                 ledger: None,
                 verdict: None,
                 incidents: Vec::new(),
@@ -116,13 +120,21 @@ impl Tracked {
 
     /// Takes a round's figures over. What a round did not bring stays as it was: the state says
     /// that it is old.
-    pub(crate) fn take(&mut self, report: &mut RoundReport, machine_bytes: u64) {
+    pub(crate) fn take(&mut self, report: &mut RoundReport, machine: Machine) {
         self.rounds += 1;
         let view = &mut self.view;
         view.state = report.state.clone();
         view.process = report.process.or(view.process);
-        view.container = report.container.take().or(view.container.take());
+        if let Some(container) = report.container.take() {
+            view.container_ledger = Some(ledger::container_ledger(&container));
+            view.container = Some(container);
+        }
         view.go = report.go.or(view.go);
+        let (old, new) = (view.settings, report.settings);
+        view.settings = GcSettings {
+            gogc_percent: new.gogc_percent.or(old.gogc_percent),
+            gomemlimit_bytes: new.gomemlimit_bytes.or(old.gomemlimit_bytes),
+        };
         view.ledger = report.ledger.clone().or(view.ledger.take());
         if report.process.is_some() || report.go.is_some() {
             view.last_read = Some(report.at);
@@ -140,28 +152,35 @@ impl Tracked {
         self.endpoint = report.endpoint.clone();
         self.metrics = report.metrics.take().or(self.metrics.take());
         self.facts.started = view.target.start_time;
-        self.take_limit(machine_bytes);
+        self.take_limits(machine, report.machine_available_bytes);
     }
 
-    /// The effective limit: the container's or an ancestor's, else the machine's memory, which
-    /// only binds a process that runs on this machine.
-    fn take_limit(&mut self, machine_bytes: u64) {
-        let rss = self.view.process.map(|process| process.rss_bytes);
-        let container = self.view.container.as_ref();
+    /// What the target runs into first, and what its collector goes by.
+    fn take_limits(&mut self, machine: Machine, available_bytes: Option<u64>) {
+        let view = &self.view;
+        let known = Known {
+            is_here: view.target.process.is_some(),
+            in_pod: view.target.pod.is_some(),
+            rss_bytes: view.process.map(|process| process.rss_bytes),
+            container: view.container.as_ref(),
+            available_bytes,
+        };
+        let limit = limits::effective(&known, machine);
         let facts = &mut self.facts;
-        facts.limit_used_bytes = rss;
-        if let Some((container, limit)) = container.and_then(|c| c.limit_bytes.map(|l| (c, l))) {
-            facts.limit_bytes = Some(limit);
-            facts.limit_source = container.limit_source.clone();
-            facts.limit_used_bytes = Some(container.usage_bytes);
-        } else if self.view.target.process.is_some() && machine_bytes > 0 {
-            facts.limit_bytes = Some(machine_bytes);
-            facts.limit_source = Some("the machine's memory".into());
-        }
-        if let Some(go) = &self.view.go {
-            facts.gogc_percent = go.gogc_percent;
-            facts.gomemlimit_bytes = go.gomemlimit_bytes;
-        }
+        facts.limit_bytes = limit.bytes;
+        facts.limit_source = limit.source.clone();
+        facts.limit_used_bytes = limit.used_bytes;
+        self.view.limit = limit;
+        let GcSettings {
+            gogc_percent,
+            gomemlimit_bytes,
+        } = self.view.settings;
+        facts.gogc_percent = gogc_percent.map(|gogc| gogc.value.unwrap_or(-1.0));
+        // That the environment sets no limit does not mean that there is none.
+        facts.gomemlimit_bytes = gomemlimit_bytes.and_then(|limit| {
+            let off = limit.source.is_certain().then_some(f64::INFINITY);
+            limit.value.or(off)
+        });
     }
 }
 

@@ -16,14 +16,26 @@ const HEAP_ALLOC: &[&str] = &[
     "go_memory_classes_heap_objects_bytes",
     "go_memstats_alloc_bytes",
     "go_mem_heap_alloc_bytes",
+    "process_runtime_go_mem_heap_alloc_bytes", // OpenTelemetry's, until 2024
 ];
-const HEAP_INUSE: &[&str] = &["go_memstats_heap_inuse_bytes"];
-const HEAP_IDLE: &[&str] = &["go_memstats_heap_idle_bytes"];
+const HEAP_INUSE: &[&str] = &[
+    "go_memstats_heap_inuse_bytes",
+    "process_runtime_go_mem_heap_inuse_bytes",
+];
+const HEAP_IDLE: &[&str] = &[
+    "go_memstats_heap_idle_bytes",
+    "process_runtime_go_mem_heap_idle_bytes",
+];
 const HEAP_RELEASED: &[&str] = &[
     "go_memstats_heap_released_bytes",
     "go_memory_classes_heap_released_bytes",
+    "process_runtime_go_mem_heap_released_bytes",
 ];
-const HEAP_OBJECTS: &[&str] = &["go_memstats_heap_objects", "go_gc_heap_objects_objects"];
+const HEAP_OBJECTS: &[&str] = &[
+    "go_memstats_heap_objects",
+    "go_gc_heap_objects_objects",
+    "process_runtime_go_mem_heap_objects",
+];
 const STACK_INUSE: &[&str] = &[
     "go_memstats_stack_inuse_bytes",
     "go_memory_classes_heap_stacks_bytes",
@@ -38,6 +50,7 @@ const GC_CYCLES: &[&str] = &[
     "go_gc_cycles_total_gc_cycles_total",
     "go_gc_duration_seconds_count",
     "go_gc_cycles_total",
+    "process_runtime_go_gc_count_total",
 ];
 const LAST_GC: &[&str] = &["go_memstats_last_gc_time_seconds"];
 const ALLOC_TOTAL: &[&str] = &[
@@ -49,6 +62,7 @@ const GOROUTINES: &[&str] = &[
     "go_goroutines",
     "go_sched_goroutines_goroutines",
     "go_goroutine_count",
+    "process_runtime_go_goroutines",
     "goroutines", // a variable that many programs put on their expvar page
 ];
 const THREADS: &[&str] = &["go_threads", "go_sched_threads_total_threads"];
@@ -82,6 +96,12 @@ const RUNTIME_PARTS: [&[&str]; 2] = [
 ];
 
 const RSS: &[&str] = &["process_resident_memory_bytes"];
+/// The parts of RSS, as VictoriaMetrics' client has them.
+const RSS_PARTS: [&[&str]; 3] = [
+    &["process_resident_memory_anon_bytes"],
+    &["process_resident_memory_file_bytes"],
+    &["process_resident_memory_shared_bytes"],
+];
 const START_TIME: &[&str] = &["process_start_time_seconds"];
 const OPEN_FDS: &[&str] = &["process_open_fds"];
 const MAX_FDS: &[&str] = &["process_max_fds"];
@@ -199,6 +219,8 @@ pub struct RemoteProcess {
     pub at: UnixMs,
     /// `process_resident_memory_bytes`.
     pub rss_bytes: Option<f64>,
+    /// RSS by anonymous memory, files and shared memory, where all three are exported.
+    pub rss_parts: Option<[f64; 3]>,
     /// `process_start_time_seconds`, as a time.
     pub started: Option<UnixMs>,
     /// `process_open_fds`.
@@ -212,14 +234,18 @@ pub struct RemoteProcess {
 }
 
 impl RemoteProcess {
-    /// As if from `/proc`, without the split of RSS: its parts are zero, and
+    /// As if from `/proc`. Few clients export the split of RSS: without it its parts are zero, and
     /// [`process_ledger`](crate::process_ledger) and [`reading_samples`](crate::reading_samples)
     /// know that from their sum. `None` without RSS.
     #[must_use]
     pub fn memory(&self) -> Option<ProcessMemory> {
+        let [anon, file, shmem] = self.rss_parts.unwrap_or_default();
         Some(ProcessMemory {
             at: self.at,
             rss_bytes: self.rss_bytes? as u64,
+            anon_bytes: anon as u64,
+            file_bytes: file as u64,
+            shmem_bytes: shmem as u64,
             threads: self.threads.unwrap_or(0.0) as u64,
             fds: self.fds.map(|fds| fds as u64),
             cpu_ms: self.cpu_ms.unwrap_or(0.0) as u64,
@@ -234,12 +260,16 @@ pub fn remote_process<'a>(
     at: UnixMs,
 ) -> Option<RemoteProcess> {
     let known = Known::new(samples);
+    // No machine has a pebibyte: such a figure is a mistake or a lie.
+    let bytes = |names| {
+        let figure: Option<f64> = known.figure(names);
+        figure.filter(|bytes| *bytes <= (1_u64 << 50) as f64)
+    };
+    let [anon, file, shmem] = RSS_PARTS.map(bytes);
     let process = RemoteProcess {
         at,
-        // No machine has a pebibyte: such a figure is a mistake or a lie.
-        rss_bytes: known
-            .figure(RSS)
-            .filter(|bytes| *bytes <= (1_u64 << 50) as f64),
+        rss_bytes: bytes(RSS),
+        rss_parts: anon.zip(file).zip(shmem).map(|((a, f), s)| [a, f, s]),
         started: known
             .figure(START_TIME)
             .map(|s| UnixMs((s * 1000.0) as i64)),
@@ -395,6 +425,21 @@ mod tests {
             Some(2.0),
             "the better name wins"
         );
+        let parts = |pairs: &[(&str, f64)]| {
+            let samples = pairs.iter().map(|(name, v)| (Labels::metric(name, []), *v));
+            let samples: Vec<_> = samples.collect();
+            let pairs = samples.iter().map(|(labels, value)| (labels, *value));
+            remote_process(pairs, AT).and_then(|process| process.memory())
+        };
+        let rss = ("process_resident_memory_bytes", 60.0);
+        let anon = ("process_resident_memory_anon_bytes", 40.0);
+        let file = ("process_resident_memory_file_bytes", 15.0);
+        let shared = ("process_resident_memory_shared_bytes", 5.0);
+        let memory = parts(&[rss, anon, file, shared]).expect("RSS");
+        let split = (memory.anon_bytes, memory.file_bytes, memory.shmem_bytes);
+        assert_eq!(split, (40, 15, 5), "a client that splits RSS");
+        let memory = parts(&[rss, anon]).expect("RSS");
+        assert_eq!(memory.anon_bytes, 0, "half a split is none");
         let part = of(&[("go_memory_classes_heap_objects_bytes", 1.0)]).expect("HeapAlloc");
         assert_eq!(part.heap_inuse_bytes, None, "half a sum is no figure");
     }

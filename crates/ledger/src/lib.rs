@@ -1,11 +1,14 @@
 //! The metric dictionary and the process ledger: raw figures to typed ones.
 //!
 //! In the order in which a reading walks through it:
-//! 1. [`dictionary`]: a scrape's samples to [`model::GoMemory`], whatever names they came under;
+//! 1. [`dictionary`]: a scrape's samples to [`model::GoMemory`], whatever names they came under, and
+//!    [`cadvisor`] the same for containers;
 //! 2. [`live`]: how much of the heap is live, and how we know;
 //! 3. [`process`]: kernel's and Go's figures to one [`model::Ledger`] that adds up to RSS;
-//! 4. [`load`]: what of a scrape says how much work the target does;
-//! 5. [`stored`]: the names of the series that a store keeps of all this, and back from them to
+//! 4. [`container`]: the same for the container around it, which closes on the charged usage;
+//! 5. [`settings`]: GOGC and GOMEMLIMIT in force, and from where that is known;
+//! 6. [`load`]: what of a scrape says how much work the target does;
+//! 7. [`stored`]: the names of the series that a store keeps of all this, and back from them to
 //!    the judge's [`model::ChannelData`].
 //!
 //! Pure: no I/O, no clock; the same readings give the same figures. State is in [`LiveTracker`]
@@ -14,14 +17,20 @@
 //! finite) count as absent.
 #![forbid(unsafe_code)]
 
+pub mod cadvisor;
+pub mod container;
 pub mod dictionary;
 pub mod live;
 pub mod load;
 pub mod process;
+pub mod settings;
 pub mod stored;
 
+pub use cadvisor::container_series;
+pub use container::container_ledger;
 pub use dictionary::{RemoteProcess, go_memory, go_version, remote_process};
 pub use live::{Live, LiveSource, LiveTracker};
 pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like};
-pub use process::{native_bytes, process_ledger};
+pub use process::{Sides, native_bytes, process_ledger};
+pub use settings::{Environment, frees_lazily, in_force};
 pub use stored::{Reading, channels, reading_samples};

@@ -66,18 +66,20 @@ pub struct LiveTracker {
 }
 
 impl LiveTracker {
-    /// What is live by this reading. Readings come in the order of time; a fall of the cycle count
-    /// means a restart and forgets what was before.
-    pub fn update(&mut self, go: &GoMemory) -> Option<Live> {
+    /// What is live by this reading, and by `marked`: what was read in the process beside it, where
+    /// the endpoint does not say what is live. Readings come in the order of time; a fall of the
+    /// cycle count means a restart and forgets what was before.
+    pub fn update(&mut self, go: &GoMemory, marked: Option<f64>) -> Option<Live> {
         let floor = self.floor(go);
         let told = match go.source {
-            GoSource::Metrics => LiveSource::Exported,
+            GoSource::Metrics | GoSource::Traces => LiveSource::Exported,
             GoSource::Process => LiveSource::Process,
         };
         let exported = usable(go.live_bytes).map(|bytes| (bytes, told));
+        let marked = || usable(marked).map(|bytes| (bytes, LiveSource::Process));
         let derived = || live_from_next_gc(go).map(|bytes| (bytes, LiveSource::NextGc));
         let floor = || floor.map(|bytes| (bytes, LiveSource::Floor));
-        let (bytes, source) = exported.or_else(derived).or_else(floor)?;
+        let (bytes, source) = exported.or_else(marked).or_else(derived).or_else(floor)?;
         Some(Live { bytes, source })
     }
 
@@ -233,13 +235,19 @@ mod tests {
             ..recorded()
         };
         let source = |live: Option<Live>| live.map(|live| live.source.as_str());
-        assert_eq!(source(tracker.update(&go)), Some("exported"));
+        assert_eq!(source(tracker.update(&go, None)), Some("exported"));
         go.source = GoSource::Process;
-        assert_eq!(source(tracker.update(&go)), Some("process"));
+        assert_eq!(source(tracker.update(&go, None)), Some("process"));
         go.live_bytes = None;
-        assert_eq!(source(tracker.update(&go)), Some("next-gc"));
+        let marked = tracker.update(&go, Some(4.0)).unwrap();
+        assert_eq!((marked.bytes, marked.source), (4.0, LiveSource::Process));
+        assert_eq!(source(tracker.update(&go, None)), Some("next-gc"));
         go.gogc_percent = None;
-        assert_eq!(source(tracker.update(&go)), None, "no whole cycle yet");
+        assert_eq!(
+            source(tracker.update(&go, None)),
+            None,
+            "no whole cycle yet"
+        );
     }
 
     #[test]
@@ -251,7 +259,7 @@ mod tests {
                 heap_alloc_bytes: Some(heap),
                 ..GoMemory::default()
             };
-            tracker.update(&go).map(|live| live.bytes)
+            tracker.update(&go, None).map(|live| live.bytes)
         };
         assert_eq!(feed(7.0, 50.0), None, "in the middle of a cycle");
         assert_eq!(feed(7.0, 90.0), None);

@@ -44,19 +44,22 @@ pub struct LoadRow<'a> {
 /// One candidate's value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadValue {
-    /// `rate:NAME` (per second), `gauge:NAME`, or `sockets`.
+    /// `rate:NAME` (per second), `gauge:NAME`, `named:NAME` for a gauge that the configuration calls
+    /// load, or `sockets`.
     pub source: String,
     /// In the source's own unit.
     pub value: f64,
 }
 
-/// Follows the families of one target. Bounded: 512 families of two numbers each.
+/// Follows the families of one target. Bounded: 512 families of two numbers each, and those named by
+/// the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct LoadTracker {
     families: BTreeMap<(Box<str>, bool), Family>,
     last_at: Option<UnixMs>,
     readings: u32,
     next_choice: u32,
+    named: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -71,10 +74,23 @@ struct Family {
 }
 
 impl LoadTracker {
+    /// A tracker that takes the families of these names as load, whatever they look like.
+    #[must_use]
+    pub fn with_named(named: Vec<String>) -> Self {
+        Self {
+            named,
+            ..Self::default()
+        }
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        self.named.iter().any(|named| named == name)
+    }
+
     /// Takes a reading's rows in and gives the chosen families' values: at most 8 rates and 8
     /// gauges. A counter's rate is over the time since the last reading; a reading in which its sum
     /// fell (a restart, a label set that went away) gives none for it. Nothing for the first
-    /// readings, while it is not known what moves.
+    /// readings, while it is not known what moves. Those named by the configuration come beside.
     pub fn update<'a>(
         &mut self,
         at: UnixMs,
@@ -104,11 +120,15 @@ impl LoadTracker {
         }
         let chosen = changes
             .into_iter()
-            .filter(|(key, _)| self.families[key].chosen);
+            .filter(|(key, _)| self.families[key].chosen || self.is_named(&key.0));
         let values = chosen.filter_map(|((name, gauge), (sum, change))| {
             let rate = (change >= 0.0).then(|| change / seconds);
             let value = if gauge { Some(sum) } else { rate };
-            let prefix = if gauge { "gauge" } else { "rate" };
+            let prefix = match (gauge, self.is_named(&name)) {
+                (false, _) => "rate",
+                (true, false) => "gauge",
+                (true, true) => "named",
+            };
             value.map(|value| LoadValue {
                 source: format!("{prefix}:{name}"),
                 value,
@@ -123,12 +143,16 @@ impl LoadTracker {
         rows: impl IntoIterator<Item = LoadRow<'a>>,
     ) -> BTreeMap<(Box<str>, bool), (f64, LoadKind)> {
         let mut sums: BTreeMap<(Box<str>, bool), (f64, LoadKind)> = BTreeMap::new();
-        for row in rows.into_iter().filter(may_be_load) {
+        for row in rows {
+            let named = self.is_named(row.name) && row.value.is_finite();
+            if !named && !may_be_load(&row) {
+                continue;
+            }
             let gauge = row.kind == LoadKind::Gauge;
             let key = (Box::from(row.name), gauge);
             if let Some((sum, _)) = sums.get_mut(&key) {
                 *sum += row.value;
-            } else if sums.len() < TRACKED_MAX {
+            } else if sums.len() < TRACKED_MAX || named {
                 sums.insert(key, (row.value, row.kind));
             }
         }
@@ -139,7 +163,7 @@ impl LoadTracker {
     fn take(&mut self, key: &(Box<str>, bool), sum: f64, kind: LoadKind) -> Option<f64> {
         let readings = self.readings;
         if !self.families.contains_key(key) {
-            if self.families.len() < TRACKED_MAX {
+            if self.families.len() < TRACKED_MAX || self.is_named(&key.0) {
                 let kind_rank = u8::from(kind == LoadKind::Count);
                 let family = Family {
                     last: sum,
@@ -288,6 +312,35 @@ mod tests {
         );
         assert_eq!(feed(7, 85.0, 1.0)[1], "rate:req_seconds_count 10");
         assert!(feed(7, 99.0, 1.0).is_empty(), "not newer");
+    }
+
+    #[test]
+    fn what_is_named_is_load_whatever_it_looks_like() {
+        let named = ["queue_bytes", "rare_total"].map(str::to_owned);
+        let mut tracker = LoadTracker::with_named(named.to_vec());
+        let many: Vec<_> = (0..TRACKED_MAX).map(|i| format!("a{i:04}_total")).collect();
+        let mut last = Vec::new();
+        for n in 1..=5 {
+            let many = many
+                .iter()
+                .map(|name| row(name, LoadKind::Counter, f64::from(n * n)));
+            let rows = many.chain([
+                row("queue_bytes", LoadKind::Gauge, 7.0),
+                row("queue_bytes", LoadKind::Gauge, f64::NAN),
+                row("rare_total", LoadKind::Counter, 1.0),
+                row("other_bytes", LoadKind::Gauge, f64::from(n)),
+            ]);
+            last = tracker.update(at(n), rows.collect::<Vec<_>>());
+        }
+        let value = |source: &str| last.iter().find(|v| v.source == source).map(|v| v.value);
+        assert_eq!(
+            value("named:queue_bytes"),
+            Some(7.0),
+            "although nothing moved"
+        );
+        assert_eq!(value("rate:rare_total"), Some(0.0));
+        assert_eq!(value("gauge:other_bytes"), None);
+        assert_eq!(last.len(), CHOSEN_MAX + 2, "beside those that are chosen");
     }
 
     #[test]

@@ -1,42 +1,68 @@
 //! The process ledger: lines that add up to RSS, the rest in `unexplained`.
 //!
 //! Go's numbers are not resident bytes: an allocation never touched is counted by Go and not held
-//! by the kernel. So the lines inside the sum are *what of Go's numbers can be resident*: where
-//! Go's mappings (or, without mappings, the anonymous memory as a whole) hold less than Go counts,
-//! the lines are cut, those least likely to be touched first, and what was cut off is shown outside
-//! the sum as `go.not-resident`. Where Go's mappings hold more than Go counts (huge pages,
-//! MADV_FREE), the excess is in `unexplained`, since RSS has it and no line does, and
-//! `go.extra-resident` outside the sum says how much of `unexplained` that is.
+//! by the kernel, and what Go gave back with `MADV_FREE`, or what the kernel filled up to a huge
+//! page, is held and not counted. So the lines inside the sum are *what of Go's numbers is
+//! resident*, and what they differ by from Go's numbers is told outside the sum:
+//!
+//! * Where Go's memory holds less than Go counts, lines are cut, those least likely to be touched
+//!   first, and what was cut off is `go.not-resident`.
+//! * Where it holds more, the excess is in `go.idle` as far as Go has given memory back that the
+//!   kernel has not taken (HeapReleased), and `go.extra-resident` tells it. What is beyond that is
+//!   in `unexplained`.
 //!
 //! | what is known | lines |
 //! |---|---|
-//! | `/proc`, Go's numbers, mappings | `go.*`, `native.heap`, `native.mmap`, `native.stacks`, `file`, `shmem` |
+//! | `/proc`, Go's numbers, mappings | `go.*`, `native.heap`, `native.mmap`, `native.stacks`, `data`, `file`, `shmem` |
 //! | `/proc`, Go's numbers | `go.*`, `native` (what Go's numbers leave of RssAnon), `file`, `shmem` |
-//! | `/proc`, mappings | `go` (Go's mappings, not split), `native.*`, `file`, `shmem` |
+//! | `/proc`, mappings | `go` (Go's mappings, not split), `native.*`, `data`, `file`, `shmem` |
 //! | `/proc` alone | `anon`, `file`, `shmem`: nothing tells Go's from other anonymous memory |
 //! | Go's numbers and RSS without its parts | `go.*`; files and native memory are `unexplained` |
 //!
 //! Without a live figure `go.live` and `go.since-gc` are one line, `go.heap`.
 
-use model::{Component, GoMemory, Ledger, MappingBytes, ProcessMemory};
+use model::{Component, GoMemory, Ledger, MappingBytes, ProcessMemory, UnixMs};
 
 use crate::live::Live;
 
-/// The lines of Go's numbers in the ledger's order, each with its bytes, and what they sum to.
-struct GoLines(Vec<(&'static str, u64)>);
+/// What is known of one process at one time.
+#[derive(Debug, Clone, Copy)]
+pub struct Sides<'a> {
+    /// The kernel's side: its time is the ledger's, and its RSS is what the lines close on.
+    pub kernel: &'a ProcessMemory,
+    /// Go's numbers.
+    pub go: Option<&'a GoMemory>,
+    /// The mappings: only a reading of the same moment. An old one puts its age into
+    /// `unexplained`, and `skew_ms` tells.
+    pub maps: Option<&'a MappingBytes>,
+    /// What [`LiveTracker`](crate::LiveTracker) made of Go's numbers.
+    pub live: Option<Live>,
+    /// The runtime gives memory back in the lazy way:
+    /// [`frees_lazily`](crate::settings::frees_lazily).
+    pub frees_lazily: bool,
+}
 
-/// In which order lines are cut when less is resident than Go counts: free slots and metadata are
-/// often never touched; idle spans and stacks were in use once; what is live was most likely
-/// written to. With swap in use, what nobody uses went first.
-const CUT_ORDER: [&str; 7] = [
-    "go.fragmentation",
-    "go.runtime",
-    "go.since-gc",
-    "go.idle",
-    "go.stacks",
-    "go.heap",
-    "go.live",
+/// In which order lines are cut when less is resident than Go counts, and by which part at most:
+/// free slots are often never touched; idle spans were in use once; a stack that was doubled has
+/// one half that was written, and perhaps no more. With swap in use, what nobody uses went first.
+const CUT_ORDER: [(&str, u64); 8] = [
+    ("go.fragmentation", 1),
+    ("go.runtime", 1),
+    ("go.since-gc", 1),
+    ("go.idle", 1),
+    ("go.stacks", 2),
+    ("go.heap", 1),
+    ("go.live", 1),
+    ("go.stacks", 1),
 ];
+
+/// The lines of Go's numbers in the ledger's order, each with its bytes.
+#[derive(Debug)]
+struct GoLines {
+    lines: Vec<(&'static str, u64)>,
+    /// HeapReleased.
+    released: u64,
+}
 
 impl GoLines {
     /// `None` unless HeapAlloc, HeapInuse, HeapIdle, HeapReleased, StackInuse and the runtime's own
@@ -45,7 +71,8 @@ impl GoLines {
     fn new(go: &GoMemory, live: Option<Live>) -> Option<Self> {
         let heap_alloc = bytes(go.heap_alloc_bytes)?;
         let heap_inuse = bytes(go.heap_inuse_bytes)?;
-        let idle = bytes(go.heap_idle_bytes)?.saturating_sub(bytes(go.heap_released_bytes)?);
+        let released = bytes(go.heap_released_bytes)?;
+        let idle = bytes(go.heap_idle_bytes)?.saturating_sub(released);
         let stacks = bytes(go.stack_inuse_bytes)?;
         let runtime = runtime_bytes(go)?;
         let mut lines = Vec::with_capacity(6);
@@ -61,23 +88,43 @@ impl GoLines {
         lines.push(("go.idle", idle));
         lines.push(("go.stacks", stacks));
         lines.push(("go.runtime", runtime));
-        Some(Self(lines))
+        Some(Self { lines, released })
     }
 
     fn sum(&self) -> u64 {
-        self.0.iter().map(|(_, bytes)| bytes).sum()
+        self.lines.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    fn line(&mut self, name: &str) -> Option<&mut u64> {
+        let line = self.lines.iter_mut().find(|(line, _)| *line == name);
+        line.map(|(_, bytes)| bytes)
     }
 
     /// Cuts `excess` bytes off in all, idle spans first where `swapping`.
     fn cut(&mut self, mut excess: u64, swapping: bool) {
-        let first = if swapping { "go.idle" } else { CUT_ORDER[0] };
-        for name in [first].into_iter().chain(CUT_ORDER) {
-            let line = self.0.iter_mut().find(|(line, _)| *line == name);
-            let Some((_, bytes)) = line else { continue };
-            let off = excess.min(*bytes);
+        let first = if swapping {
+            ("go.idle", 1)
+        } else {
+            CUT_ORDER[0]
+        };
+        for (name, part) in [first].into_iter().chain(CUT_ORDER) {
+            let Some(bytes) = self.line(name) else {
+                continue;
+            };
+            let off = excess.min(*bytes / part);
             *bytes -= off;
             excess -= off;
         }
+    }
+
+    /// Adds to the idle spans what is resident beyond Go's numbers, as far as Go has given that
+    /// much back. Returns what was added.
+    fn keep(&mut self, excess: u64) -> u64 {
+        let kept = excess.min(self.released);
+        if let Some(idle) = self.line("go.idle") {
+            *idle += kept;
+        }
+        kept
     }
 }
 
@@ -90,117 +137,198 @@ fn runtime_bytes(go: &GoMemory) -> Option<u64> {
     })
 }
 
-/// A figure that is whole bytes of this world: not negative, finite, at most 2^48 (no process maps
-/// more), so that sums of a few cannot overflow.
+/// No process maps more; sums of a few cannot overflow.
+const BYTES_MAX: u64 = 1 << 48;
+
+/// A figure that is whole bytes of this world: not negative, finite, at most [`BYTES_MAX`].
 fn bytes(value: Option<f64>) -> Option<u64> {
     let value = value.filter(|value| value.is_finite() && *value >= 0.0)?;
-    Some((value as u64).min(1 << 48))
+    Some((value as u64).min(BYTES_MAX))
+}
+
+/// What a runtime counts of its tables when the program has just started, beyond those that are
+/// found by their shape. Hash tables and bitmaps are mapped whole: it has touched about a quarter
+/// (Go 1.21, 1.24, 1.26 and 1.27). Tables that come later grow with the heap and are in use.
+const TABLES_AT_START: u64 = 4 << 20;
+
+/// How much of so many bytes of the runtime's tables is resident, about.
+fn touched(tables: u64) -> u64 {
+    let at_start = tables.min(TABLES_AT_START);
+    at_start / 4 + (tables - at_start)
 }
 
 /// Whether RSS comes with its parts. A figure from the process collector has none.
 pub(crate) fn split_known(kernel: &ProcessMemory) -> bool {
-    kernel.rss_bytes == 0 || kernel.anon_bytes + kernel.file_bytes + kernel.shmem_bytes > 0
+    kernel.rss_bytes == 0
+        || kernel
+            .anon_bytes
+            .max(kernel.file_bytes)
+            .max(kernel.shmem_bytes)
+            > 0
 }
 
 /// The ledger of one process at one time.
 ///
-/// * `kernel`: as of `kernel.at`, which the ledger's time is; RSS is what the lines close on.
-/// * `go`, `live`: Go's numbers and what [`LiveTracker`](crate::LiveTracker) made of them.
-/// * `maps`: only a reading of the same moment; an old one puts its age into `unexplained`, and
-///   `skew_ms` tells.
-///
 /// `total_bytes` is exactly the sum of the components and `unexplained_bytes`, for any input.
 #[must_use]
-pub fn process_ledger(
-    kernel: &ProcessMemory,
-    go: Option<&GoMemory>,
-    maps: Option<&MappingBytes>,
-    live: Option<Live>,
-) -> Ledger {
+pub fn process_ledger(sides: &Sides<'_>) -> Ledger {
+    let Sides {
+        kernel, maps, live, ..
+    } = *sides;
+    let lines = sides.go.and_then(|go| GoLines::new(go, live));
+    let go_at = sides.go.filter(|_| lines.is_some()).map(|go| go.at);
     let mut sheet = Sheet::default();
-    let lines = go.and_then(|go| GoLines::new(go, live));
-    let has_lines = lines.is_some();
-    let split = split_known(kernel);
-    // How much of the anonymous memory can be Go's at most.
-    let room = match maps {
-        Some(maps) => maps.go_bytes,
-        None if split => kernel.anon_bytes,
-        None => kernel.rss_bytes,
-    };
-    match lines {
-        Some(mut lines) => {
-            let counted = lines.sum();
-            let excess = counted.saturating_sub(room);
-            lines.cut(excess, kernel.swap_bytes > 0);
-            for (name, bytes) in lines.0 {
-                sheet.line(name, bytes);
-            }
-            match maps {
-                Some(_) => sheet.outside("go.extra-resident", room.saturating_sub(counted)),
-                None if split => sheet.line("native", room.saturating_sub(counted)),
-                None => {}
-            }
-            sheet.outside("go.not-resident", excess);
+    match (lines, maps) {
+        (Some(lines), Some(maps)) => sheet.go_and_mappings(sides, lines, maps),
+        (Some(lines), None) => sheet.go_alone(sides, lines),
+        (None, Some(maps)) => {
+            sheet.line("go", maps.go_bytes, maps.at);
+            sheet.mappings(maps, maps.anon_other_bytes);
         }
-        None if maps.is_some() => sheet.line("go", room),
-        None if split => sheet.line("anon", room),
-        None => {}
+        (None, None) if split_known(kernel) => sheet.line("anon", kernel.anon_bytes, kernel.at),
+        (None, None) => {}
     }
-    if let Some(maps) = maps {
-        sheet.line(
-            "native.heap",
-            maps.brk_bytes.saturating_add(maps.arena_bytes),
-        );
-        sheet.line("native.mmap", maps.anon_other_bytes);
-        sheet.line("native.stacks", maps.stack_bytes);
-        sheet.outside("huge-pages", maps.huge_bytes);
+    if split_known(kernel) {
+        sheet.line("file", kernel.file_bytes, kernel.at);
+        sheet.line("shmem", kernel.shmem_bytes, kernel.at);
     }
-    if split {
-        sheet.line("file", kernel.file_bytes);
-        sheet.line("shmem", kernel.shmem_bytes);
-    }
-    sheet.outside("swap", kernel.swap_bytes);
-    let go_at = go.filter(|_| has_lines).map(|go| go.at);
+    sheet.outside("swap", kernel.swap_bytes, kernel.at);
     let others = go_at.into_iter().chain(maps.map(|maps| maps.at));
-    let skew_ms = others
-        .map(|at| at.0.abs_diff(kernel.at.0))
-        .max()
-        .unwrap_or(0);
-    let source = live
-        .filter(|_| has_lines)
-        .map_or("", |live| live.source.as_str());
-    Ledger {
-        at: kernel.at,
-        total_bytes: kernel.rss_bytes,
-        unexplained_bytes: signed(i128::from(kernel.rss_bytes) - sheet.sum),
-        components: sheet.inside,
-        outside: sheet.outside,
-        live_source: source.to_owned(),
-        skew_ms,
-    }
+    let skew_ms = others.map(|at| at.0.abs_diff(kernel.at.0)).max();
+    let source = live.filter(|_| go_at.is_some());
+    sheet.close(
+        kernel.at,
+        kernel.rss_bytes,
+        skew_ms.unwrap_or(0),
+        source.map_or("", |live| live.source.as_str()),
+    )
 }
 
-#[derive(Default)]
-struct Sheet {
+/// A ledger in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Sheet {
     inside: Vec<Component>,
     outside: Vec<Component>,
     sum: i128,
 }
 
 impl Sheet {
-    fn line(&mut self, name: &str, bytes: u64) {
+    /// Go's numbers against Go's own mappings, each pool by itself: the heap's lines against the
+    /// arenas, the runtime's own against its tables.
+    fn go_and_mappings(&mut self, sides: &Sides<'_>, mut lines: GoLines, maps: &MappingBytes) {
+        let (at, swapping) = (sides.go_at(), sides.kernel.swap_bytes > 0);
+        let go_bytes = maps.go_bytes.min(BYTES_MAX);
+        let tables = maps.go_tables_bytes.min(go_bytes);
+        let arenas = go_bytes - tables;
+        let runtime = lines.line("go.runtime").map_or(0, |bytes| *bytes);
+        // Most of the runtime's tables have no shape that tells them from other anonymous memory:
+        // how much they are is known from the runtime's numbers only.
+        let shapeless = match maps.go_tables_whole {
+            true => 0,
+            false => touched(runtime.saturating_sub(tables)).min(maps.anon_other_bytes),
+        };
+        let heap = lines.sum() - runtime;
+        let over = arenas.saturating_sub(heap);
+        // Work buffers of the collector lie in the arenas too: what is over is theirs, unless it was
+        // freed lazily, or a huge page has it.
+        let apart = maps.go_lazy_free_bytes.saturating_add(maps.huge_bytes);
+        let of_tables = tables + shapeless;
+        let own = runtime.min(of_tables + over.saturating_sub(apart));
+        let surplus = over - own.saturating_sub(of_tables);
+        let stray = tables.saturating_sub(runtime);
+        if let Some(line) = lines.line("go.runtime") {
+            *line = 0; // Out of the way of the cut, which is the heap's.
+        }
+        let missing = heap.saturating_sub(arenas);
+        lines.cut(missing, swapping);
+        lines.keep(surplus);
+        if let Some(line) = lines.line("go.runtime") {
+            *line = own;
+        }
+        self.lines(lines, at);
+        self.outside("go.not-resident", missing + (runtime - own), at);
+        self.outside("go.extra-resident", surplus + stray, at);
+        self.mappings(maps, maps.anon_other_bytes - shapeless);
+    }
+
+    /// Go's numbers against all anonymous memory, or against RSS where its parts are not known.
+    fn go_alone(&mut self, sides: &Sides<'_>, mut lines: GoLines) {
+        let (at, kernel) = (sides.go_at(), sides.kernel);
+        let split = split_known(kernel);
+        let room = if split {
+            kernel.anon_bytes
+        } else {
+            kernel.rss_bytes
+        };
+        let counted = lines.sum();
+        let missing = counted.saturating_sub(room);
+        lines.cut(missing, kernel.swap_bytes > 0);
+        let mut over = room.saturating_sub(counted);
+        if sides.frees_lazily && split {
+            let kept = lines.keep(over);
+            over -= kept;
+            self.outside("go.extra-resident", kept, at);
+        }
+        self.lines(lines, at);
+        if split {
+            self.line("native", over, at);
+        }
+        self.outside("go.not-resident", missing, at);
+    }
+
+    fn lines(&mut self, lines: GoLines, at: UnixMs) {
+        for (name, bytes) in lines.lines {
+            self.line(name, bytes, at);
+        }
+    }
+
+    fn mappings(&mut self, maps: &MappingBytes, mmap_bytes: u64) {
+        let heap = maps.brk_bytes.saturating_add(maps.arena_bytes);
+        self.line("native.heap", heap, maps.at);
+        self.line("native.mmap", mmap_bytes, maps.at);
+        self.line("native.stacks", maps.stack_bytes, maps.at);
+        self.line("data", maps.data_bytes, maps.at);
+        self.outside("huge-pages", maps.huge_bytes, maps.at);
+        self.outside("lazy-free", maps.go_lazy_free_bytes, maps.at);
+    }
+
+    pub(crate) fn line(&mut self, name: &str, bytes: u64, at: UnixMs) {
         let bytes = bytes.min(1 << 56); // so that sums stay within an i64
         self.sum += i128::from(bytes);
-        self.inside
-            .push(Component::new(name, signed(i128::from(bytes))));
+        self.inside.push(component(name, bytes, at));
     }
 
     /// Lines outside the sum are there when there is something to say.
-    fn outside(&mut self, name: &str, bytes: u64) {
+    pub(crate) fn outside(&mut self, name: &str, bytes: u64, at: UnixMs) {
         if bytes > 0 {
-            self.outside
-                .push(Component::new(name, signed(i128::from(bytes))));
+            self.outside.push(component(name, bytes.min(1 << 56), at));
         }
+    }
+
+    pub(crate) fn close(self, at: UnixMs, total: u64, skew_ms: u64, source: &str) -> Ledger {
+        Ledger {
+            at,
+            total_bytes: total,
+            unexplained_bytes: signed(i128::from(total) - self.sum),
+            components: self.inside,
+            outside: self.outside,
+            live_source: source.to_owned(),
+            skew_ms,
+        }
+    }
+}
+
+impl Sides<'_> {
+    /// When Go's numbers were read.
+    fn go_at(&self) -> UnixMs {
+        self.go.map_or(self.kernel.at, |go| go.at)
+    }
+}
+
+fn component(name: &str, bytes: u64, at: UnixMs) -> Component {
+    Component {
+        at: Some(at),
+        ..Component::new(name, signed(i128::from(bytes)))
     }
 }
 
@@ -209,7 +337,9 @@ fn signed(value: i128) -> i64 {
 }
 
 /// Anonymous memory that is not Go's, in bytes: RssAnon less Sys less HeapReleased, never below
-/// zero. `None` without the parts of RSS, or without both of Go's numbers.
+/// zero. `None` without the parts of RSS, or without both of Go's numbers. Where the runtime gives
+/// memory back in the lazy way (`frees_lazily`), HeapReleased may be resident still, and is not
+/// taken off Sys.
 ///
 /// This is the judge's channel, so it has to be quiet before all. Sys less HeapReleased is all that
 /// the runtime has mapped and not given back. It has no GC saw-tooth at all (a collection moves
@@ -225,12 +355,13 @@ fn signed(value: i128) -> i64 {
 /// many bytes as are untouched. The wrong alarm is worse; mappings, read on suspicion, have no
 /// such blind spot.
 #[must_use]
-pub fn native_bytes(kernel: &ProcessMemory, go: &GoMemory) -> Option<u64> {
+pub fn native_bytes(kernel: &ProcessMemory, go: &GoMemory, frees_lazily: bool) -> Option<u64> {
     if !split_known(kernel) {
         return None;
     }
-    let held = bytes(go.sys_bytes)?.saturating_sub(bytes(go.heap_released_bytes)?);
-    Some(kernel.anon_bytes.saturating_sub(held))
+    let (sys, released) = (bytes(go.sys_bytes)?, bytes(go.heap_released_bytes)?);
+    let gone = if frees_lazily { 0 } else { released };
+    Some(kernel.anon_bytes.saturating_sub(sys.saturating_sub(gone)))
 }
 
 #[cfg(test)]
@@ -276,15 +407,31 @@ mod tests {
     fn maps() -> MappingBytes {
         MappingBytes {
             at: UnixMs(9_900),
-            go_bytes: 130 * MIB,
+            go_bytes: 126 * MIB,
             brk_bytes: 50 * MIB,
             arena_bytes: 10 * MIB,
             stack_bytes: 5 * MIB,
-            anon_other_bytes: 24 * MIB,
+            data_bytes: 2 * MIB,
+            anon_other_bytes: 26 * MIB,
             file_bytes: 30 * MIB,
             shmem_bytes: 10 * MIB,
             ..MappingBytes::default()
         }
+    }
+
+    fn closed(
+        kernel: &ProcessMemory,
+        go: Option<&GoMemory>,
+        maps: Option<&MappingBytes>,
+        live: Option<Live>,
+    ) -> Ledger {
+        process_ledger(&Sides {
+            kernel,
+            go,
+            maps,
+            live,
+            frees_lazily: false,
+        })
     }
 
     fn live(n: u64) -> Option<Live> {
@@ -317,7 +464,7 @@ mod tests {
     fn each_state_of_knowledge_gives_its_lines() {
         let (k, g, m) = (kernel(), go(), maps());
         let go_lines = "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 20, go.stacks 6, go.runtime 4";
-        let native = "native.heap 60, native.mmap 24, native.stacks 5, file 30, shmem 10";
+        let native = "native.heap 60, native.mmap 25, native.stacks 5, data 2, file 30, shmem 10";
         let remote = ProcessMemory {
             anon_bytes: 0,
             file_bytes: 0,
@@ -327,17 +474,20 @@ mod tests {
         for (why, ledger, want) in [
             (
                 "all",
-                process_ledger(&k, Some(&g), Some(&m), live(60)),
-                format!("{go_lines}, {native} | 1 | "),
+                closed(&k, Some(&g), Some(&m), live(60)),
+                format!(
+                    "{}, {native} | 1 | go.not-resident 3",
+                    go_lines.replace("runtime 4", "runtime 1")
+                ),
             ),
             (
                 "no mappings",
-                process_ledger(&k, Some(&g), None, live(60)),
+                closed(&k, Some(&g), None, live(60)),
                 format!("{go_lines}, native 90, file 30, shmem 10 | 0 | "),
             ),
             (
                 "no live",
-                process_ledger(&k, Some(&g), None, None),
+                closed(&k, Some(&g), None, None),
                 format!(
                     "go.heap 90{}, native 90, file 30, shmem 10 | 0 | ",
                     go_lines.strip_prefix("go.live 60, go.since-gc 30").unwrap()
@@ -345,17 +495,17 @@ mod tests {
             ),
             (
                 "no Go",
-                process_ledger(&k, None, Some(&m), None),
-                format!("go 130, {native} | 1 | "),
+                closed(&k, None, Some(&m), None),
+                format!("go 126, {} | 1 | ", native.replace("mmap 25", "mmap 26")),
             ),
             (
                 "/proc alone",
-                process_ledger(&k, None, None, live(60)),
+                closed(&k, None, None, live(60)),
                 "anon 220, file 30, shmem 10 | 0 | ".into(),
             ),
             (
                 "Go's numbers not whole",
-                process_ledger(
+                closed(
                     &k,
                     Some(&GoMemory {
                         heap_idle_bytes: None,
@@ -368,22 +518,22 @@ mod tests {
             ),
             (
                 "remote",
-                process_ledger(&remote, Some(&g), None, live(60)),
+                closed(&remote, Some(&g), None, live(60)),
                 format!("{go_lines} | 130 | "),
             ),
             (
                 "remote without Go",
-                process_ledger(&remote, None, None, None),
+                closed(&remote, None, None, None),
                 " | 260 | ".into(),
             ),
         ] {
             assert_eq!(shown(&ledger), want, "{why}");
             assert_eq!(sum(&ledger), i128::from(k.rss_bytes), "{why}");
         }
-        let ledger = process_ledger(&k, Some(&g), Some(&m), live(60));
+        let ledger = closed(&k, Some(&g), Some(&m), live(60));
         assert_eq!((ledger.skew_ms, &*ledger.live_source), (200, "next-gc"));
         assert!(ledger.closes());
-        assert_eq!(process_ledger(&k, None, None, live(60)).live_source, "");
+        assert_eq!(closed(&k, None, None, live(60)).live_source, "");
     }
 
     #[test]
@@ -394,7 +544,7 @@ mod tests {
             anon_bytes: 75 * MIB,
             ..k
         };
-        let ledger = process_ledger(&untouched, Some(&g), None, live(60));
+        let ledger = closed(&untouched, Some(&g), None, live(60));
         let want = "go.live 60, go.since-gc 0, go.fragmentation 0, go.idle 9, go.stacks 6, go.runtime 0, native 0, file 30, shmem 10 | 0 | go.not-resident 55";
         // 55 MiB are cut: 10 of fragmentation, 4 of the runtime, 30 since the GC, 11 of idle.
         assert_eq!(shown(&ledger), want);
@@ -404,39 +554,129 @@ mod tests {
             anon_bytes: 115 * MIB,
             ..k
         };
-        let ledger = process_ledger(&swapped, Some(&g), None, live(60));
+        let ledger = closed(&swapped, Some(&g), None, live(60));
         let want = "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 5, go.stacks 6, go.runtime 4, native 0, file 30, shmem 10 | 0 | go.not-resident 15, swap 15";
         assert_eq!(shown(&ledger), want);
-        let mut m = maps();
-        (m.go_bytes, m.huge_bytes, m.anon_other_bytes) = (140 * MIB, 64 * MIB, 14 * MIB);
-        let ledger = process_ledger(&k, Some(&g), Some(&m), live(60));
-        assert!(
-            shown(&ledger).ends_with("| 11 | go.extra-resident 10, huge-pages 64"),
-            "{}",
-            shown(&ledger)
+    }
+
+    #[test]
+    fn with_mappings_heap_and_tables_are_held_against_their_own() {
+        let (k, g) = (kernel(), go());
+        let go_part = |m: &MappingBytes, g: &GoMemory| {
+            let text = shown(&closed(&k, Some(g), Some(m), live(60)));
+            let (inside, rest) = text.split_once(", native.heap").unwrap();
+            let mmap = rest.split_once("native.mmap ").unwrap().1;
+            let (mmap, outside) = (
+                mmap.split_once(',').unwrap().0,
+                rest.rsplit_once("| ").unwrap().1,
+            );
+            format!("{inside}; {mmap}; {outside}")
+        };
+        type Change = fn(&mut MappingBytes, &mut GoMemory);
+        let rows: [(&str, Change, &str); 7] = [
+            (
+                "an allocation of 1 GiB that nobody touched",
+                |_, g| {
+                    g.heap_alloc_bytes = mib(90 + 1024);
+                    g.heap_inuse_bytes = mib(100 + 1024);
+                },
+                "go.live 60, go.since-gc 40, go.fragmentation 0, go.idle 20, go.stacks 6, go.runtime 1; 25; go.not-resident 1027",
+            ),
+            (
+                "given back by MADV_FREE, and by huge pages filled up",
+                |m, _| {
+                    m.go_bytes += 13 * MIB;
+                    (m.huge_bytes, m.go_lazy_free_bytes) = (64 * MIB, 9 * MIB);
+                },
+                "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 33, go.stacks 6, go.runtime 1; 25; go.not-resident 3, go.extra-resident 13, huge-pages 64, lazy-free 9",
+            ),
+            (
+                "more than Go has given back: in no line",
+                |m, _| m.go_bytes += 25 * MIB,
+                "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 40, go.stacks 6, go.runtime 4; 25; go.extra-resident 22",
+            ),
+            (
+                "every table has a name: nothing of it is elsewhere",
+                |m, _| (m.go_tables_whole, m.go_tables_bytes, m.go_bytes) = (true, MIB, 127 * MIB),
+                "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 20, go.stacks 6, go.runtime 1; 26; go.not-resident 3",
+            ),
+            (
+                "tables that grew with the heap are in use",
+                |_, g| g.runtime_bytes = mib(20),
+                "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 20, go.stacks 6, go.runtime 17; 9; go.not-resident 3",
+            ),
+            (
+                "the collector's work buffers lie in the arenas",
+                |m, _| (m.go_bytes, m.anon_other_bytes) = (129 * MIB, MIB / 2),
+                "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 20, go.stacks 6, go.runtime 3; 0; go.not-resident 0",
+            ),
+            (
+                "tables larger than Go counts: in no line",
+                |m, _| (m.go_bytes, m.go_tables_bytes) = (133 * MIB, 7 * MIB),
+                "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 20, go.stacks 6, go.runtime 4; 26; go.extra-resident 3",
+            ),
+        ];
+        for (why, change, want) in rows {
+            let (mut m, mut g) = (maps(), g);
+            change(&mut m, &mut g);
+            // Rounded down to whole MiB, an empty `outside` is an empty text.
+            assert_eq!(go_part(&m, &g), want, "{why}");
+        }
+    }
+
+    #[test]
+    fn without_mappings_lazy_freeing_is_kept_apart_from_native_memory() {
+        let lazy = Sides {
+            kernel: &kernel(),
+            go: Some(&go()),
+            maps: None,
+            live: live(60),
+            frees_lazily: true,
+        };
+        let want = "go.live 60, go.since-gc 30, go.fragmentation 10, go.idle 40, go.stacks 6, go.runtime 4, native 70, file 30, shmem 10 | 0 | go.extra-resident 20";
+        assert_eq!(shown(&process_ledger(&lazy)), want);
+        assert_eq!(
+            native_bytes(&kernel(), &go(), true),
+            Some((220 - 151) * MIB)
         );
     }
 
     #[test]
+    fn each_figure_has_its_time() {
+        let ledger = closed(&kernel(), Some(&go()), Some(&maps()), live(60));
+        let at = |name: &str| {
+            let line = ledger.components.iter().find(|line| line.name == name);
+            line.and_then(|line| line.at).unwrap().0
+        };
+        let times = ["go.live", "native.mmap", "data", "file"].map(at);
+        assert_eq!(times, [10_200, 9_900, 9_900, 10_000]);
+        assert_eq!(ledger.skew_ms, 200, "the farthest from the kernel's");
+    }
+
+    #[test]
     fn native_by_difference_never_goes_below_zero() {
-        assert_eq!(native_bytes(&kernel(), &go()), Some((220 - 131) * MIB));
+        assert_eq!(
+            native_bytes(&kernel(), &go(), false),
+            Some((220 - 131) * MIB)
+        );
         let small = ProcessMemory {
             anon_bytes: MIB,
             ..kernel()
         };
-        assert_eq!(native_bytes(&small, &go()), Some(0));
+        assert_eq!(native_bytes(&small, &go(), false), Some(0));
         let remote = ProcessMemory {
             rss_bytes: 5,
             ..ProcessMemory::default()
         };
-        assert_eq!(native_bytes(&remote, &go()), None);
+        assert_eq!(native_bytes(&remote, &go(), false), None);
         assert_eq!(
             native_bytes(
                 &kernel(),
                 &GoMemory {
                     sys_bytes: None,
                     ..go()
-                }
+                },
+                false
             ),
             None
         );
@@ -448,6 +688,11 @@ mod tests {
             1 => any::<f64>().prop_map(Some),
             1 => Just(None),
         ]
+    }
+
+    /// Bytes of a class of mappings, now and then more than there can be.
+    fn mapped() -> impl Strategy<Value = u64> {
+        prop_oneof![8 => 0u64..1 << 34, 1 => any::<u64>()]
     }
 
     fn any_go() -> impl Strategy<Value = GoMemory> {
@@ -469,8 +714,9 @@ mod tests {
             parts in proptest::array::uniform4(0u64..1 << 34),
             off in 0u64..1 << 22,
             go in proptest::option::of(any_go()),
-            mapped in proptest::option::of(proptest::array::uniform6(0u64..1 << 34)),
+            mapped in proptest::option::of((proptest::array::uniform9(mapped()), any::<bool>())),
             live in figure(),
+            frees_lazily in any::<bool>(),
         ) {
             let kernel = ProcessMemory {
                 rss_bytes: parts[0] + parts[1] + parts[2] + off,
@@ -480,13 +726,21 @@ mod tests {
                 swap_bytes: parts[3],
                 ..ProcessMemory::default()
             };
-            let maps = mapped.map(|m| MappingBytes {
+            let maps = mapped.map(|(m, go_tables_whole)| MappingBytes {
                 go_bytes: m[0], brk_bytes: m[1], arena_bytes: m[2],
                 stack_bytes: m[3], anon_other_bytes: m[4], huge_bytes: m[5],
+                go_tables_bytes: m[6], data_bytes: m[7], go_lazy_free_bytes: m[8],
+                go_tables_whole,
                 ..MappingBytes::default()
             });
             let live = live.map(|bytes| Live { bytes, source: LiveSource::Floor });
-            let ledger = process_ledger(&kernel, go.as_ref(), maps.as_ref(), live);
+            let ledger = process_ledger(&Sides {
+                kernel: &kernel,
+                go: go.as_ref(),
+                maps: maps.as_ref(),
+                live,
+                frees_lazily,
+            });
             prop_assert_eq!(sum(&ledger), i128::from(kernel.rss_bytes));
             prop_assert!(ledger.components.iter().all(|line| line.bytes >= 0));
             if maps.is_none() {

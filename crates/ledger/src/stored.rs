@@ -12,6 +12,7 @@ use model::{
     Sample, Series, UnixMs,
 };
 
+use crate::container::container_ledger;
 use crate::live::{Live, LiveSource};
 use crate::load::{LoadValue, is_load_like};
 use crate::process::{native_bytes, split_known};
@@ -65,9 +66,37 @@ pub const LOAD: &str = "unswept_load";
 pub const CONTAINER_USAGE: &str = "unswept_container_usage_bytes";
 /// Its anonymous part.
 pub const CONTAINER_ANON: &str = "unswept_container_anon_bytes";
+/// Page cache, without shared memory.
+pub const CONTAINER_FILE: &str = "unswept_container_file_bytes";
+/// Shared memory and tmpfs.
+pub const CONTAINER_SHMEM: &str = "unswept_container_shmem_bytes";
+/// The kernel's own.
+pub const CONTAINER_KERNEL: &str = "unswept_container_kernel_bytes";
+/// Buffers of sockets.
+pub const CONTAINER_SOCKETS: &str = "unswept_container_sockets_bytes";
+/// The usage less its parts; may be below zero.
+pub const CONTAINER_UNEXPLAINED: &str = "unswept_container_unexplained_bytes";
+/// Usage less inactive file pages.
+pub const CONTAINER_WORKING_SET: &str = "unswept_container_working_set_bytes";
+/// Active file pages.
+pub const CONTAINER_ACTIVE_FILE: &str = "unswept_container_active_file_bytes";
+/// Inactive file pages.
+pub const CONTAINER_INACTIVE_FILE: &str = "unswept_container_inactive_file_bytes";
+/// Swapped out.
+pub const CONTAINER_SWAP: &str = "unswept_container_swap_bytes";
+/// RSS of its processes, summed.
+pub const CONTAINER_PROCESSES: &str = "unswept_container_processes_rss_bytes";
+/// The effective limit.
+pub const CONTAINER_LIMIT: &str = "unswept_container_limit_bytes";
+/// The effective `memory.high`.
+pub const CONTAINER_HIGH: &str = "unswept_container_high_bytes";
+/// Events at its limits, named by the label `event`, a counter.
+pub const CONTAINER_EVENTS: &str = "unswept_container_events_total";
+/// Time that tasks have waited for memory; the label `kind` is `some` or `full`, a counter.
+pub const CONTAINER_PRESSURE: &str = "unswept_container_pressure_seconds_total";
 
-/// All names above: what a judge's select has to bring.
-pub const NAMES: [&str; 24] = [
+/// All names above: what may be stored of a target.
+pub const NAMES: [&str; 38] = [
     PROCESS_RSS,
     PROCESS_ANON,
     PROCESS_FILE,
@@ -92,6 +121,20 @@ pub const NAMES: [&str; 24] = [
     LOAD,
     CONTAINER_USAGE,
     CONTAINER_ANON,
+    CONTAINER_FILE,
+    CONTAINER_SHMEM,
+    CONTAINER_KERNEL,
+    CONTAINER_SOCKETS,
+    CONTAINER_UNEXPLAINED,
+    CONTAINER_WORKING_SET,
+    CONTAINER_ACTIVE_FILE,
+    CONTAINER_INACTIVE_FILE,
+    CONTAINER_SWAP,
+    CONTAINER_PROCESSES,
+    CONTAINER_LIMIT,
+    CONTAINER_HIGH,
+    CONTAINER_EVENTS,
+    CONTAINER_PRESSURE,
 ];
 
 /// What one collection round learned of a target; what it did not is `None` or empty.
@@ -105,6 +148,8 @@ pub struct Reading<'a> {
     pub go: Option<&'a GoMemory>,
     /// What is live of it.
     pub live: Option<Live>,
+    /// The runtime gives memory back in the lazy way.
+    pub frees_lazily: bool,
     /// The two joined.
     pub ledger: Option<&'a Ledger>,
     /// The container around it.
@@ -113,13 +158,13 @@ pub struct Reading<'a> {
     pub load: &'a [LoadValue],
 }
 
-/// The samples to store of one reading: about 30.
+/// The samples to store of one reading: about 30, and up to 22 of its container.
 #[must_use]
 pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, Sample)> {
     let mut out = Samples {
         target,
         at: reading.at,
-        all: Vec::with_capacity(40),
+        all: Vec::with_capacity(64),
     };
     if let Some(process) = reading.process {
         out.process(process);
@@ -130,7 +175,7 @@ pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, S
     if let (Some(process), Some(go)) = (reading.process, reading.go) {
         out.add(
             PROCESS_NATIVE,
-            native_bytes(process, go).map(|bytes| bytes as f64),
+            native_bytes(process, go, reading.frees_lazily).map(|bytes| bytes as f64),
         );
     }
     if let Some(live) = reading.live {
@@ -143,11 +188,7 @@ pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, S
         out.add(UNEXPLAINED, Some(ledger.unexplained_bytes as f64));
     }
     if let Some(container) = reading.container {
-        out.add(CONTAINER_USAGE, Some(container.usage_bytes as f64));
-        out.add(
-            CONTAINER_ANON,
-            container.anon_bytes.map(|bytes| bytes as f64),
-        );
+        out.container(container);
     }
     for load in reading.load {
         out.labelled(LOAD, "source", &load.source, load.value);
@@ -197,6 +238,50 @@ impl Samples<'_> {
         self.add(PROCESS_CPU, Some(process.cpu_ms as f64 / 1000.0));
     }
 
+    fn container(&mut self, container: &ContainerMemory) {
+        let ledger = container_ledger(container);
+        self.add(CONTAINER_USAGE, Some(ledger.total_bytes as f64));
+        self.add(CONTAINER_UNEXPLAINED, Some(ledger.unexplained_bytes as f64));
+        for line in &ledger.components {
+            let name = match line.name.as_str() {
+                "anon" => CONTAINER_ANON,
+                "file" => CONTAINER_FILE,
+                "shmem" => CONTAINER_SHMEM,
+                "kernel" => CONTAINER_KERNEL,
+                "sockets" => CONTAINER_SOCKETS,
+                _ => continue,
+            };
+            self.add(name, Some(line.bytes as f64));
+        }
+        for (name, bytes) in [
+            (CONTAINER_WORKING_SET, container.working_set_bytes()),
+            (CONTAINER_ACTIVE_FILE, container.active_file_bytes),
+            (CONTAINER_INACTIVE_FILE, container.inactive_file_bytes),
+            (CONTAINER_SWAP, container.swap_bytes),
+            (CONTAINER_PROCESSES, container.processes_rss_bytes),
+            (CONTAINER_LIMIT, container.limit_bytes),
+            (CONTAINER_HIGH, container.high_bytes),
+        ] {
+            self.add(name, bytes.map(|bytes| bytes as f64));
+        }
+        let events = container.events;
+        for (event, count) in [
+            ("high", events.high),
+            ("max", events.max),
+            ("oom", events.oom),
+            ("oom_kill", events.oom_kill),
+        ] {
+            if let Some(count) = count {
+                self.labelled(CONTAINER_EVENTS, "event", event, count as f64);
+            }
+        }
+        if let Some(pressure) = container.pressure {
+            for (kind, micros) in [("some", pressure.some_us), ("full", pressure.full_us)] {
+                self.labelled(CONTAINER_PRESSURE, "kind", kind, micros as f64 / 1e6);
+            }
+        }
+    }
+
     fn go(&mut self, go: &GoMemory) {
         let idle = go.heap_idle_bytes.zip(go.heap_released_bytes);
         self.add(GO_HEAP_ALLOC, go.heap_alloc_bytes);
@@ -220,7 +305,7 @@ impl Samples<'_> {
 ///   finite are left out.
 /// * Of several series for one channel (live figures of several sources, one process under two
 ///   label sets) the one with most samples is taken, never a mixture.
-/// * Load: every rate; of gauges and sockets those that [`is_load_like`] over these samples.
+/// * Load: every rate, and the gauges that the configuration names; of other gauges and sockets those that [`is_load_like`] over these samples.
 ///
 /// In the order of [`Channel`], loads in the order of their sources.
 #[must_use]
@@ -231,8 +316,8 @@ pub fn channels(series: &[Series]) -> Vec<ChannelData> {
             continue;
         };
         let data = channel_data(channel, &one.samples);
-        let rate = source.starts_with("rate:");
-        let refused = channel == Channel::LoadLevel && !rate && !is_load_like(&data.values);
+        let sure = source.starts_with("rate:") || source.starts_with("named:");
+        let refused = channel == Channel::LoadLevel && !sure && !is_load_like(&data.values);
         if data.times.is_empty() || refused {
             continue;
         }
@@ -324,10 +409,11 @@ fn channel_data(channel: Channel, samples: &[Sample]) -> ChannelData {
 
 #[cfg(test)]
 mod tests {
+    use model::Pressure;
     use model::series::stale_marker;
 
     use super::*;
-    use crate::process::process_ledger;
+    use crate::process::{Sides, process_ledger};
 
     fn target() -> Labels {
         Labels::new([("job", "shop"), ("instance", "a:1")])
@@ -371,9 +457,22 @@ mod tests {
             bytes: 30.0,
             source: LiveSource::NextGc,
         });
-        let ledger = process_ledger(&process, Some(&go), None, live);
+        let ledger = process_ledger(&Sides {
+            kernel: &process,
+            go: Some(&go),
+            maps: None,
+            live,
+            frees_lazily: false,
+        });
         let container = ContainerMemory {
             usage_bytes: 300,
+            file_bytes: Some(70),
+            shmem_bytes: Some(20),
+            inactive_file_bytes: Some(25),
+            pressure: Some(Pressure {
+                some_us: 1_500_000,
+                full_us: 0,
+            }),
             ..ContainerMemory::default()
         };
         let reading = Reading {
@@ -381,6 +480,7 @@ mod tests {
             process: Some(&process),
             go: Some(&go),
             live,
+            frees_lazily: false,
             ledger: Some(&ledger),
             container: Some(&container),
             load: &[LoadValue {
@@ -397,6 +497,15 @@ mod tests {
                 "{labels}"
             );
         }
+        let value = |name: &str| {
+            let sample = samples.iter().find(|(labels, _)| labels.name() == name);
+            sample.map(|(_, sample)| sample.v)
+        };
+        assert_eq!(value(CONTAINER_FILE), Some(50.0), "without shared memory");
+        assert_eq!(value(CONTAINER_WORKING_SET), Some(275.0));
+        assert_eq!(value(CONTAINER_UNEXPLAINED), Some(230.0));
+        assert_eq!(value(CONTAINER_PRESSURE), Some(1.5));
+        assert_eq!(value(CONTAINER_SWAP), None, "what is not known is no zero");
         let stored = samples.into_iter().map(|(labels, sample)| Series {
             labels,
             samples: vec![sample],
@@ -488,6 +597,7 @@ mod tests {
         let got = channels(&[
             series(LOAD, &[("source", "gauge:cache_entries")], &climb),
             series(LOAD, &[("source", "gauge:in_flight")], &wave),
+            series(LOAD, &[("source", "named:cache_entries")], &climb),
             series(LOAD, &[("source", "rate:jobs_total")], &climb),
             series(PROCESS_SOCKETS, &[], &climb),
             series(COMPONENT, &[("component", "native.heap")], &climb),
@@ -501,6 +611,7 @@ mod tests {
         let want = [
             (Channel::NativeHeap, climb.clone()),
             (Channel::LoadLevel, wave),
+            (Channel::LoadLevel, climb.clone()),
             (Channel::LoadLevel, climb),
         ];
         assert_eq!(got, want);

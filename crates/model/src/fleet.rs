@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::incident::{Incident, IncidentId};
-use crate::memory::{ContainerMemory, GoMemory, Ledger, ProcessMemory};
+use crate::memory::{ContainerMemory, EffectiveLimit, GcSettings, GoMemory, Ledger, ProcessMemory};
 use crate::target::{Target, TargetId, TargetState};
 use crate::time::UnixMs;
 use crate::verdict::Verdict;
@@ -21,8 +21,17 @@ pub struct TargetView {
     pub process: Option<ProcessMemory>,
     /// The last reading of its container.
     pub container: Option<ContainerMemory>,
+    /// The ledger made of that, which closes on the container's usage.
+    #[serde(default)]
+    pub container_ledger: Option<Ledger>,
+    /// What it runs into first.
+    #[serde(default)]
+    pub limit: EffectiveLimit,
     /// The last reading of its Go runtime.
     pub go: Option<GoMemory>,
+    /// What its collector goes by.
+    #[serde(default)]
+    pub settings: GcSettings,
     /// The ledger made of them.
     pub ledger: Option<Ledger>,
     /// The latest verdict.

@@ -24,7 +24,8 @@ pub use fleet::{FleetRead, FleetView, TargetView};
 pub use incident::{EvidenceFile, EvidenceKind, EvidenceRef, Incident, IncidentId, IncidentState};
 pub use labels::{Labels, METRIC_NAME, TARGET_LABEL};
 pub use memory::{
-    Component, ContainerMemory, GoMemory, GoSource, Ledger, MappingBytes, ProcessMemory,
+    Component, ContainerEvents, ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource,
+    Ledger, MappingBytes, Pressure, ProcessMemory, Setting, SettingSource,
 };
 pub use process::{BootId, Pid, ProcessKey, StartTicks};
 pub use series::{

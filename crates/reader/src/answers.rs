@@ -175,6 +175,8 @@ pub struct Reading {
     pub memory: ProcessMemory,
     /// Its container's, where its cgroup can be seen from here and is not the machine itself.
     pub container: Option<ContainerMemory>,
+    /// `MemAvailable` of the machine.
+    pub machine_available_bytes: Option<u64>,
     /// The figures of its Go runtime, where they were asked for.
     pub go: Option<Result<GoFigures, GoFailure>>,
 }

@@ -1,26 +1,14 @@
-//! Memory cgroups, versions 1 and 2 and both at once: which one a process is in, and what it says.
+//! Memory cgroups, versions 1 and 2 and both at once: which one a process is in, and where that is
+//! mounted. What it says is read by `container.rs`.
 //!
-//! Formats: proc(5) for `cgroup` and `mountinfo`, Documentation/admin-guide/cgroup-v2.rst and
-//! cgroup-v1/memory.rst of the Linux source. All functions take the root they read below, so that
-//! recorded trees test them.
+//! Formats: proc(5) for `cgroup` and `mountinfo`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use model::{ContainerMemory, UnixMs};
-
 use crate::answers::CgroupVersion;
-use crate::procfs::{number, words};
-
-/// Bytes read of one cgroup file; `memory.stat` has about 2 KiB.
-const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// Folders from a cgroup up to its mount.
-const DEPTH_MAX: usize = 64;
-
-/// Version 1 writes the largest page-aligned number for "no limit"; nobody has 4 EiB.
-const V1_NO_LIMIT: u64 = 1 << 62;
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// A hierarchy that accounts for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,19 +137,22 @@ pub(crate) fn locate<'a>(
     mounts: &'a [Mount],
     membership: &Membership,
 ) -> Option<(&'a Mount, String)> {
-    let paths = [
-        (Version::V1, membership.v1_memory.as_deref()),
-        (Version::V2, membership.v2.as_deref()),
-    ];
-    for (version, path) in paths {
-        let Some(path) = path else { continue };
-        for mount in mounts.iter().filter(|mount| mount.version == version) {
-            if let Some(below) = below(path, mount) {
-                return Some((mount, below));
-            }
-        }
-    }
-    None
+    locate_in(Version::V1, mounts, membership)
+        .or_else(|| locate_in(Version::V2, mounts, membership))
+}
+
+/// The same in one version's tree, whether that one accounts for memory or not.
+pub(crate) fn locate_in<'a>(
+    version: Version,
+    mounts: &'a [Mount],
+    membership: &Membership,
+) -> Option<(&'a Mount, String)> {
+    let path = match version {
+        Version::V1 => membership.v1_memory.as_deref()?,
+        Version::V2 => membership.v2.as_deref()?,
+    };
+    let mut mounts = mounts.iter().filter(|mount| mount.version == version);
+    mounts.find_map(|mount| Some((mount, below(path, mount)?)))
 }
 
 /// `path` as seen from the mount, without a leading slash.
@@ -251,107 +242,9 @@ fn find_folder(root: &Path, inode: u64, depth: usize) -> Option<String> {
     None
 }
 
-/// Reads the memory cgroup at `below` in the tree at `mount_point`. Where it has no memory
-/// controller of its own, the nearest ancestor that has one answers for it.
-///
-/// `None` where there is none, and for the machine's own root cgroup, which is no container.
-pub(crate) fn read_memory(
-    mount_point: &Path,
-    version: Version,
-    below: &str,
-    at: UnixMs,
-) -> Option<ContainerMemory> {
-    let (usage, limit) = match version {
-        Version::V1 => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
-        Version::V2 => ("memory.current", "memory.max"),
-    };
-    let mut folders = ancestors(below);
-    let own = folders.position(|folder| number_in(&mount_point.join(folder).join(usage)).is_some());
-    let own = ancestors(below).nth(own?)?;
-    let mut memory = ContainerMemory {
-        at,
-        usage_bytes: number_in(&mount_point.join(own).join(usage))?,
-        path: format!("/{own}"),
-        ..ContainerMemory::default()
-    };
-    let stat = read_file(&mount_point.join(own).join("memory.stat")).unwrap_or_default();
-    let inherited = apply_stat(&mut memory, version, &stat);
-    for folder in ancestors(own) {
-        let bytes = number_in(&mount_point.join(folder).join(limit));
-        lower_limit(&mut memory, bytes, || format!("{limit} /{folder}"));
-    }
-    // Version 1 also tells what binds above the part of the tree that is mounted here.
-    lower_limit(&mut memory, inherited, || {
-        "hierarchical_memory_limit /".to_owned()
-    });
-    let is_machine = own.is_empty() && version == Version::V1 && memory.limit_bytes.is_none();
-    (!is_machine).then_some(memory)
-}
-
-fn lower_limit(memory: &mut ContainerMemory, bytes: Option<u64>, source: impl Fn() -> String) {
-    if let Some(bytes) = bytes.filter(|&bytes| bytes < V1_NO_LIMIT)
-        && memory.limit_bytes.is_none_or(|least| bytes < least)
-    {
-        memory.limit_bytes = Some(bytes);
-        memory.limit_source = Some(source());
-    }
-}
-
-/// Fills in what `memory.stat` says; version 1's figures are those of the whole subtree, as
-/// version 2's are. Returns version 1's inherited limit.
-fn apply_stat(memory: &mut ContainerMemory, version: Version, stat: &[u8]) -> Option<u64> {
-    let names: [&[u8]; 4] = match version {
-        Version::V1 => [
-            b"total_rss",
-            b"total_cache",
-            b"total_shmem",
-            b"hierarchical_memory_limit",
-        ],
-        Version::V2 => [b"anon", b"file", b"shmem", b""],
-    };
-    let mut inherited = None;
-    for line in stat.split(|&b| b == b'\n') {
-        let mut words = words(line);
-        let (Some(name), Some(value)) = (words.next(), words.next().and_then(number)) else {
-            continue;
-        };
-        match names.iter().position(|known| *known == name) {
-            Some(0) => memory.anon_bytes = Some(value),
-            Some(1) => memory.file_bytes = Some(value),
-            Some(2) => memory.shmem_bytes = Some(value),
-            Some(_) => inherited = Some(value),
-            None => {}
-        }
-    }
-    inherited
-}
-
-/// The path itself and every folder above it, down to the empty one.
-fn ancestors(below: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(below), |path| {
-        (!path.is_empty()).then(|| path.rsplit_once('/').map_or("", |(front, _)| front))
-    })
-    .take(DEPTH_MAX)
-}
-
-/// The number in a file; `None` for `max`.
-fn number_in(path: &Path) -> Option<u64> {
-    number(read_file(path)?.trim_ascii())
-}
-
-fn read_file(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).ok()?;
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
-}
-
 pub(crate) fn fuzz_one(bytes: &[u8]) {
     let mounts = parse_mounts(bytes);
     let _ = locate(&mounts, &parse_membership(bytes));
-    for version in [Version::V1, Version::V2] {
-        let _ = apply_stat(&mut ContainerMemory::default(), version, bytes);
-    }
     let _ = crate::names::names_of(&String::from_utf8_lossy(bytes));
 }
 
@@ -463,112 +356,5 @@ mod tests {
             let expected = expected.map(|(at, below)| (&mounts[at], below.to_owned()));
             assert_eq!(found, expected, "{path}");
         }
-    }
-
-    fn tree(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/data")
-            .join(name)
-    }
-
-    const MIB: u64 = 1 << 20;
-
-    #[test]
-    fn a_tree_of_version_2() {
-        let read = |below| read_memory(&tree("cgroup-v2"), Version::V2, below, UnixMs(5));
-        let memory = read("kubepods.slice/pod1.slice/app.scope").unwrap();
-        assert_eq!(memory.at, UnixMs(5));
-        assert_eq!(memory.usage_bytes, 300 * MIB);
-        assert_eq!(memory.anon_bytes, Some(200 * MIB));
-        assert_eq!(memory.file_bytes, Some(80 * MIB));
-        assert_eq!(memory.shmem_bytes, Some(10 * MIB));
-        // The container has 512 MiB, its pod only 400.
-        assert_eq!(memory.limit_bytes, Some(400 * MIB));
-        assert_eq!(
-            memory.limit_source.as_deref(),
-            Some("memory.max /kubepods.slice/pod1.slice")
-        );
-        assert_eq!(memory.path, "/kubepods.slice/pod1.slice/app.scope");
-        let free = read("system.slice/free.service").unwrap();
-        assert_eq!((free.limit_bytes, free.limit_source), (None, None));
-        let inner = read("system.slice/free.service/no/controller/here").unwrap();
-        assert_eq!(inner.path, "/system.slice/free.service");
-        assert_eq!(read(""), None, "the machine is no container");
-        assert_eq!(read("gone"), None);
-    }
-
-    #[test]
-    fn a_tree_of_version_1() {
-        let read = |below| read_memory(&tree("cgroup-v1"), Version::V1, below, UnixMs(0));
-        let memory = read("docker/abc").unwrap();
-        assert_eq!(memory.usage_bytes, 100 * MIB);
-        assert_eq!(memory.anon_bytes, Some(60 * MIB), "of the subtree");
-        assert_eq!(memory.limit_bytes, Some(256 * MIB));
-        assert_eq!(
-            memory.limit_source.as_deref(),
-            Some("memory.limit_in_bytes /docker/abc")
-        );
-        let free = read("docker/free").unwrap();
-        assert_eq!(free.limit_bytes, None, "the largest number means none");
-        let hidden = read("docker/hidden").unwrap();
-        assert_eq!(hidden.limit_bytes, Some(128 * MIB));
-        assert_eq!(
-            hidden.limit_source.as_deref(),
-            Some("hierarchical_memory_limit /")
-        );
-        assert_eq!(read(""), None, "the machine is no container");
-    }
-
-    #[test]
-    fn hostile_files_are_no_numbers() {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text, expected) in [
-            ("max", "max\n", None),
-            ("empty", "", None),
-            ("negative", "-1\n", None),
-            ("past u64", "99999999999999999999\n", None),
-            ("words", "1 2\n", None),
-            ("a number", "12\n", Some(12)),
-        ] {
-            let path = dir.path().join("file");
-            fs::write(&path, text).unwrap();
-            assert_eq!(number_in(&path), expected, "{name}");
-        }
-        assert_eq!(number_in(dir.path()), None, "a folder");
-    }
-
-    #[test]
-    fn the_live_memory_controller_of_version_1() {
-        let mounts = parse_mounts(&fs::read("/proc/self/mountinfo").unwrap());
-        let Some(v1) = mounts
-            .iter()
-            .find(|m| m.version == Version::V1 && m.root == "/")
-        else {
-            eprintln!("SKIP: no memory controller of cgroup v1 here");
-            return;
-        };
-        let name = format!("unswept-reader-test-{}", std::process::id());
-        let outer = v1.mount_point.join(&name);
-        if fs::create_dir(&outer).is_err() {
-            eprintln!("SKIP: may not make a cgroup here");
-            return;
-        }
-        let inner = outer.join("inner");
-        fs::create_dir(&inner).unwrap();
-        let limited = fs::write(outer.join("memory.limit_in_bytes"), "67108864");
-        let memory = read_memory(
-            &v1.mount_point,
-            Version::V1,
-            &format!("{name}/inner"),
-            UnixMs(1),
-        );
-        fs::remove_dir(&inner).unwrap();
-        fs::remove_dir(&outer).unwrap();
-        limited.unwrap();
-        let memory = memory.unwrap();
-        assert_eq!(memory.limit_bytes, Some(64 * MIB));
-        let source = memory.limit_source.unwrap();
-        assert_eq!(source, format!("memory.limit_in_bytes /{name}"));
-        assert!(memory.anon_bytes.is_some());
     }
 }

@@ -27,6 +27,7 @@ mod cgroup;
 mod child;
 mod client;
 mod clock;
+mod container;
 mod discover;
 mod error;
 mod executables;
@@ -61,5 +62,6 @@ pub use serve::{READER_ARGUMENT, is_reader, serve};
 pub fn fuzz_one(bytes: &[u8]) {
     procfs::fuzz_one(bytes);
     cgroup::fuzz_one(bytes);
+    container::fuzz_one(bytes);
     frame::fuzz_one(bytes);
 }

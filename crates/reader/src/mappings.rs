@@ -70,9 +70,18 @@ fn add(sums: &mut MappingBytes, mapping: &Mapping, kind: Kind) {
         Class::BrkHeap => &mut sums.brk_bytes,
         Class::GlibcArena => &mut sums.arena_bytes,
         Class::ThreadStack => &mut sums.stack_bytes,
+        Class::Bss | Class::File => &mut sums.data_bytes,
         _ => &mut sums.anon_other_bytes,
     };
     *slot = slot.saturating_add(anonymous);
+    if kind.class == Class::GoRuntime {
+        sums.go_tables_bytes = sums.go_tables_bytes.saturating_add(anonymous);
+    }
+    if matches!(kind.class, Class::GoHeap | Class::GoRuntime) {
+        sums.go_lazy_free_bytes = sums.go_lazy_free_bytes.saturating_add(mapping.lazy_free);
+    }
+    // Where the kernel keeps names, Go gives one to each of its mappings.
+    sums.go_tables_whole |= mapping.name.starts_with("[anon: Go:");
     let slot = match kind.class {
         Class::Shmem => &mut sums.shmem_bytes,
         _ => &mut sums.file_bytes,
@@ -124,6 +133,7 @@ mod tests {
             + sums.brk_bytes
             + sums.arena_bytes
             + sums.stack_bytes
+            + sums.data_bytes
             + sums.anon_other_bytes;
         let near = |sum: u64, name: &str| {
             let of_kernel = kib(name);

@@ -8,6 +8,7 @@ use model::{Clock, ContainerMemory, ProcessKey, ProcessMemory};
 
 use crate::answers::{Mappings, ReadFailure, Reading};
 use crate::cgroup::{self, Mount};
+use crate::container;
 use crate::host::Boot;
 use crate::opener::How;
 use crate::proc_dir::{FdCount, ProcDir};
@@ -81,7 +82,8 @@ impl ProcessReader {
         let go = go.then(|| self.runtimes.figures(key, &dir, &stat, clock));
         Ok(Reading {
             memory,
-            container: container(&dir, mounts, clock, containers)?,
+            container: container_of(&dir, mounts, clock, containers)?,
+            machine_available_bytes: available_bytes(),
             go,
         })
     }
@@ -171,10 +173,15 @@ fn live(key: &ProcessKey, dir: &ProcDir) -> Result<Stat, ReadFailure> {
     Ok(stat)
 }
 
+/// `MemAvailable`, beside the process's figures: it changes by the second.
+fn available_bytes() -> Option<u64> {
+    procfs::parse_meminfo(&std::fs::read("/proc/meminfo").ok()?).1
+}
+
 /// By mount and path below it.
 type Containers = HashMap<(PathBuf, String), Option<ContainerMemory>>;
 
-fn container(
+fn container_of(
     dir: &ProcDir,
     mounts: &[Mount],
     clock: &dyn Clock,
@@ -185,9 +192,8 @@ fn container(
         return Ok(None);
     };
     let cgroup = (mount.mount_point.clone(), below);
-    let memory = read.entry(cgroup).or_insert_with_key(|(root, below)| {
-        cgroup::read_memory(root, mount.version, below, clock.now())
-    });
+    let memory = read.entry(cgroup);
+    let memory = memory.or_insert_with(|| container::read(mounts, &membership, clock.now()));
     Ok(memory.clone())
 }
 

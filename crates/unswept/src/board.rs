@@ -221,7 +221,7 @@ fn class(component: &str) -> usize {
     match component {
         "go.live" => 0,
         name if name.starts_with("go.") => 1,
-        name if name.starts_with("native") => 2,
+        name if name.starts_with("native") || name == "data" => 2,
         "file" | "shmem" => 3,
         _ => 4,
     }
@@ -487,15 +487,29 @@ pub(crate) mod tests {
                 ..ProcessMemory::default()
             }),
             container: None,
+            container_ledger: None,
+            limit: EffectiveLimit {
+                bytes: Some(8 << 30),
+                source: Some("the machine's memory".into()),
+                used_bytes: Some(3 << 30),
+            },
             go: Some(GoMemory {
                 goroutines: Some(1234.0),
                 gc_cycles: Some(4567.0),
                 next_gc_bytes: Some(222.0 * MIB as f64),
                 last_gc_unix_s: Some(NOW.as_secs_f64() - 12.0),
-                gogc_percent: Some(100.0),
-                gomemlimit_bytes: Some(f64::INFINITY),
                 ..GoMemory::default()
             }),
+            settings: GcSettings {
+                gogc_percent: Some(Setting {
+                    value: Some(100.0),
+                    source: SettingSource::Metrics,
+                }),
+                gomemlimit_bytes: Some(Setting {
+                    value: None,
+                    source: SettingSource::Default,
+                }),
+            },
             ledger: Some(ledger()),
             verdict: Some(verdict),
             incidents: Vec::new(),

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use collect::{Endpoint, identity};
+use engine::Machine;
+use engine::config::Limits;
 use engine::diagnose::{DiagnoseError, Order, Progress, diagnose};
 use model::{Judgement, Target, Verdict};
 use reader::{Access, GoProcess, HoldersBudget, Host};
@@ -40,7 +42,10 @@ pub(crate) fn run(arguments: &Diagnose) -> anyhow::Result<ExitCode> {
         process: subject.process,
         interval: arguments.interval,
         duration: arguments.duration,
-        machine_bytes: host.memory_total_bytes,
+        machine: Machine {
+            memory_bytes: host.memory_total_bytes,
+            eviction_bytes: Limits::default().eviction_available,
+        },
         inspect: Some(HoldersBudget::default()),
         source: setup::source(reader)?,
     };
@@ -124,7 +129,6 @@ fn subject(found: Found, url: Option<&str>, host: &Host) -> Result<Subject, find
 /// Tells people how it goes: data to standard output, progress to standard error.
 struct Teller {
     format: Format,
-    machine_bytes: u64,
     clock: std::sync::Arc<dyn model::Clock>,
     told: Option<Duration>,
     progress_is_shown: bool,
@@ -134,7 +138,6 @@ impl Teller {
     fn new(format: Format, order: &Order) -> Self {
         Self {
             format,
-            machine_bytes: order.machine_bytes,
             clock: std::sync::Arc::clone(&order.source.clock),
             told: None,
             progress_is_shown: false,
@@ -147,7 +150,6 @@ impl Teller {
                 let look = Look {
                     view,
                     endpoint,
-                    machine_bytes: self.machine_bytes,
                     now: self.clock.now(),
                     width: Screen::stdout().text_width(),
                 };

@@ -2,7 +2,10 @@
 //! goroutines, the limit.
 
 use collect::Endpoint;
-use model::{GoMemory, GoSource, Ledger, TargetState, TargetView, UnixMs};
+use model::{
+    ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource, Ledger, Setting,
+    SettingSource, TargetState, TargetView, UnixMs,
+};
 
 use crate::text::{Column, Line, Style, hang, table};
 use crate::words;
@@ -14,8 +17,6 @@ const BAR: f64 = 24.0;
 pub(crate) struct Look<'a> {
     pub(crate) view: &'a TargetView,
     pub(crate) endpoint: &'a Endpoint,
-    /// The machine's memory, the limit where there is no other; 0 for a target elsewhere.
-    pub(crate) machine_bytes: u64,
     pub(crate) now: UnixMs,
     pub(crate) width: usize,
 }
@@ -35,7 +36,10 @@ pub(crate) fn lines(look: &Look<'_>) -> Vec<Line> {
     for probe in &view.probes {
         fact("", format!("asked: {probe}"));
     }
-    fact("limit", limit(look));
+    fact("limit", limit(&view.limit));
+    if let Some(container) = &view.container {
+        fact("container", words_of_container(container));
+    }
     match &view.state {
         TargetState::EndpointFailing { reason } => {
             fact("state", format!("the endpoint fails: {reason}"))
@@ -49,6 +53,9 @@ pub(crate) fn lines(look: &Look<'_>) -> Vec<Line> {
     if let Some(go) = &view.go {
         fact("Go figures", words::go_source(go.source).to_owned());
         fact("collector", collector(go, look.now));
+    }
+    if let Some(settings) = settings(&view.settings) {
+        fact("settings", settings);
     }
     if let Some(counts) = counts(view) {
         fact("counts", counts);
@@ -95,22 +102,35 @@ fn endpoint(look: &Look<'_>) -> String {
     }
 }
 
-fn limit(look: &Look<'_>) -> String {
-    let container = look.view.container.as_ref();
-    let with_limit = container.and_then(|container| Some((container, container.limit_bytes?)));
-    match with_limit {
-        Some((container, limit)) => format!(
-            "{} ({}), {} of it in use",
-            words::bytes(limit as f64),
-            container.limit_source.as_deref().unwrap_or("cgroup"),
-            words::bytes(container.usage_bytes as f64)
-        ),
-        None if look.machine_bytes > 0 && look.view.target.pid.is_some() => format!(
-            "{} (the machine's memory)",
-            words::bytes(look.machine_bytes as f64)
-        ),
-        None => "not known".into(),
+fn limit(limit: &EffectiveLimit) -> String {
+    let Some(bytes) = limit.bytes else {
+        return "not known".into();
+    };
+    let source = limit.source.as_deref().unwrap_or("source unknown");
+    let mut text = format!("{} ({source})", words::bytes(bytes as f64));
+    if let Some(used) = limit.used_bytes {
+        text.push_str(&format!(", {} of it in use", words::bytes(used as f64)));
     }
+    text
+}
+
+/// The container's usage against its working set, and where the kernel slows it down.
+fn words_of_container(container: &ContainerMemory) -> String {
+    let mut text = format!("{} charged", words::bytes(container.usage_bytes as f64));
+    if let Some(bytes) = container.working_set_bytes() {
+        text.push_str(&format!(
+            ", {} of it the working set",
+            words::bytes(bytes as f64)
+        ));
+    }
+    if let Some(high) = container.high_bytes {
+        let source = container.high_source.as_deref().unwrap_or("memory.high");
+        text.push_str(&format!(
+            "; slowed down from {} ({source})",
+            words::bytes(high as f64)
+        ));
+    }
+    text
 }
 
 fn collector(go: &GoMemory, now: UnixMs) -> String {
@@ -128,18 +148,28 @@ fn collector(go: &GoMemory, now: UnixMs) -> String {
     if let Some(next) = go.next_gc_bytes {
         parts.push(format!("the next at {}", words::bytes(next)));
     }
-    match go.gogc_percent {
-        Some(percent) if percent < 0.0 => parts.push("GOGC off".into()),
-        Some(percent) => parts.push(format!("GOGC {percent:.0}")),
-        None => {}
-    }
-    // The runtime says "off" as the largest number there is.
-    match go.gomemlimit_bytes {
-        Some(limit) if limit >= 9e18 => parts.push("GOMEMLIMIT off".into()),
-        Some(limit) => parts.push(format!("GOMEMLIMIT {}", words::bytes(limit))),
-        None => {}
-    }
     parts.join(", ")
+}
+
+/// GOGC and GOMEMLIMIT, each with a word where it may not be what is in force.
+fn settings(settings: &GcSettings) -> Option<String> {
+    let one = |name: &str, setting: Setting, show: fn(f64) -> String| {
+        let value = setting.value.map_or_else(|| "off".to_owned(), show);
+        let from = match setting.source {
+            SettingSource::Metrics | SettingSource::Process => "",
+            SettingSource::Environment => " (environment: may be changed in code)",
+            SettingSource::Default => " (default: may be changed in code)",
+        };
+        format!("{name} {value}{from}")
+    };
+    let gogc = settings.gogc_percent;
+    let limit = settings.gomemlimit_bytes;
+    let parts: Vec<String> = gogc
+        .map(|gogc| one("GOGC", gogc, |percent| format!("{percent:.0}")))
+        .into_iter()
+        .chain(limit.map(|limit| one("GOMEMLIMIT", limit, words::bytes)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn counts(view: &TargetView) -> Option<String> {
@@ -288,7 +318,6 @@ mod tests {
         let look = Look {
             view: &view,
             endpoint: &endpoint,
-            machine_bytes: 8 << 30,
             now: UnixMs(1_795_300_200_000),
             width: 100,
         };

@@ -250,6 +250,7 @@ mod tests {
                     limit_bytes,
                     ..ContainerMemory::default()
                 }),
+                machine_available_bytes: None,
                 go: Some(go.clone()),
             })
         };

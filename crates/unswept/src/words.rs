@@ -27,6 +27,7 @@ pub(crate) fn go_source(source: GoSource) -> &'static str {
     match source {
         GoSource::Metrics => "from /metrics",
         GoSource::Process => "read from the process",
+        GoSource::Traces => "from gctrace lines in its log",
     }
 }
 

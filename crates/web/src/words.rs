@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use inspect::holders::HolderKind;
 use model::verdict::{Growth, SuspectWhat, TimeToLimit};
-use model::{GoSource, Judgement, Kind, TargetState, UnixMs};
+use model::{GoSource, Judgement, Kind, Setting, SettingSource, TargetState, UnixMs};
 
 /// `30.2 MiB`: three figures are enough to compare by.
 pub(crate) fn bytes(value: f64) -> String {
@@ -206,6 +206,17 @@ pub(crate) fn go_source(source: GoSource) -> &'static str {
     match source {
         GoSource::Metrics => "from /metrics",
         GoSource::Process => "read from the process",
+        GoSource::Traces => "from gctrace lines in its log",
+    }
+}
+
+/// A setting of the collector, with a word where it may not be what is in force.
+pub(crate) fn setting(setting: Setting, show: impl Fn(f64) -> String) -> String {
+    let value = setting.value.map_or_else(|| "off".to_owned(), show);
+    match setting.source {
+        SettingSource::Metrics | SettingSource::Process => value,
+        SettingSource::Environment => format!("{value} (environment: may be changed in code)"),
+        SettingSource::Default => format!("{value} (default: may be changed in code)"),
     }
 }
 
@@ -224,10 +235,16 @@ pub(crate) fn component(name: &str) -> &str {
         "native.heap" => "C allocators",
         "native.mmap" => "Other mappings outside Go",
         "native.stacks" => "Thread stacks",
+        "data" => "The program's variables",
         "file" => "Files mapped",
         "shmem" => "Shared memory",
         "swap" => "Swapped out",
         "huge-pages" => "Huge pages",
+        "lazy-free" => "Given back by Go, not taken yet",
+        "anon" => "Anonymous",
+        "kernel" => "The kernel's own",
+        "sockets" => "Socket buffers",
+        "processes" => "RSS of its processes",
         "unexplained" => "Unexplained",
         other => other,
     }

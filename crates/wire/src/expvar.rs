@@ -10,81 +10,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::WireError;
-use crate::scrape::{Family, FamilyType, Limits, Scrape, ScrapedSample};
-
-/// The figures of `runtime.MemStats` that have a name in client_golang's old collector. All bytes
-/// are counts of bytes; `LastGC` is nanoseconds since the epoch.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct MemStats {
-    alloc: Option<f64>,
-    total_alloc: Option<f64>,
-    sys: Option<f64>,
-    mallocs: Option<f64>,
-    frees: Option<f64>,
-    heap_alloc: Option<f64>,
-    heap_sys: Option<f64>,
-    heap_idle: Option<f64>,
-    heap_inuse: Option<f64>,
-    heap_released: Option<f64>,
-    heap_objects: Option<f64>,
-    stack_inuse: Option<f64>,
-    stack_sys: Option<f64>,
-    #[serde(rename = "MSpanInuse")]
-    mspan_inuse: Option<f64>,
-    #[serde(rename = "MSpanSys")]
-    mspan_sys: Option<f64>,
-    #[serde(rename = "MCacheInuse")]
-    mcache_inuse: Option<f64>,
-    #[serde(rename = "MCacheSys")]
-    mcache_sys: Option<f64>,
-    buck_hash_sys: Option<f64>,
-    #[serde(rename = "GCSys")]
-    gc_sys: Option<f64>,
-    other_sys: Option<f64>,
-    #[serde(rename = "NextGC")]
-    next_gc: Option<f64>,
-    #[serde(rename = "LastGC")]
-    last_gc: Option<f64>,
-    #[serde(rename = "NumGC")]
-    num_gc: Option<f64>,
-}
-
-impl MemStats {
-    /// Under client_golang's names, so that one dictionary serves both sources.
-    fn samples(&self) -> [(&'static str, FamilyType, Option<f64>); 23] {
-        use FamilyType::{Counter, Gauge};
-        [
-            ("go_memstats_alloc_bytes", Gauge, self.alloc),
-            ("go_memstats_alloc_bytes_total", Counter, self.total_alloc),
-            ("go_memstats_sys_bytes", Gauge, self.sys),
-            ("go_memstats_mallocs_total", Counter, self.mallocs),
-            ("go_memstats_frees_total", Counter, self.frees),
-            ("go_memstats_heap_alloc_bytes", Gauge, self.heap_alloc),
-            ("go_memstats_heap_sys_bytes", Gauge, self.heap_sys),
-            ("go_memstats_heap_idle_bytes", Gauge, self.heap_idle),
-            ("go_memstats_heap_inuse_bytes", Gauge, self.heap_inuse),
-            ("go_memstats_heap_released_bytes", Gauge, self.heap_released),
-            ("go_memstats_heap_objects", Gauge, self.heap_objects),
-            ("go_memstats_stack_inuse_bytes", Gauge, self.stack_inuse),
-            ("go_memstats_stack_sys_bytes", Gauge, self.stack_sys),
-            ("go_memstats_mspan_inuse_bytes", Gauge, self.mspan_inuse),
-            ("go_memstats_mspan_sys_bytes", Gauge, self.mspan_sys),
-            ("go_memstats_mcache_inuse_bytes", Gauge, self.mcache_inuse),
-            ("go_memstats_mcache_sys_bytes", Gauge, self.mcache_sys),
-            ("go_memstats_buck_hash_sys_bytes", Gauge, self.buck_hash_sys),
-            ("go_memstats_gc_sys_bytes", Gauge, self.gc_sys),
-            ("go_memstats_other_sys_bytes", Gauge, self.other_sys),
-            ("go_memstats_next_gc_bytes", Gauge, self.next_gc),
-            (
-                "go_memstats_last_gc_time_seconds",
-                Gauge,
-                self.last_gc.map(|nanos| nanos / 1e9),
-            ),
-            ("go_gc_duration_seconds_count", Counter, self.num_gc),
-        ]
-    }
-}
+use crate::memstats::MemStats;
+use crate::scrape::{Limits, Scrape, ScrapedSample};
 
 /// Parses an expvar page: `memstats` under client_golang's names, and every other number at the
 /// top of the object as an untyped sample of its own name (signs outside the metric alphabet
@@ -104,16 +31,7 @@ pub fn parse_expvar(body: &[u8], limits: &Limits) -> Result<Scrape, WireError> {
     }
     let page: Page = serde_json::from_slice(body).map_err(WireError::Json)?;
     let mut out = Scrape::default();
-    for (name, kind, value) in page.memstats.samples() {
-        let Some(value) = value else { continue };
-        out.samples.push(ScrapedSample {
-            labels: Labels::metric(name, []),
-            value,
-            timestamp: None,
-        });
-        let help = String::new();
-        out.families.insert(name.into(), Family { kind, help });
-    }
+    page.memstats.put(&mut out);
     for (key, value) in page.numbers {
         if out.samples.len() >= limits.samples_max {
             let (found, limit) = (out.samples.len() + 1, limits.samples_max);

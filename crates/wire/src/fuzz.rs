@@ -1,6 +1,8 @@
 //! One entry for fuzzers over everything here that reads foreign bytes.
 
-use crate::{Limits, SeriesCache, parse_expvar, parse_with_cache};
+use crate::{
+    Limits, SeriesCache, Traces, parse_expvar, parse_heap_text, parse_traces, parse_with_cache,
+};
 
 /// Reads `body` every way this crate can, and checks what must hold whatever the bytes are.
 ///
@@ -23,5 +25,6 @@ pub fn fuzz_one(body: &[u8]) {
             (first, again) => panic!("the cache changed the outcome: {first:?} and {again:?}"),
         }
     }
-    let _ = parse_expvar(body, &limits);
+    let _ = (parse_expvar(body, &limits), parse_heap_text(body, &limits));
+    parse_traces(body, &limits, &mut Traces::default());
 }

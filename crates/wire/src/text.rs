@@ -18,7 +18,9 @@ use model::{Labels, METRIC_NAME, UnixMs};
 
 use crate::cache::SeriesCache;
 use crate::error::{WireError, excerpt};
+use crate::expvar::parse_expvar;
 use crate::float::parse_float;
+use crate::heap_text::{is_heap_text, parse_heap_text};
 use crate::scrape::{FamilyType, Limits, Scrape, ScrapedSample};
 
 /// The `Accept` header for scrapes: the two texts, 0.0.4 first since it is the cheaper one for
@@ -27,7 +29,7 @@ pub const ACCEPT: &str =
     "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4,*/*;q=0.1";
 
 /// Parses a scrape's body. Without a content type, and with one that only says some other plain
-/// text, it is text 0.0.4.
+/// text, it is text 0.0.4, but for two pages of Go's own: expvar's, and a heap profile in text.
 ///
 /// # Errors
 /// [`WireError`]; nothing of a bad body is handed out.
@@ -49,6 +51,9 @@ pub fn parse_with_cache(
     limits: &Limits,
     cache: &mut SeriesCache,
 ) -> Result<Scrape, WireError> {
+    if let Some(scrape) = of_go(content_type, body, limits) {
+        return scrape;
+    }
     let openmetrics = is_openmetrics(content_type)?;
     within("body bytes", body.len(), limits.body_bytes_max)?;
     let text = std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))?;
@@ -67,9 +72,35 @@ pub fn parse_with_cache(
     result.map(|()| out)
 }
 
+/// One of Go's own pages: expvar's JSON with `memstats` in it, or a heap profile in text.
+fn of_go(
+    content_type: Option<&str>,
+    body: &[u8],
+    limits: &Limits,
+) -> Option<Result<Scrape, WireError>> {
+    if is_heap_text(body) {
+        return Some(parse_heap_text(body, limits));
+    }
+    if !media(content_type).eq_ignore_ascii_case("application/json") {
+        return None;
+    }
+    // Other JSON is refused below, with a hint.
+    let scrape = parse_expvar(body, limits).ok()?;
+    let mut names = scrape.samples.iter().map(|sample| sample.labels.name());
+    names
+        .any(|name| name == "go_memstats_sys_bytes")
+        .then_some(Ok(scrape))
+}
+
+/// `text/plain` of `text/plain; version=0.0.4`.
+fn media(content_type: Option<&str>) -> &str {
+    let given = content_type.unwrap_or("");
+    given.split(';').next().unwrap_or("").trim()
+}
+
 fn is_openmetrics(content_type: Option<&str>) -> Result<bool, WireError> {
     let given = content_type.unwrap_or("");
-    let media = given.split(';').next().unwrap_or("").trim();
+    let media = media(content_type);
     let refused = [
         "text/html",
         "application/vnd.google.protobuf",

@@ -257,6 +257,19 @@ impl Target {
         self.start_with(arguments, &[])
     }
 
+    /// Starts it in a cgroup, all its memory charged there.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_in(&self, cgroup: &Path, arguments: &[&str]) -> RunningTarget {
+        let mut command = process::command("sh");
+        let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
+        command.args(["-c", script]).arg(cgroup).arg(&self.program);
+        command.args(arguments);
+        RunningTarget::start(&self.name, command)
+    }
+
     /// Starts it with more variables in its environment.
     ///
     /// # Panics

@@ -25,6 +25,23 @@ static int start(uintptr_t handle) {
 	pthread_t thread;
 	return pthread_create(&thread, NULL, foreign, (void *)handle);
 }
+// Small blocks, so that they lie in an arena and not in a mapping of their own.
+static void small(size_t bytes) {
+	for (size_t made = 0; made < bytes; made += 4096) memset(malloc(4096 - 32), 1, 4096 - 32);
+}
+static void *deep(void *ready) {
+	volatile char frames[1 << 20];
+	for (size_t at = 0; at < sizeof frames; at += 4096) frames[at] = 1;
+	*(volatile int *)ready = 1;
+	for (;;) pause();
+}
+static int deepThread(void) {
+	pthread_t thread;
+	volatile int ready = 0;
+	if (pthread_create(&thread, NULL, deep, (void *)&ready)) return 1;
+	while (!ready) usleep(1000);
+	return 0;
+}
 static void callBack(uintptr_t handle) { fromC(handle); }
 static void sit(void) { for (;;) pause(); }
 */
@@ -95,6 +112,9 @@ func main() {
 			runtime.ReadMemStats(&stats)
 			line, _ := json.Marshal(map[string]uint64{
 				"heap_alloc": stats.HeapAlloc, "heap_objects": stats.HeapObjects,
+				"heap_inuse": stats.HeapInuse, "heap_idle": stats.HeapIdle,
+				"heap_released": stats.HeapReleased, "stack_inuse": stats.StackInuse,
+				"gc_sys": stats.GCSys, "sys": stats.Sys,
 			})
 			fmt.Println(string(line))
 		case "gc":
@@ -104,6 +124,17 @@ func main() {
 		case "truth":
 			fmt.Println(`{"pinned_bytes":2097152,"handle_bytes":2097152,"c_bytes":16777216,` +
 				`"callback_bytes":1048576,"foreign_threads":4,"callbacks":4}`)
+		case "object":
+			fmt.Printf("{\"object\":%d}\n", uintptr(unsafe.Pointer(&cBytes[0])))
+		case "native":
+			// On top of what is there from the start: 32 MiB in small blocks, 8 threads with a MiB each.
+			C.small(32 << 20)
+			for i := 0; i < 8; i++ {
+				if C.deepThread() != 0 {
+					panic("no thread")
+				}
+			}
+			fmt.Println("{}")
 		case "dump2":
 			var text bytes.Buffer
 			_ = pprof.Lookup("goroutine").WriteTo(&text, 2)

@@ -4,6 +4,7 @@ use model::Clock;
 
 use super::HoldersFailure;
 use crate::cgroup::{self, Mount};
+use crate::container;
 use crate::procfs;
 
 /// Of what the host has available a look takes at most three quarters.
@@ -27,10 +28,9 @@ fn own_limit(mounts: &[Mount], clock: &dyn Clock) -> Option<(u64, u64)> {
     let membership = std::fs::read("/proc/self/cgroup").ok()?;
     let membership = cgroup::parse_membership(&membership);
     let (mount, below) = cgroup::locate(mounts, &membership)?;
-    let own = cgroup::read_memory(&mount.mount_point, mount.version, &below, clock.now())?;
+    let own = container::read_memory(&mount.mount_point, mount.version, &below, clock.now())?;
     // Pages of files are given back when somebody needs them.
-    let used = own.usage_bytes.saturating_sub(own.file_bytes.unwrap_or(0));
-    Some((used, own.limit_bytes?))
+    Some((own.held_bytes(), own.limit_bytes?))
 }
 
 fn spare(available: u64, own: Option<(u64, u64)>) -> Result<u64, HoldersFailure> {

@@ -12,10 +12,11 @@ use model::incident::{Event, EvidenceRef, SCHEMA as INCIDENT_SCHEMA};
 use model::series::{BoxFuture, QueryResult, ReadError};
 use model::verdict::{Advice, SCHEMA, TimeToLimit, Window};
 use model::{
-    BootId, Command, CommandOutcome, Commands, Component, ContainerMemory, EvidenceKind, Finding,
-    FleetRead, GoMemory, Growth, Incident, IncidentId, IncidentState, Judgement, Kind, Labels,
-    Ledger, Pid, ProcessMemory, Query, Reason, Revision, Sample, Series, Suspect, SuspectWhat,
-    Target, TargetId, TargetState, UnixMs, Verdict, Workload,
+    BootId, Command, CommandOutcome, Commands, Component, ContainerMemory, EffectiveLimit,
+    EvidenceKind, Finding, FleetRead, GcSettings, GoMemory, Growth, Incident, IncidentId,
+    IncidentState, Judgement, Kind, Labels, Ledger, Pid, ProcessMemory, Query, Reason, Revision,
+    Sample, Series, Setting, SettingSource, Suspect, SuspectWhat, Target, TargetId, TargetState,
+    UnixMs, Verdict, Workload,
 };
 use profile::{LocationRef, ProfileBuilder};
 
@@ -394,6 +395,7 @@ fn target(service: &Service, at: UnixMs) -> TargetView {
             bytes: mib(*size),
             bytes_per_minute: Some(line.2 * MIB),
             growth_share: (growth > 0.0).then(|| line.2 / growth),
+            at: None,
         })
         .collect();
     let unexplained = components
@@ -450,13 +452,24 @@ fn target(service: &Service, at: UnixMs) -> TargetView {
             path: format!("/system.slice/{}.service", service.name),
             ..ContainerMemory::default()
         }),
+        container_ledger: None,
+        limit: EffectiveLimit {
+            bytes: service.limit_mib.map(|limit| mib(limit) as u64),
+            source: service.limit_mib.map(|_| "memory.max".into()),
+            used_bytes: Some(mib(total) as u64),
+        },
         go: (service.goroutines.0 > 0.0).then(|| GoMemory {
             at,
             goroutines: Some(goroutines),
-            gogc_percent: Some(100.0),
-            gomemlimit_bytes: Some(f64::INFINITY),
             ..GoMemory::default()
         }),
+        settings: GcSettings {
+            gogc_percent: Some(Setting {
+                value: Some(100.0),
+                source: SettingSource::Metrics,
+            }),
+            gomemlimit_bytes: None,
+        },
         ledger: seen.then(|| Ledger {
             at,
             total_bytes: mib(total) as u64,

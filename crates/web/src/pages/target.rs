@@ -186,7 +186,20 @@ fn ledger(of: &TargetView) -> Markup {
             "What the " (words::bytes(ledger.total_bytes as f64)) " in memory consist of, as of "
             (parts::time(ledger.at)) ". " (closing(ledger))
         }
-        (table(of, ledger))
+        (table(of.verdict.as_ref(), ledger, "In memory (RSS)"))
+        @if let Some(ledger) = &of.container_ledger { (container(ledger)) }
+    }
+}
+
+/// The container's ledger, closed like the process's: it closes on another number.
+fn container(ledger: &Ledger) -> Markup {
+    html! {
+        h3 { "Its container" }
+        p .quiet {
+            "What the " (words::bytes(ledger.total_bytes as f64)) " charged to its cgroup consist of, as of "
+            (parts::time(ledger.at)) ". " (closing(ledger))
+        }
+        (table(None, ledger, "Charged"))
     }
 }
 
@@ -207,9 +220,10 @@ fn closing(ledger: &Ledger) -> String {
     text
 }
 
-fn table(of: &TargetView, ledger: &Ledger) -> Markup {
+/// The lines of a ledger; with the growth that a verdict has of them, where it is the judged one.
+fn table(verdict: Option<&Verdict>, ledger: &Ledger, total_name: &str) -> Markup {
     let judged = |name: &str| {
-        let lines = of.verdict.iter().flat_map(|verdict| &verdict.components);
+        let lines = verdict.into_iter().flat_map(|verdict| &verdict.components);
         lines.into_iter().find(|line| line.name == name)
     };
     let total = ledger.total_bytes as f64;
@@ -230,7 +244,7 @@ fn table(of: &TargetView, ledger: &Ledger) -> Markup {
             tbody {
                 @for line in inside { (line_row(line, judged(&line.name), Some(total))) }
                 tr .total {
-                    th scope="row" { "In memory (RSS)" }
+                    th scope="row" { (total_name) }
                     td .num data-label="Now" { (words::bytes(total)) }
                     td .num data-label="Part" { "100 %" }
                     td {} td {}
@@ -276,18 +290,28 @@ fn line_row(line: &Component, judged: Option<&Component>, total: Option<f64>) ->
     }
 }
 
+/// The effective limit, with its source.
+fn limit(of: &TargetView) -> Option<String> {
+    let bytes = words::bytes(of.limit.bytes? as f64);
+    let source = of.limit.source.as_deref().unwrap_or("source unknown");
+    Some(format!("{bytes} ({source})"))
+}
+
+/// Where the kernel begins to slow the container down.
+fn high(of: &TargetView) -> Option<String> {
+    let container = of.container.as_ref()?;
+    let bytes = words::bytes(container.high_bytes? as f64);
+    Some(format!("{bytes} ({})", container.high_source.as_deref()?))
+}
+
 fn facts(view: &FleetView, of: &TargetView) -> Markup {
     let target = &of.target;
     let known = |value: &Option<String>| value.clone();
-    let go = of.go.unwrap_or_default();
-    let memlimit = go.gomemlimit_bytes.map(|limit| match limit.is_finite() {
-        true => words::bytes(limit),
-        false => "off".into(),
-    });
-    let gogc = go.gogc_percent.map(|percent| match percent < 0.0 {
-        true => "off".into(),
-        false => format!("{percent:.0} %"),
-    });
+    let settings = of.settings;
+    let memlimit = settings.gomemlimit_bytes;
+    let memlimit = memlimit.map(|limit| words::setting(limit, words::bytes));
+    let gogc = settings.gogc_percent;
+    let gogc = gogc.map(|gogc| words::setting(gogc, |percent| format!("{percent:.0} %")));
     let process = of.process;
     let rows = [
         ("Workload", Some(target.workload.0.clone())),
@@ -309,6 +333,8 @@ fn facts(view: &FleetView, of: &TargetView) -> Markup {
             "Go figures",
             of.go.map(|go| words::go_source(go.source).to_owned()),
         ),
+        ("Limit", limit(of)),
+        ("Slowed down from", high(of)),
         ("GOGC", gogc),
         ("GOMEMLIMIT", memlimit),
         (
