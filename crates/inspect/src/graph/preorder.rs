@@ -13,6 +13,10 @@ pub(crate) const UNREACHED: u32 = u32::MAX;
 const WAITING_MAX: usize = 64;
 /// In the first half of an entry: not a child of that parent, but where to go on among its children.
 const MORE: u32 = 1 << 31;
+/// Nothing is left among a node's children.
+const END: u32 = u32::MAX;
+/// The way down grows by so many entries and an eighth.
+const PATH_STEP: usize = 1 << 12;
 /// How far below the top of the stack nodes are touched, so that they have come from memory when they are on top.
 const AHEAD: usize = 6;
 
@@ -32,6 +36,11 @@ pub(crate) struct Preorder {
 impl Preorder {
     /// Walks `graph` from its roots, class after class.
     pub(crate) fn new(graph: &impl Walked) -> Self {
+        let nodes = (graph.inner() + graph.roots().count()) as usize;
+        Self::with_stack(graph, (nodes / 8).max(WAITING_MAX))
+    }
+
+    fn with_stack(graph: &impl Walked, stack_max: usize) -> Self {
         let (objects, roots) = (graph.objects(), graph.roots());
         let nodes = (graph.inner() + roots.count()) as usize;
         let mut walk = Walk {
@@ -41,7 +50,8 @@ impl Preorder {
             parent: Huge::zeroed(nodes + 1),
             len: 1,
             stack: Vec::new(),
-            stack_max: (nodes / 8).max(WAITING_MAX),
+            stack_max,
+            path: Vec::new(),
             touched: 0,
         };
         let mut class_starts = Vec::new();
@@ -55,7 +65,7 @@ impl Preorder {
         std::hint::black_box(walk.touched);
         walk.slot.truncate(walk.len as usize);
         walk.parent.truncate(walk.len as usize);
-        let stack = walk.stack.capacity() as u64 * 8;
+        let stack = (8 * walk.stack.capacity() + 4 * walk.path.capacity()) as u64;
         Self {
             held: graph.held() + walk.seen.held() + walk.slot.held() + walk.parent.held() + stack,
             slot: walk.slot,
@@ -84,8 +94,10 @@ struct Walk<'a, G> {
     len: u32,
     /// (parent's number, child) or (parent's number | MORE, where to go on).
     stack: Vec<(u32, u32)>,
-    /// Beyond this length a node leaves one entry at most, so the stack is bounded by the depth of the tree.
+    /// Beyond this length, what hangs under a node is walked by [`Walk::deep`].
     stack_max: usize,
+    /// Of each node on the way down from where [`Walk::deep`] began: where to go on among its children.
+    path: Vec<u32>,
     touched: u32,
 }
 
@@ -110,11 +122,49 @@ impl<G: Walked> Walk<'_, G> {
     /// Numbers `node` and puts its children on the stack.
     #[inline]
     fn enter(&mut self, node: u32, parent: u32) {
+        let number = self.number(node, parent);
+        if self.stack.len() > self.stack_max {
+            self.deep(number);
+        } else {
+            self.push_children(node, number, 0);
+        }
+    }
+
+    #[inline]
+    fn number(&mut self, node: u32, parent: u32) -> u32 {
         let number = self.len;
         self.slot[number as usize] = node;
         self.parent[number as usize] = parent;
         self.len += 1;
-        self.push_children(node, number, 0);
+        number
+    }
+
+    /// Walks all that hangs under the node of this number, one child at a time. A way down may be as long as there are
+    /// nodes, as through a list: the parents are known, so it takes four bytes a step.
+    fn deep(&mut self, mut number: u32) {
+        self.path.push(0);
+        while let Some(from) = self.path.last_mut() {
+            let (seen, mut next) = (&mut self.seen, None);
+            let node = self.slot[number as usize];
+            let more = match *from {
+                END => None,
+                from => self.graph.each_from(node, from, |child| {
+                    next = seen.set(child).then_some(child);
+                    next.is_none()
+                }),
+            };
+            *from = more.unwrap_or(END);
+            if let Some(child) = next {
+                if self.path.len() == self.path.capacity() {
+                    self.path.reserve_exact(self.path.len() / 8 + PATH_STEP);
+                }
+                self.path.push(0);
+                number = self.number(child, number);
+            } else {
+                self.path.pop();
+                number = self.parent[number as usize];
+            }
+        }
     }
 
     #[inline]
@@ -124,23 +174,58 @@ impl<G: Walked> Walk<'_, G> {
             // By a quarter: doubling could take as much again as all else.
             self.stack.reserve_exact(base / 4 + 16 * WAITING_MAX);
         }
-        let room = if base > self.stack_max {
-            1
-        } else {
-            WAITING_MAX
-        };
         let (seen, stack) = (&self.seen, &mut self.stack);
         let more = self.graph.each_from(node, from, |child| {
             if !seen.get(child) {
                 stack.push((number, child));
             }
-            stack.len() < base + room
+            stack.len() < base + WAITING_MAX
         });
         if let Some(from) = more {
             // Below its children, so that it comes up when they are done.
             let first = self.stack[base];
             self.stack[base] = (number | MORE, from);
             self.stack.push(first);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::heaps;
+    use super::super::whole::Direct;
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// What makes a spanning tree a depth-first one: a pointer at a later number is at a descendant.
+        #[test]
+        fn every_walk_is_depth_first((lists, roots) in heaps(), stack_max in 0usize..6) {
+            let graph = Direct::new(&lists, &roots);
+            let usual = Preorder::new(&graph);
+            let pre = Preorder::with_stack(&graph, stack_max);
+            let slots = (lists.0.len() + roots.count() as usize) as u32;
+            let number = pre.numbers(slots as usize);
+            let wanted = usual.numbers(slots as usize);
+            for source in 0..slots {
+                let from = number[source as usize];
+                prop_assert_eq!(from == UNREACHED, wanted[source as usize] == UNREACHED);
+                if from == UNREACHED {
+                    continue;
+                }
+                graph.each_from(source, 0, |target| {
+                    let to = number.get(target as usize).copied().unwrap_or(UNREACHED);
+                    let mut above = to;
+                    while to != UNREACHED && above > from {
+                        above = pre.parent[above as usize];
+                    }
+                    assert!(to == UNREACHED || to <= from || above == from, "{source} to {target}");
+                    true
+                });
+            }
         }
     }
 }
