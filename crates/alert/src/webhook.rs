@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use fetch::{FetchError, Fetcher, Request};
+use fetch::{FetchError, Fetcher, Post, Request};
 use model::series::BoxFuture;
 use serde_json::{Value, json};
 
@@ -52,7 +52,12 @@ impl Notifier for Webhook {
                 body_bytes_max: 64 << 10,
                 accept: None,
             };
-            let sent = self.fetcher.post(&request, "application/json", body).await;
+            let post = Post {
+                content_type: "application/json",
+                authorization: None,
+                body,
+            };
+            let sent = self.fetcher.post(&request, post).await;
             sent.map_err(|error| refused(&self.host, &error))?;
             Ok(())
         })
