@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use collect::{ScrapeConfig, config::duration};
+use collect::ScrapeConfig;
+use model::duration::duration;
 use serde::Deserialize;
 
 use crate::config_inspect::size;

@@ -306,7 +306,7 @@ pub(crate) struct Doctor {
 
 /// A time as Prometheus writes it, of 100 ms or more.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
-    match collect::parse_duration(text) {
+    match model::duration::parse_duration(text) {
         Ok(time) if time < Duration::from_millis(100) => Err("expected 100ms or more".into()),
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
