@@ -18,6 +18,7 @@ mod queue;
 mod receiver;
 mod robot;
 mod secret;
+mod slack;
 mod stdout;
 mod template;
 mod webhook;

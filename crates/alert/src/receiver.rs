@@ -13,6 +13,7 @@ use crate::dingtalk::DingTalk;
 use crate::feishu::Feishu;
 use crate::http::TIMEOUT;
 use crate::robot::RobotConfig;
+use crate::slack::SlackConfig;
 use crate::webhook::WebhookConfig;
 use crate::wecom::WeCom;
 
@@ -24,6 +25,8 @@ pub struct Receiver {
     pub name: String,
     #[serde(default)]
     webhook_configs: Vec<WebhookConfig>,
+    #[serde(default)]
+    slack_configs: Vec<SlackConfig>,
     #[serde(default)]
     dingtalk_configs: Vec<RobotConfig>,
     #[serde(default)]
@@ -52,6 +55,9 @@ impl Receiver {
         let mut all: Vec<Box<dyn Notifier>> = Vec::new();
         let name = self.name.as_str();
         self.add("webhook_configs", &self.webhook_configs, &mut all, |one| {
+            one.notifier(name, around)
+        })?;
+        self.add("slack_configs", &self.slack_configs, &mut all, |one| {
             one.notifier(name, around)
         })?;
         self.add(
@@ -121,6 +127,7 @@ pub(crate) mod tests {
     fn each_entry_is_a_notifier_with_a_telling_name() {
         let text = r#"{"name": "team",
             "webhook_configs": [{"url": "http://a.example:9/SECRET", "send_resolved": false}],
+            "slack_configs": [{"api_url": "https://b.example/SECRET"}],
             "dingtalk_configs": [{"url": "https://d.example/?t=SECRET", "secret": "SECRET"}],
             "feishu_configs": [{"url": "https://e.example/SECRET"}],
             "wecom_configs": [{"url": "https://f.example/?key=SECRET"}]}"#;
@@ -129,6 +136,7 @@ pub(crate) mod tests {
         let names: Vec<String> = all.iter().map(|one| one.address().to_string()).collect();
         let expected = [
             "team (webhook, a.example:9)",
+            "team (slack, b.example)",
             "team (dingtalk, d.example)",
             "team (feishu, e.example)",
             "team (wecom, f.example)",
