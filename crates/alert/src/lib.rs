@@ -10,6 +10,7 @@
 mod alertmanager;
 mod dingtalk;
 mod dispatch;
+mod email;
 mod feishu;
 mod heap_profile;
 mod http;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::Notifier;
 use crate::dingtalk::DingTalk;
+use crate::email::EmailConfig;
 use crate::feishu::Feishu;
 use crate::http::TIMEOUT;
 use crate::robot::RobotConfig;
@@ -27,6 +28,8 @@ pub struct Receiver {
     webhook_configs: Vec<WebhookConfig>,
     #[serde(default)]
     slack_configs: Vec<SlackConfig>,
+    #[serde(default)]
+    email_configs: Vec<EmailConfig>,
     #[serde(default)]
     dingtalk_configs: Vec<RobotConfig>,
     #[serde(default)]
@@ -58,6 +61,9 @@ impl Receiver {
             one.notifier(name, around)
         })?;
         self.add("slack_configs", &self.slack_configs, &mut all, |one| {
+            one.notifier(name, around)
+        })?;
+        self.add("email_configs", &self.email_configs, &mut all, |one| {
             one.notifier(name, around)
         })?;
         self.add(
@@ -128,6 +134,7 @@ pub(crate) mod tests {
         let text = r#"{"name": "team",
             "webhook_configs": [{"url": "http://a.example:9/SECRET", "send_resolved": false}],
             "slack_configs": [{"api_url": "https://b.example/SECRET"}],
+            "email_configs": [{"to": "x@c.example", "from": "u@c.example", "smarthost": "c.example:25"}],
             "dingtalk_configs": [{"url": "https://d.example/?t=SECRET", "secret": "SECRET"}],
             "feishu_configs": [{"url": "https://e.example/SECRET"}],
             "wecom_configs": [{"url": "https://f.example/?key=SECRET"}]}"#;
@@ -137,6 +144,7 @@ pub(crate) mod tests {
         let expected = [
             "team (webhook, a.example:9)",
             "team (slack, b.example)",
+            "team (email, c.example:25)",
             "team (dingtalk, d.example)",
             "team (feishu, e.example)",
             "team (wecom, f.example)",

@@ -153,6 +153,8 @@ receivers:
       - url: http://u:SECRET-2@h/SECRET-3
         http_config: {authorization: {credentials: SECRET-4}}
     slack_configs: [{api_url: 'https://h/SECRET-5'}]
+    email_configs:
+      - {to: a@b.c, from: u@b.c, smarthost: 'h:25', auth_username: u, auth_password: SECRET-6}
     dingtalk_configs: [{url: 'https://h/?t=SECRET-7', secret: SECRET-8}]
     feishu_configs: [{url: 'https://h/SECRET-9', secret: SECRET-10}]
     wecom_configs: [{url: 'https://h/?key=SECRET-11'}]
@@ -164,7 +166,7 @@ receivers:
         assert!(!format!("{config:?}").contains("SECRET"));
         let clock: Arc<dyn Clock> = Arc::new(SimClock::new(UnixMs(0)));
         let all = config.notifiers(&Fetcher::new().unwrap(), &clock).unwrap();
-        assert_eq!(all.len(), 7);
+        assert_eq!(all.len(), 8);
         // One mistake after each line, of the kinds that people make.
         let lines: Vec<&str> = SECRETS.lines().collect();
         let mut wrong = 0;
