@@ -41,6 +41,8 @@ pub(crate) const PEERS: &[Need] = &[
         "prometheus-alertmanager",
         "asking what was received",
     ),
+    need(&["aiosmtpd"], "python3-aiosmtpd", "receiving our mail"),
+    need(&["openssl"], "openssl", "certificates of a test's own"),
     need(&["ip"], "iproute2", "network namespaces"),
     need(&["setpriv"], "util-linux", "running with fewer privileges"),
     need(&["tmux"], "tmux", "a real terminal"),

@@ -1,11 +1,14 @@
 //! An incident as an alert: labels that never change, annotations that do.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use model::verdict::{Suspect, TimeToLimit};
-use model::{Incident, IncidentState, Labels, UnixMs};
+use model::{EvidenceKind, Incident, IncidentState, Labels, UnixMs};
 use serde::Serialize;
+
+use crate::HeapProfile;
 
 /// Whether the alert is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,48 +41,120 @@ pub struct Alert {
     pub generator_url: String,
     /// The incident's id: the same alert keeps it.
     pub fingerprint: String,
+    /// The heap profile of the moment, where one was taken and is wanted in an annotation.
+    #[serde(skip)]
+    pub heap_profile: Option<HeapProfile>,
 }
 
-/// What links are made from.
+/// What all alerts of a watcher have in common.
 #[derive(Debug, Clone, Default)]
-pub struct Links {
+pub struct Origin {
     /// Prometheus' `external_url`, without a slash at its end; `None` when only this machine
     /// reaches the page, in which case an alert carries the command to run instead of a dead URL.
     pub external_url: Option<String>,
     /// Where incidents' folders lie.
-    pub data_dir: String,
+    pub data_dir: PathBuf,
+    /// Prometheus' `external_labels`: labels for every alert that has none of the name.
+    pub external_labels: BTreeMap<String, String>,
+    /// The most that a heap profile in an annotation may have as base64; `None` for none at all.
+    pub heap_profile_max: Option<u64>,
+}
+
+impl Origin {
+    fn folder(&self, incident: &Incident) -> PathBuf {
+        self.data_dir.join("incidents").join(&incident.id.0)
+    }
+
+    /// The latest heap profile of `incident`, if it may go in an annotation.
+    fn heap_profile(&self, incident: &Incident) -> Option<HeapProfile> {
+        let base64_bytes_max = self.heap_profile_max?;
+        let heaps = incident
+            .evidence
+            .iter()
+            .filter(|file| file.kind == EvidenceKind::HeapProfile);
+        let latest = heaps.max_by_key(|file| file.at)?;
+        Some(HeapProfile {
+            path: self.folder(incident).join(&latest.name),
+            base64_bytes_max,
+        })
+    }
 }
 
 impl Alert {
     /// The alert of `incident` as it stands.
     #[must_use]
-    pub fn of_incident(incident: &Incident, links: &Links) -> Self {
+    pub fn of_incident(incident: &Incident, origin: &Origin) -> Self {
         let status = match incident.state {
             IncidentState::Open => AlertStatus::Firing,
             IncidentState::Resolved => AlertStatus::Resolved,
         };
-        let labels = Labels::new([
+        // Nothing here may come from the latest verdict: these are the same for the incident's life.
+        let own = [
             ("alertname", "MemoryLeak"),
             ("kind", incident.kind.as_str()),
+            ("namespace", incident.namespace.as_str()),
             ("severity", "warning"),
             ("workload", incident.workload.0.as_str()),
-        ]);
-        let page = links.external_url.as_ref();
+        ];
+        let page = origin.external_url.as_ref();
         Self {
             status,
-            labels,
-            annotations: annotations(incident, links),
+            labels: origin.labels(own),
+            annotations: annotations(incident, origin),
             starts_at: incident.opened,
             ends_at: incident.resolved,
             generator_url: page.map_or(String::new(), |url| {
                 format!("{url}/incidents/{}", incident.id)
             }),
             fingerprint: incident.id.0.clone(),
+            heap_profile: origin
+                .heap_profile(incident)
+                .filter(|_| status == AlertStatus::Firing),
+        }
+    }
+
+    /// An alert that says of itself that it is a test, for `notify test`.
+    #[must_use]
+    pub fn test(status: AlertStatus, origin: &Origin, at: UnixMs) -> Self {
+        let text =
+            "This is a test of unswept's alerting. Nothing leaks, and nothing is to be done.";
+        Self {
+            status,
+            labels: origin.labels([
+                ("alertname", "UnsweptTest"),
+                ("kind", "test"),
+                ("severity", "none"),
+                ("workload", "unswept-test"),
+            ]),
+            annotations: [
+                ("summary", "TEST of unswept's alerting"),
+                ("description", text),
+            ]
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .into(),
+            starts_at: at,
+            ends_at: (status == AlertStatus::Resolved).then_some(at),
+            generator_url: origin.external_url.clone().unwrap_or_default(),
+            fingerprint: format!("unswept-test-{}", at.0),
+            heap_profile: None,
         }
     }
 }
 
-fn annotations(incident: &Incident, links: &Links) -> BTreeMap<String, String> {
+impl Origin {
+    /// `own` labels, and the external ones beside them, as Prometheus adds them.
+    fn labels<'a>(&'a self, own: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
+        let own = own.into_iter().filter(|(_, value)| !value.is_empty());
+        let external = self.external_labels.iter();
+        Labels::new(
+            external
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .chain(own),
+        )
+    }
+}
+
+fn annotations(incident: &Incident, origin: &Origin) -> BTreeMap<String, String> {
     let verdict = &incident.verdict;
     let finding = verdict
         .findings
@@ -113,30 +188,49 @@ fn annotations(incident: &Incident, links: &Links) -> BTreeMap<String, String> {
     }
     if let Some(left) = verdict.seconds_to_limit {
         put("time_to_limit", time_to_limit(&left));
+        put("seconds_to_limit", format!("{:.0}", left.estimate));
     }
     if let Some(finding) = finding {
         let reasons: Vec<&str> = finding.why.iter().map(|why| why.text.as_str()).collect();
-        put("description", reasons.join(" "));
+        if !reasons.is_empty() {
+            put("description", reasons.join(" "));
+        }
         let suspects: Vec<String> = finding.suspects.iter().take(3).map(suspect).collect();
         if !suspects.is_empty() {
             put("suspects", suspects.join("; "));
         }
+        let held = finding.suspects.iter().find_map(|one| one.held_by.clone());
+        if let Some(held) = held {
+            put("held_by", held);
+        }
     }
-    put(
-        "evidence",
-        format!("{}/incidents/{}", links.data_dir, incident.id),
-    );
-    match &links.external_url {
+    put("targets", targets(incident));
+    put("evidence", origin.folder(incident).display().to_string());
+    match &origin.external_url {
         Some(url) => put("link", format!("{url}/incidents/{}", incident.id)),
         None => put(
             "command",
             format!(
                 "unswept incidents show {} --data {}",
-                incident.id, links.data_dir
+                incident.id,
+                origin.data_dir.display()
             ),
         ),
     }
     notes
+}
+
+/// `shop (pid 4242 on host-a), 2 more`.
+fn targets(incident: &Incident) -> String {
+    let target = &incident.verdict.target;
+    let pid = target
+        .pid
+        .map_or_else(String::new, |pid| format!("pid {} ", pid.0));
+    let more = match incident.targets.len() {
+        0 | 1 => String::new(),
+        several => format!(", {} more", several - 1),
+    };
+    format!("{} ({pid}on {}){more}", target.name, target.host)
 }
 
 fn suspect(suspect: &Suspect) -> String {
@@ -201,6 +295,8 @@ fn span(seconds: f64) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use model::EvidenceRef;
+
     use super::*;
 
     /// An open incident as the daemon would have it.
@@ -211,19 +307,21 @@ pub(crate) mod tests {
     #[test]
     fn labels_stay_and_annotations_follow() {
         let mut incident = incident();
-        let links = Links {
+        let origin = Origin {
             external_url: None,
             data_dir: "/data".into(),
+            ..Origin::default()
         };
-        let opened = Alert::of_incident(&incident, &links);
+        let opened = Alert::of_incident(&incident, &origin);
         incident.verdict.findings[0]
             .growth
             .as_mut()
             .unwrap()
             .per_minute *= 2.0;
+        incident.verdict.target.labels = Labels::new([("namespace", "elsewhere")]);
         incident.state = IncidentState::Resolved;
         incident.resolved = Some(UnixMs(0));
-        let resolved = Alert::of_incident(&incident, &links);
+        let resolved = Alert::of_incident(&incident, &origin);
         assert_eq!(opened.labels, resolved.labels);
         assert_eq!(opened.fingerprint, resolved.fingerprint);
         assert_ne!(opened.annotations["growth"], resolved.annotations["growth"]);
@@ -235,7 +333,7 @@ pub(crate) mod tests {
 
     #[test]
     fn figures_and_the_culprit_are_in_words() {
-        let alert = Alert::of_incident(&incident(), &Links::default());
+        let alert = Alert::of_incident(&incident(), &Origin::default());
         assert_eq!(
             alert.annotations["summary"],
             "shop leaks: go-heap, 60.0 MiB/min"
@@ -251,6 +349,52 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn external_labels_are_added_and_replace_nothing() {
+        let origin = Origin {
+            external_labels: [("cluster", "eu"), ("kind", "mine")]
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+            ..Origin::default()
+        };
+        let mut incident = incident();
+        incident.namespace = "payments".into();
+        let alerts = [
+            Alert::of_incident(&incident, &origin),
+            Alert::test(AlertStatus::Firing, &origin, UnixMs(0)),
+        ];
+        for alert in &alerts {
+            assert_eq!(alert.labels.get("cluster"), Some("eu"));
+            assert_ne!(alert.labels.get("kind"), Some("mine"));
+        }
+        assert_eq!(alerts[0].labels.get("namespace"), Some("payments"));
+    }
+
+    #[test]
+    fn the_latest_heap_profile_goes_along_only_where_it_is_wanted() {
+        let mut incident = incident();
+        let taken = |name: &str, at| EvidenceRef {
+            kind: EvidenceKind::HeapProfile,
+            target: incident.targets[0].clone(),
+            at: UnixMs(at),
+            name: name.into(),
+            bytes: 1,
+            crc32: 0,
+        };
+        incident.evidence = vec![taken("after-heap.pb.gz", 2), taken("before-heap.pb.gz", 1)];
+        let mut origin = Origin {
+            data_dir: "/data".into(),
+            ..Origin::default()
+        };
+        assert_eq!(Alert::of_incident(&incident, &origin).heap_profile, None);
+        origin.heap_profile_max = Some(9);
+        let wanted = Alert::of_incident(&incident, &origin).heap_profile.unwrap();
+        assert!(wanted.path.starts_with("/data/incidents"));
+        assert!(wanted.path.ends_with("after-heap.pb.gz"));
+        incident.state = IncidentState::Resolved;
+        assert_eq!(Alert::of_incident(&incident, &origin).heap_profile, None);
+    }
+
+    #[test]
     fn an_alert_carries_who_holds_the_memory() {
         let mut incident = incident();
         let suspect = &mut incident.verdict.findings[0].suspects[0];
@@ -262,7 +406,7 @@ pub(crate) mod tests {
         }))
         .unwrap();
         let text = |incident: &Incident| {
-            Alert::of_incident(incident, &Links::default()).annotations["suspects"].clone()
+            Alert::of_incident(incident, &Origin::default()).annotations["suspects"].clone()
         };
         assert_eq!(
             text(&incident),
@@ -276,14 +420,14 @@ pub(crate) mod tests {
 
     #[test]
     fn a_page_that_nobody_reaches_is_a_command_instead() {
-        let alert = Alert::of_incident(&incident(), &Links::default());
+        let alert = Alert::of_incident(&incident(), &Origin::default());
         assert!(alert.annotations["command"].starts_with("unswept incidents show 2026"));
         assert!(!alert.annotations.contains_key("link") && alert.generator_url.is_empty());
-        let links = Links {
+        let origin = Origin {
             external_url: Some("https://u.example".into()),
-            data_dir: String::new(),
+            ..Origin::default()
         };
-        let alert = Alert::of_incident(&incident(), &links);
+        let alert = Alert::of_incident(&incident(), &origin);
         assert!(
             alert
                 .generator_url

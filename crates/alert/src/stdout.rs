@@ -4,15 +4,25 @@ use std::io::Write;
 
 use model::series::BoxFuture;
 
-use crate::{Alert, Notifier, NotifyError};
+use crate::{Address, Alert, Notifier, NotifyError};
 
 /// Writes to standard output.
-#[derive(Debug, Default)]
-pub struct Stdout;
+#[derive(Debug)]
+pub struct Stdout {
+    address: Address,
+}
+
+impl Default for Stdout {
+    fn default() -> Self {
+        Self {
+            address: Address::new("stdout", "stdout", ""),
+        }
+    }
+}
 
 impl Notifier for Stdout {
-    fn name(&self) -> &str {
-        "stdout"
+    fn address(&self) -> &Address {
+        &self.address
     }
 
     fn notify<'a>(&'a self, alert: &'a Alert) -> BoxFuture<'a, Result<(), NotifyError>> {
@@ -25,5 +35,9 @@ impl Notifier for Stdout {
             out.flush()?;
             Ok(())
         })
+    }
+
+    fn carries_profile(&self) -> bool {
+        true
     }
 }

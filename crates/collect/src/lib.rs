@@ -15,7 +15,7 @@ pub mod profiles;
 mod round;
 mod trace_file;
 
-pub use config::{ParseDurationError, ScrapeConfig, parse_duration};
+pub use config::ScrapeConfig;
 pub use probe::{Endpoint, Probed};
 pub use profiles::ProfileKind;
 pub use round::{AskProcess, Collector, ReadProblem, Round, ScrapeError, Scraped, Source};

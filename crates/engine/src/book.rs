@@ -126,6 +126,7 @@ impl Book {
             id: id.clone(),
             state: IncidentState::Open,
             workload: target.workload.clone(),
+            namespace: target.namespace().unwrap_or_default().to_owned(),
             revision: target.revision.clone(),
             kind,
             culprit,

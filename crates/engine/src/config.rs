@@ -2,14 +2,18 @@
 //! has the thing. An unknown key is an error that names its line. No file at all is a good
 //! configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use collect::{ScrapeConfig, config::duration};
+use alert::{Alerting, Receiver};
+use collect::ScrapeConfig;
+use model::duration::duration;
 use serde::Deserialize;
 
 use crate::config_inspect::size;
 pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
+pub use crate::config_notify::Notify;
 
 /// A configuration file larger than this is refused.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -37,7 +41,11 @@ pub struct Config {
     pub load: Load,
     /// What targets run into, beside what is read.
     pub limits: Limits,
-    /// Who is told.
+    /// The Alertmanagers that are told.
+    pub alerting: Alerting,
+    /// Who is told without one.
+    pub receivers: Vec<Receiver>,
+    /// How alerts are told.
     pub notify: Notify,
     /// How long series are kept.
     pub storage: Storage,
@@ -58,6 +66,8 @@ pub struct Global {
     /// Between two verdicts on a target.
     #[serde(deserialize_with = "duration")]
     pub evaluation_interval: Duration,
+    /// Labels for every alert that leaves us.
+    pub external_labels: BTreeMap<String, String>,
 }
 
 /// How processes on this host are found.
@@ -125,31 +135,6 @@ impl Default for Limits {
     }
 }
 
-/// Who is told.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Notify {
-    /// One JSON line for each alert on standard output.
-    pub stdout: bool,
-    /// Receivers of Alertmanager's webhook message.
-    pub webhook_configs: Vec<WebhookConfig>,
-}
-
-/// One receiver.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookConfig {
-    /// Where to POST; it may hold a token, so it is never shown.
-    pub url: String,
-}
-
-/// Shows nothing of the URL.
-impl std::fmt::Debug for WebhookConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WebhookConfig { url: <secret> }")
-    }
-}
-
 /// How long series are kept.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -173,6 +158,7 @@ impl Default for Global {
             scrape_interval: Duration::from_secs(15),
             scrape_timeout: Duration::from_secs(10),
             evaluation_interval: Duration::from_secs(15),
+            external_labels: BTreeMap::new(),
         }
     }
 }
@@ -193,15 +179,6 @@ impl Default for Evidence {
         Self {
             ring_interval: Duration::from_secs(600),
             capture_interval: Duration::from_secs(600),
-        }
-    }
-}
-
-impl Default for Notify {
-    fn default() -> Self {
-        Self {
-            stdout: true,
-            webhook_configs: Vec::new(),
         }
     }
 }
@@ -253,6 +230,12 @@ pub enum ConfigError {
         /// What is wrong and on which line.
         reason: String,
     },
+    /// Somebody who is to be told cannot be.
+    #[error("the alerting that is configured cannot work: {reason}")]
+    Alerting {
+        /// Who, and why.
+        reason: String,
+    },
     /// A value is of the right shape and makes no sense.
     #[error("the configuration {} is not valid: {reason}", path.display())]
     Invalid {
@@ -284,13 +267,17 @@ impl Config {
         Self::parse(path, &std::fs::read_to_string(path).map_err(read)?)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let config: Self = if text.trim().is_empty() {
             Self::default()
         } else {
-            serde_saphyr::from_str(text).map_err(|error| ConfigError::Parse {
-                path: path.into(),
-                reason: error.to_string(),
+            // Without a quotation: a secret may stand beside the mistake.
+            let options = serde_saphyr::options! { with_snippet: false };
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+                ConfigError::Parse {
+                    path: path.into(),
+                    reason: error.to_string(),
+                }
             })?
         };
         match config.check() {
@@ -342,15 +329,7 @@ impl Config {
         if self.load.series.len() > LOAD_SERIES_MAX {
             return Err(format!("at most {LOAD_SERIES_MAX} names in load.series"));
         }
-        let urls = self
-            .notify
-            .webhook_configs
-            .iter()
-            .map(|webhook| &webhook.url);
-        if urls.clone().any(|url| !is_http_url(url)) {
-            // The URL itself may hold a token, so it is not repeated.
-            return Err("a url in notify.webhook_configs is no http or https URL".into());
-        }
+        self.check_alerting()?;
         if let Some(url) = self
             .web
             .external_url
@@ -411,6 +390,8 @@ impl Config {
             ("trace_files", self.trace_files != other.trace_files),
             ("load", self.load != other.load),
             ("limits", self.limits != other.limits),
+            ("alerting", self.alerting != other.alerting),
+            ("receivers", self.receivers != other.receivers),
             ("notify", self.notify != other.notify),
             ("storage", self.storage != other.storage),
             ("web", self.web != other.web),
@@ -522,11 +503,6 @@ mod tests {
                 "found `some`",
             ),
             (
-                "webhook",
-                "notify: {webhook_configs: [{url: 'file:///x'}]}\n",
-                "no http or https",
-            ),
-            (
                 "external url",
                 "web: {external_url: '::::'}\n",
                 "no http or https",
@@ -541,11 +517,5 @@ mod tests {
             let error = parse(text).expect_err(name);
             assert!(error.contains(expected), "{name}: {error}");
         }
-    }
-
-    #[test]
-    fn a_webhook_is_not_shown() {
-        let text = "notify: {webhook_configs: [{url: 'http://h/secret-token'}]}\n";
-        assert!(!format!("{:?}", parse(text).unwrap()).contains("secret-token"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use collect::config::duration;
+use model::duration::duration;
 use reader::HoldersBudget;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};

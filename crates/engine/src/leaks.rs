@@ -272,6 +272,9 @@ impl MainLoop {
         if last.is_none_or(|last| now >= *last + SAVE_EVERY) {
             self.last_saved.insert(id.clone(), now);
             save(&self.book, &self.writer, id);
+            if let Some(incident) = self.book.get(id) {
+                self.tell_newer(incident);
+            }
         }
     }
 

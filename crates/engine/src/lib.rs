@@ -11,6 +11,7 @@ pub mod book;
 mod clock;
 pub mod config;
 mod config_inspect;
+mod config_notify;
 pub mod diagnose;
 mod driver;
 pub mod evidence;

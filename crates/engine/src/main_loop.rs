@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use alert::Dispatcher;
 use collect::{Endpoint, Source, identity};
+use model::fleet::NotifierHealth;
 use model::{
     Clock, Command, CommandOutcome, FleetView, Incident, Target, TargetId, TargetState, UnixMs,
     Verdict,
@@ -23,7 +24,7 @@ use crate::judging::judge_target;
 use crate::leaks::Captured;
 use crate::limits::Machine;
 use crate::tracked::Tracked;
-use crate::watch::{Parts, Shared, dispatcher, links};
+use crate::watch::{Parts, Shared, dispatcher};
 use crate::writer::Writer;
 
 /// The heartbeat: judging that is due, views that are out of date, incidents that are over.
@@ -62,6 +63,8 @@ pub(crate) struct MainLoop {
     /// Incidents whose alert was sent since the start.
     pub(crate) told: HashSet<model::IncidentId>,
     pub(crate) last_saved: HashMap<model::IncidentId, Duration>,
+    /// Attempts to tell somebody that the latest view knows of.
+    attempts: u64,
     version: watch::Sender<u64>,
     views: u64,
     changed: bool,
@@ -72,14 +75,15 @@ pub(crate) struct MainLoop {
 
 impl MainLoop {
     pub(crate) fn new(
-        parts: Parts,
+        mut parts: Parts,
         shared: Arc<Shared>,
         events: mpsc::Sender<Event>,
         version: watch::Sender<u64>,
     ) -> std::io::Result<Self> {
         let writer = Writer::start(Arc::clone(&parts.store))?;
         let book = Book::restore(parts.store.incidents());
-        let dispatcher = dispatcher(&parts.config, &parts.source, parts.stdout_alerts);
+        let notifiers = std::mem::take(&mut parts.notifiers);
+        let dispatcher = dispatcher(&parts.config, notifiers, parts.stdout_alerts);
         Ok(Self {
             config: parts.config.clone(),
             started: parts.source.clock.now(),
@@ -91,6 +95,7 @@ impl MainLoop {
             dispatcher,
             told: HashSet::new(),
             last_saved: HashMap::new(),
+            attempts: 0,
             version,
             views: 0,
             changed: true,
@@ -180,6 +185,8 @@ impl MainLoop {
         let before = self.targets.len();
         self.targets.retain(|_, tracked| !tracked.is_forgotten(now));
         self.changed |= self.targets.len() != before;
+        let attempts = self.dispatcher.attempts();
+        self.changed |= std::mem::replace(&mut self.attempts, attempts) != attempts;
         if std::mem::take(&mut self.changed) {
             self.publish();
         }
@@ -527,9 +534,19 @@ impl MainLoop {
                 text: "nothing has changed".into(),
             };
         }
-        self.dispatcher = dispatcher(&config, self.source(), self.parts.stdout_alerts);
+        let told_anew = match self.tell_by(&config) {
+            Ok(anew) => anew,
+            Err(error) => {
+                return CommandOutcome::Refused {
+                    reason: error.to_string(),
+                };
+            }
+        };
         let gone: Vec<TargetId> = self.targets.keys().cloned().collect();
         self.config = config;
+        if told_anew {
+            self.repeat_open_alerts();
+        }
         // Drivers carry their settings with them: each starts anew, its history is in the store.
         for id in gone {
             self.stop(&id);
@@ -567,6 +584,7 @@ impl MainLoop {
                 series: stats.series as u64,
                 interval_s: self.config.global.scrape_interval.as_secs_f64(),
                 data_dir: self.parts.data_dir.display().to_string(),
+                notifiers: self.notifiers(),
             },
         };
         self.shared.publish(view);
@@ -585,12 +603,33 @@ impl MainLoop {
                 "the disk is too slow: {dropped} readings were not stored"
             ));
         }
-        for (name, delivery) in self.dispatcher.deliveries() {
+        for (address, delivery) in self.dispatcher.deliveries() {
             if !delivery.trouble.is_empty() {
-                troubles.push(format!("{name}: {}", delivery.trouble));
+                troubles.push(format!("{address}: {}", delivery.trouble));
             }
         }
         troubles
+    }
+
+    /// How each notifier fares.
+    fn notifiers(&self) -> Vec<NotifierHealth> {
+        let fares = |(address, delivery): (alert::Address, alert::Delivery)| NotifierHealth {
+            name: address.to_string(),
+            receiver: address.receiver,
+            integration: address.integration.to_owned(),
+            to: address.to,
+            delivered: delivery.delivered,
+            failed: delivery.failed,
+            refused: delivery.refused,
+            dropped: delivery.dropped,
+            waiting: delivery.waiting,
+            trouble: delivery.trouble,
+        };
+        self.dispatcher
+            .deliveries()
+            .into_iter()
+            .map(fares)
+            .collect()
     }
 }
 
@@ -670,9 +709,32 @@ impl MainLoop {
     }
 
     pub(crate) fn tell(&mut self, incident: &Incident) {
-        let links = links(&self.config, &self.parts.data_dir);
-        self.dispatcher
-            .send(&alert::Alert::of_incident(incident, &links));
+        self.dispatcher.send(self.alert_of(incident));
         self.told.insert(incident.id.clone());
+    }
+
+    /// Newer figures and suspects of an incident, for those who are told again in any case.
+    pub(crate) fn tell_newer(&self, incident: &Incident) {
+        if self.told.contains(&incident.id) {
+            self.dispatcher.refresh(self.alert_of(incident));
+        }
+    }
+
+    fn alert_of(&self, incident: &Incident) -> alert::Alert {
+        alert::Alert::of_incident(incident, &self.config.origin(&self.parts.data_dir))
+    }
+
+    /// Tells people as `config` has it from now on, if that differs; ends that were not delivered yet
+    /// go along.
+    fn tell_by(&mut self, config: &Config) -> Result<bool, crate::ConfigError> {
+        if !self.config.tells_otherwise(config) {
+            return Ok(false);
+        }
+        let source = self.source();
+        let notifiers = config.notifiers(&source.fetcher, &source.clock)?;
+        let fresh = dispatcher(config, notifiers, self.parts.stdout_alerts);
+        fresh.take_over(&self.dispatcher);
+        self.dispatcher = fresh;
+        Ok(true)
     }
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use alert::{Dispatcher, Links, Notifier, Stdout, Webhook};
+use alert::{Dispatcher, Notifier, Stdout};
 use collect::Source;
 use model::series::BoxFuture;
 use model::{Command, CommandOutcome, Commands, FleetRead, FleetView, IncidentId};
@@ -35,6 +35,8 @@ pub struct Parts {
     pub host: reader::Host,
     /// The version to show.
     pub version: String,
+    /// Who is told of incidents: [`Config::notifiers`].
+    pub notifiers: Vec<Box<dyn Notifier>>,
     /// Whether alerts may go to standard output, which a live screen may occupy.
     pub stdout_alerts: bool,
 }
@@ -131,29 +133,14 @@ impl Commands for Watcher {
     }
 }
 
-/// Who is told, by the configuration.
-pub(crate) fn dispatcher(config: &Config, source: &Source, stdout_alerts: bool) -> Dispatcher {
-    let mut notifiers: Vec<Box<dyn Notifier>> = Vec::new();
+/// Starts telling `notifiers`, and standard output where it is wanted and free.
+pub(crate) fn dispatcher(
+    config: &Config,
+    mut notifiers: Vec<Box<dyn Notifier>>,
+    stdout_alerts: bool,
+) -> Dispatcher {
     if config.notify.stdout && stdout_alerts {
-        notifiers.push(Box::new(Stdout));
-    }
-    for webhook in &config.notify.webhook_configs {
-        let external = config.web.external_url.clone();
-        let fetcher = source.fetcher.clone();
-        notifiers.push(Box::new(Webhook::new(
-            fetcher,
-            webhook.url.clone(),
-            external,
-        )));
+        notifiers.push(Box::<Stdout>::default());
     }
     Dispatcher::start(notifiers)
-}
-
-/// What alerts link to.
-pub(crate) fn links(config: &Config, data_dir: &std::path::Path) -> Links {
-    let url = config.web.external_url.as_deref();
-    Links {
-        external_url: url.map(|url| url.trim_end_matches('/').to_owned()),
-        data_dir: data_dir.display().to_string(),
-    }
 }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 
 /// What we call ourselves, as operators find it in their access logs.
@@ -22,6 +22,12 @@ pub enum FetchError {
     /// The client could not be made.
     #[error("failed to set up the HTTP client")]
     Setup(#[source] reqwest::Error),
+    /// What was given to trust or to say in a header is not of the form that it must have.
+    #[error("failed to use {what}")]
+    Unusable {
+        /// What it is; never the value, which may be a secret.
+        what: &'static str,
+    },
     /// The text is not an http or https URL.
     #[error("`{url}` is not an http or https URL")]
     BadUrl {
@@ -93,6 +99,27 @@ pub struct Request<'a> {
     pub accept: Option<&'a str>,
 }
 
+/// What is POSTed.
+#[derive(Clone, Default)]
+pub struct Post<'a> {
+    /// The `Content-Type` header.
+    pub content_type: &'static str,
+    /// The `Authorization` header, where there is one: a secret.
+    pub authorization: Option<&'a str>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// How a server's certificate is judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsTrust {
+    /// Certificates in PEM form; with them, only who is signed by one of them is believed. Without,
+    /// the system's store decides.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Believes everybody: only for tests of a connection.
+    pub insecure_skip_verify: bool,
+}
+
 /// A complete answer with status 200 (for POST: any 2xx).
 #[derive(Debug, Clone)]
 pub struct Response {
@@ -115,9 +142,28 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError::Setup`] if TLS cannot be set up.
     pub fn new() -> Result<Self, FetchError> {
+        Self::trusting(&TlsTrust::default())
+    }
+
+    /// As [`Fetcher::new`], with a say in whom to believe.
+    ///
+    /// # Errors
+    /// [`FetchError::Unusable`] for certificates that are none; [`FetchError::Setup`].
+    pub fn trusting(trust: &TlsTrust) -> Result<Self, FetchError> {
         // An error only says that a provider is installed already, which is what we want.
         let _already = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        if let Some(pem) = &trust.ca_pem {
+            let what = "the certificates to trust: no PEM";
+            let wrong = |_| FetchError::Unusable { what };
+            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(wrong)?;
+            if certificates.is_empty() {
+                return Err(FetchError::Unusable { what });
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        let client = builder
+            .tls_danger_accept_invalid_certs(trust.insecure_skip_verify)
             .user_agent(USER_AGENT)
             .redirect(Policy::custom(same_host))
             .no_proxy()
@@ -164,21 +210,28 @@ impl Fetcher {
         }
     }
 
-    /// POSTs `body`.
+    /// POSTs `post`.
     ///
     /// # Errors
     /// [`FetchError`]; a status outside 200 to 299 is an error.
     pub async fn post(
         &self,
         request: &Request<'_>,
-        content_type: &'static str,
-        body: Vec<u8>,
+        post: Post<'_>,
     ) -> Result<Response, FetchError> {
         let url = parse_url(request.url)?;
         let shown = redacted(&url);
-        let builder = self.client.post(url).timeout(request.timeout);
-        let builder = builder.header(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        let sent = builder.body(body).send().await;
+        let mut builder = self.client.post(url).timeout(request.timeout);
+        builder = builder.header(CONTENT_TYPE, HeaderValue::from_static(post.content_type));
+        if let Some(text) = post.authorization {
+            let what = "the credentials: they hold what no header may hold";
+            let mut value =
+                HeaderValue::from_str(text).map_err(|_| FetchError::Unusable { what })?;
+            // So that no log of the layers below shows it.
+            value.set_sensitive(true);
+            builder = builder.header(AUTHORIZATION, value);
+        }
+        let sent = builder.body(post.body).send().await;
         let answer = sent.map_err(|e| explain(&shown, request.timeout, e))?;
         let status = answer.status();
         let response = read_body(answer, &shown, request.body_bytes_max, request.timeout).await?;
@@ -391,6 +444,49 @@ mod tests {
         for (name, url, expected) in rows {
             let error = get(&url).await.expect_err(name);
             assert!(expected(&error), "{name}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_go_out_and_are_not_shown() {
+        let (said, heard) = std::sync::mpsc::channel();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = [0; 4096];
+            let count = stream.read(&mut head).unwrap();
+            stream.write_all(&http("200 OK", "")).unwrap();
+            said.send(String::from_utf8_lossy(&head[..count]).into_owned())
+        });
+        let request = Request {
+            url: &url,
+            timeout: Duration::from_secs(5),
+            body_bytes_max: 10,
+            accept: None,
+        };
+        let post = |authorization| Post {
+            content_type: "application/json",
+            authorization: Some(authorization),
+            body: b"{}".to_vec(),
+        };
+        let fetcher = Fetcher::new().unwrap();
+        fetcher.post(&request, post("Bearer x")).await.unwrap();
+        let head = heard.recv().unwrap().to_ascii_lowercase();
+        assert!(head.contains("authorization: bearer x"), "{head}");
+        let error = fetcher.post(&request, post("a\nb")).await.unwrap_err();
+        assert!(matches!(error, FetchError::Unusable { .. }), "{error}");
+    }
+
+    #[test]
+    fn certificates_to_trust_must_be_some() {
+        for pem in ["", "no certificate"] {
+            let trust = TlsTrust {
+                ca_pem: Some(pem.into()),
+                insecure_skip_verify: false,
+            };
+            let error = Fetcher::trusting(&trust).unwrap_err();
+            assert!(matches!(error, FetchError::Unusable { .. }), "{error}");
         }
     }
 

@@ -67,6 +67,34 @@ pub struct Health {
     pub interval_s: f64,
     /// Where data and evidence lie.
     pub data_dir: String,
+    /// Who is told of incidents, and how that goes.
+    #[serde(default)]
+    pub notifiers: Vec<NotifierHealth>,
+}
+
+/// How telling one receiver in one way goes. Nothing in it is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NotifierHealth {
+    /// For people: `team-a (slack, hooks.slack.com)`.
+    pub name: String,
+    /// The receiver's name in the configuration.
+    pub receiver: String,
+    /// By which way: `slack`, `email`.
+    pub integration: String,
+    /// Host and port.
+    pub to: String,
+    /// Messages delivered since the start or the last change of the settings.
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Alerts given up because the receiver will never take them.
+    pub refused: u64,
+    /// Alerts dropped because too many waited.
+    pub dropped: u64,
+    /// Alerts whose newest state has not been delivered.
+    pub waiting: u64,
+    /// What the last attempt said if it failed; empty if it did not.
+    pub trouble: String,
 }
 
 /// Everything at one moment. Readers hold an `Arc` and never block the engine.

@@ -120,6 +120,9 @@ pub struct Incident {
     pub state: IncidentState,
     /// Whose.
     pub workload: Workload,
+    /// The namespace of its first target, where that has one; it stays, as alerts' labels do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
     /// The code that was running when it opened.
     pub revision: Revision,
     /// Of what kind.

@@ -8,6 +8,7 @@
 
 pub mod channel;
 pub mod command;
+pub mod duration;
 pub mod fleet;
 pub mod incident;
 pub mod labels;

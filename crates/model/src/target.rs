@@ -105,6 +105,18 @@ pub struct Target {
     pub labels: Labels,
 }
 
+impl Target {
+    /// Its namespace: by its labels, else its pod's, which begins the workload's name.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.labels.get("namespace").or_else(|| {
+            self.pod.as_ref()?;
+            let (namespace, _) = self.workload.0.split_once('/')?;
+            Some(namespace)
+        })
+    }
+}
+
 /// How watching a target goes. What is not `Up` is shown, never hidden.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]

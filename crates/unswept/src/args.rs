@@ -46,6 +46,9 @@ pub(crate) enum Command {
     /// Look into a live Go process that offers nothing: no endpoint, no restart, stripped if need be
     #[command(subcommand, after_help = INSPECT_HELP)]
     Inspect(crate::inspect::args::Inspect),
+    /// Try out who is told of incidents
+    #[command(subcommand)]
+    Notify(Notify),
     /// Ends a pause whose owner cannot; started by `inspect` itself
     #[command(hide = true, name = PAUSE_GUARD)]
     PauseGuard,
@@ -304,9 +307,34 @@ pub(crate) struct Doctor {
     pub(crate) format: Format,
 }
 
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Notify {
+    Test(NotifyTest),
+}
+
+/// Send a test alert through each receiver, firing and then resolved, and say what became of it
+///
+/// The alert is called UnsweptTest and says of itself that it is a test. The exit code is 1 if one
+/// of them did not take it.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  unswept notify test --config unswept.yml
+  unswept notify test --config unswept.yml --receiver team-a
+  unswept notify test --config unswept.yml --receiver alertmanager")]
+pub(crate) struct NotifyTest {
+    /// The configuration file with `receivers:` or `alerting:`
+    #[arg(long, value_name = "FILE", env = "UNSWEPT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Only the receiver of this name; `alertmanager` for the Alertmanagers
+    #[arg(long, value_name = "NAME")]
+    pub(crate) receiver: Option<String>,
+}
+
 /// A time as Prometheus writes it, of 100 ms or more.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
-    match collect::parse_duration(text) {
+    match model::duration::parse_duration(text) {
         Ok(time) if time < Duration::from_millis(100) => Err("expected 100ms or more".into()),
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
@@ -362,6 +390,7 @@ mod tests {
             told::<Goroutines>("inspect goroutines"),
             told::<Heap>("inspect heap"),
             told::<Refs>("inspect refs"),
+            told::<NotifyTest>("notify test"),
             told::<Doctor>("doctor"),
         ];
         let mut found = Vec::new();

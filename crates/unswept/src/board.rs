@@ -543,6 +543,7 @@ pub(crate) mod tests {
             id: IncidentId("20261121-223000-shop-0123456789abcdef".into()),
             state: IncidentState::Open,
             workload: leaking.target.workload.clone(),
+            namespace: String::new(),
             revision: leaking.target.revision.clone(),
             kind: Kind::GoHeap,
             culprit: "main.(*SessionCache).Put".into(),

@@ -13,6 +13,7 @@ mod inspect;
 mod live;
 mod look;
 mod news;
+mod notify;
 mod profiles;
 mod ps;
 mod setup;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Profile(command) => profiles::run(&command),
         Command::Incidents(command) => incidents::run(&command),
         Command::Inspect(command) => inspect::run(&command),
+        Command::Notify(command) => notify::run(&command),
         Command::PauseGuard => return inspect::guard(),
         Command::Doctor(doctor) => doctor::run(&doctor),
     };

@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
     let face = Face::choose(arguments.plain);
     setup::logs_of(&face);
     let source = setup::source(reader)?;
+    let notifiers = config.notifiers(&source.fetcher, &source.clock)?;
     let options = Options {
         retention: config.storage.retention,
         ..Options::default()
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
         data_dir,
         source,
         version: env!("CARGO_PKG_VERSION").into(),
+        notifiers,
         stdout_alerts: !face.is_live(),
     };
     setup::runtime()?.block_on(serve(arguments.listen, parts, face))?;

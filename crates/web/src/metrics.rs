@@ -94,6 +94,7 @@ impl Family {
 fn text(view: &FleetView) -> String {
     let mut families = of_targets(view);
     families.extend(of_incidents(view));
+    families.extend(of_notifiers(view));
     families.extend(of_ourselves(view));
     let exposed: Vec<_> = families.iter().map(Family::expose).collect();
     exposition(&exposed)
@@ -196,6 +197,39 @@ fn of_incidents(view: &FleetView) -> Vec<Family> {
     vec![incidents, targets]
 }
 
+/// By receiver, way and host: as many series as the configuration has ways, times five.
+fn of_notifiers(view: &FleetView) -> Vec<Family> {
+    let mut messages = Family::gauge(
+        "unswept_notifications_total",
+        Meet::Sum,
+        "Messages about incidents by what became of them.",
+    );
+    messages.kind = FamilyType::Counter;
+    let mut waiting = Family::gauge(
+        "unswept_notifications_waiting",
+        Meet::Sum,
+        "Incidents whose newest state has not been delivered.",
+    );
+    for one in &view.health.notifiers {
+        let labels = Labels::new([
+            ("receiver", one.receiver.as_str()),
+            ("integration", &one.integration),
+            ("to", &one.to),
+        ]);
+        let outcomes = [
+            ("delivered", one.delivered),
+            ("failed", one.failed),
+            ("refused", one.refused),
+            ("dropped", one.dropped),
+        ];
+        for (outcome, count) in outcomes {
+            messages.put(&labels, &[("outcome", outcome)], count as f64);
+        }
+        waiting.put(&labels, &[], one.waiting as f64);
+    }
+    vec![messages, waiting]
+}
+
 fn of_ourselves(view: &FleetView) -> Vec<Family> {
     let health = &view.health;
     let mut build = Family::gauge(
@@ -261,12 +295,6 @@ pub(crate) fn growth_bytes_per_minute(verdict: &Verdict) -> Option<f64> {
 
 fn labels(view: &TargetView) -> Labels {
     let target = &view.target;
-    let workload = target.workload.0.as_str();
-    let in_pod = target.pod.is_some() || target.labels.get("namespace").is_some();
-    let namespace = target.labels.get("namespace").or_else(|| {
-        let (namespace, _) = workload.split_once('/')?;
-        in_pod.then_some(namespace)
-    });
     let from_url = || {
         target
             .url
@@ -276,8 +304,8 @@ fn labels(view: &TargetView) -> Labels {
     };
     let instance = target.labels.get("instance").or_else(from_url);
     Labels::new([
-        ("workload", workload),
-        ("namespace", namespace.unwrap_or("")),
+        ("workload", target.workload.0.as_str()),
+        ("namespace", target.namespace().unwrap_or("")),
         ("pod", target.pod.as_deref().unwrap_or("")),
         ("container", target.container.as_deref().unwrap_or("")),
         ("instance", instance.unwrap_or(&target.host)),

@@ -18,6 +18,12 @@ pub struct Settings {
     pub jobs: Vec<(String, String)>,
     /// Where alerts are posted.
     pub webhook: Option<String>,
+    /// The label `cluster` of all alerts, where it has a value.
+    pub cluster: String,
+    /// More of the configuration, as it stands in the file.
+    pub more: String,
+    /// What is logged: `trace` for everything.
+    pub log: String,
     /// Between two light snapshots.
     pub ring_interval: Duration,
     /// As a user without privileges.
@@ -30,6 +36,9 @@ impl Default for Settings {
             local_processes: true,
             jobs: Vec::new(),
             webhook: None,
+            cluster: String::new(),
+            more: String::new(),
+            log: "warn".into(),
             ring_interval: Duration::from_secs(30),
             as_nobody: false,
         }
@@ -39,17 +48,20 @@ impl Default for Settings {
 impl Settings {
     fn yaml(&self) -> String {
         let mut text = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 3s}}\n\
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 3s,\n  \
+             external_labels: {{cluster: '{}'}}}}\n\
              discovery: {{local_processes: {}, refresh_interval: 1s, min_age: 1s}}\n\
              evidence: {{ring_interval: {}s}}\n",
+            self.cluster,
             self.local_processes,
             self.ring_interval.as_secs()
         );
         if let Some(url) = &self.webhook {
             text.push_str(&format!(
-                "notify: {{webhook_configs: [{{url: '{url}'}}]}}\n"
+                "receivers: [{{name: webhook, webhook_configs: [{{url: '{url}'}}]}}]\n"
             ));
         }
+        text.push_str(&self.more);
         if !self.jobs.is_empty() {
             text.push_str("scrape_configs:\n");
         }
@@ -86,6 +98,7 @@ impl Watcher {
             false => process::command(&setting.unswept),
         };
         command
+            .env("UNSWEPT_LOG", &settings.log)
             .args(["watch", "--plain", "--listen", "127.0.0.1:0", "--config"])
             .arg(&config)
             .arg("--data")

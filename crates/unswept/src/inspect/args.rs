@@ -311,7 +311,7 @@ pub(crate) enum RefsFormat {
 
 /// A pause: long ones are nobody's wish.
 fn pause(text: &str) -> Result<Duration, String> {
-    match collect::parse_duration(text) {
+    match model::duration::parse_duration(text) {
         Ok(time) if time.is_zero() || time > Duration::from_secs(10) => {
             Err("expected 1ms to 10s".into())
         }

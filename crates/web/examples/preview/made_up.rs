@@ -917,6 +917,7 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
         id: incident_id(service),
         state: IncidentState::Open,
         workload: of.target.workload.clone(),
+        namespace: String::new(),
         revision: of.target.revision.clone(),
         kind: verdict.kind?,
         culprit: verdict
@@ -992,6 +993,7 @@ pub(crate) fn view(minutes: u64) -> FleetView {
             series: 1_204,
             interval_s: 15.0,
             data_dir: "/var/lib/unswept".into(),
+            notifiers: vec![],
         },
     }
 }

@@ -1,6 +1,7 @@
 //! Pieces that several pages show.
 
 use maud::{Markup, html};
+use model::fleet::NotifierHealth;
 use model::{Finding, FleetView, Judgement, Kind, TargetState, UnixMs, Verdict};
 
 use crate::words;
@@ -135,6 +136,27 @@ pub(super) fn advice(finding: &Finding) -> Markup {
     }
 }
 
+/// Who is told of incidents, and how that goes.
+fn notifiers(notifiers: &[NotifierHealth]) -> Markup {
+    html! {
+        details .notifiers {
+            summary { "Alerts go to " (words::count(notifiers.len() as f64)) " receivers" }
+            ul {
+                @for one in notifiers {
+                    li {
+                        (one.name) ": " (one.delivered) " delivered"
+                        @if one.waiting > 0 { ", " (one.waiting) " waiting" }
+                        @if one.failed > 0 { ", " (one.failed) " attempts failed" }
+                        @if one.refused > 0 { ", " (one.refused) " refused" }
+                        @if one.dropped > 0 { ", " (one.dropped) " dropped" }
+                        @if !one.trouble.is_empty() { "; now: " (one.trouble) }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The watcher's own health, under every page.
 pub(super) fn health(view: &FleetView) -> Markup {
     let health = &view.health;
@@ -146,6 +168,7 @@ pub(super) fn health(view: &FleetView) -> Markup {
             }
         }
         @for note in &health.notes { p .note { (note) } }
+        @if !health.notifiers.is_empty() { (notifiers(&health.notifiers)) }
         p {
             span { "unswept " (health.version) }
             span { "watching for " (words::seconds(view.at.since(health.started).as_secs_f64())) }
