@@ -11,6 +11,8 @@ use crate::program::Program;
 /// Spans and goroutines looked at: enough that a wrong offset shows, few enough to cost nothing.
 const SAMPLES: u64 = 256;
 const PAGE: u64 = 8192;
+/// Addresses of programs are below, on every machine; fields may be added to them without a second thought.
+const ADDRESS_MAX: u64 = 1 << 56;
 
 /// Why a program's layout is refused.
 pub(crate) struct Refused(pub(crate) String);
@@ -25,6 +27,8 @@ type Checked = Result<(), Refused>;
 
 /// Every check.
 pub(crate) fn check(program: &Program) -> Checked {
+    let in_memory = program.symbols().all(|(_, addr)| addr < ADDRESS_MAX);
+    demand(in_memory, "a variable outside all memory")?;
     version(program)?;
     statistics(program)?;
     spans(program)?;
