@@ -231,7 +231,7 @@ pub(crate) enum HeapFormat {
 /// a clone or core is made: it is read as it is needed, so the clone lives until all is told.
 ///
 /// Cost: only memory with pointers is read, at 1 GB/s and more; finding the holders takes about half
-/// a second of CPU and 60 MB per million objects (--low-memory: 40 MB, slower).
+/// a second of CPU and 50 MB per million objects (--low-memory: 26 MB, slower).
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
