@@ -14,6 +14,7 @@ use inspect::heap::{Heap, Reading};
 use inspect::holders::{Holder, Options, Taken};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::time::{Duration, Instant};
 
 const SOURCE: Source = Source::new("readings", &[("main.go", include_str!("main.go"))]);
 
@@ -22,7 +23,23 @@ fn stopped(program: &std::path::Path) -> Running {
     let running = Running::start(program, &[]);
     let pid = Pid::from_raw(i32::try_from(running.pid()).unwrap());
     kill(pid, Signal::SIGSTOP).unwrap();
+    let asked = Instant::now();
+    // The signal is one thread's to take; the others run on until they are told.
+    while !all_stopped(running.pid()) {
+        assert!(asked.elapsed() < Duration::from_secs(10), "it runs on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     running
+}
+
+fn all_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut states = threads.map(|thread| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        // The name stands in parentheses, the state is the word after it.
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    });
+    states.all(|is_stopped| is_stopped)
 }
 
 const ON_DEMAND: Reading = Reading::Still { copy_max: 0 };
