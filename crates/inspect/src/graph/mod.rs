@@ -19,6 +19,7 @@ mod huge;
 mod leaked;
 mod leaves;
 mod lists;
+mod path;
 mod preorder;
 mod reach;
 mod roots;

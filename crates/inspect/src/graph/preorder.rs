@@ -2,6 +2,7 @@
 
 use super::bits::Bits;
 use super::huge::Huge;
+use super::path::Path;
 use super::whole::Walked;
 
 /// The number of the node above all roots.
@@ -13,10 +14,6 @@ pub(crate) const UNREACHED: u32 = u32::MAX;
 const WAITING_MAX: usize = 64;
 /// In the first half of an entry: not a child of that parent, but where to go on among its children.
 const MORE: u32 = 1 << 31;
-/// Nothing is left among a node's children.
-const END: u32 = u32::MAX;
-/// The way down grows by so many entries and an eighth.
-const PATH_STEP: usize = 1 << 12;
 /// How far below the top of the stack nodes are touched, so that they have come from memory when they are on top.
 const AHEAD: usize = 6;
 
@@ -37,7 +34,7 @@ impl Preorder {
     /// Walks `graph` from its roots, class after class.
     pub(crate) fn new(graph: &impl Walked) -> Self {
         let nodes = (graph.inner() + graph.roots().count()) as usize;
-        Self::with_stack(graph, (nodes / 8).max(WAITING_MAX))
+        Self::with_stack(graph, (nodes / 16).max(WAITING_MAX))
     }
 
     fn with_stack(graph: &impl Walked, stack_max: usize) -> Self {
@@ -51,7 +48,7 @@ impl Preorder {
             len: 1,
             stack: Vec::new(),
             stack_max,
-            path: Vec::new(),
+            path: Path::default(),
             touched: 0,
         };
         let mut class_starts = Vec::new();
@@ -65,7 +62,7 @@ impl Preorder {
         std::hint::black_box(walk.touched);
         walk.slot.truncate(walk.len as usize);
         walk.parent.truncate(walk.len as usize);
-        let stack = (8 * walk.stack.capacity() + 4 * walk.path.capacity()) as u64;
+        let stack = 8 * walk.stack.capacity() as u64 + walk.path.held();
         Self {
             held: graph.held() + walk.seen.held() + walk.slot.held() + walk.parent.held() + stack,
             slot: walk.slot,
@@ -96,8 +93,8 @@ struct Walk<'a, G> {
     stack: Vec<(u32, u32)>,
     /// Beyond this length, what hangs under a node is walked by [`Walk::deep`].
     stack_max: usize,
-    /// Of each node on the way down from where [`Walk::deep`] began: where to go on among its children.
-    path: Vec<u32>,
+    /// The way down from where [`Walk::deep`] began.
+    path: Path,
     touched: u32,
 }
 
@@ -140,28 +137,24 @@ impl<G: Walked> Walk<'_, G> {
     }
 
     /// Walks all that hangs under the node of this number, one child at a time. A way down may be as long as there are
-    /// nodes, as through a list: the parents are known, so it takes four bytes a step.
+    /// nodes, as through a list: the parents are known, so it takes a byte a step.
     fn deep(&mut self, mut number: u32) {
-        self.path.push(0);
-        while let Some(from) = self.path.last_mut() {
+        self.path.enter();
+        while let Some(from) = self.path.next() {
             let (seen, mut next) = (&mut self.seen, None);
             let node = self.slot[number as usize];
-            let more = match *from {
-                END => None,
-                from => self.graph.each_from(node, from, |child| {
+            let more = from.and_then(|from| {
+                self.graph.each_from(node, from, |child| {
                     next = seen.set(child).then_some(child);
                     next.is_none()
-                }),
-            };
-            *from = more.unwrap_or(END);
+                })
+            });
+            self.path.go_on_from(more);
             if let Some(child) = next {
-                if self.path.len() == self.path.capacity() {
-                    self.path.reserve_exact(self.path.len() / 8 + PATH_STEP);
-                }
-                self.path.push(0);
+                self.path.enter();
                 number = self.number(child, number);
             } else {
-                self.path.pop();
+                self.path.leave();
                 number = self.parent[number as usize];
             }
         }

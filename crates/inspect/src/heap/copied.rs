@@ -48,7 +48,7 @@ impl Copied {
     #[inline]
     pub(super) fn of(&self, span: &Span) -> Option<&[u8]> {
         let at = self.places[span.number as usize];
-        self.bytes.get(at..)?.get(..span.bytes as usize)
+        self.bytes.get(at..)?.get(..span.bytes() as usize)
     }
 
     /// Bytes held.
@@ -78,7 +78,7 @@ fn places(spans: &[Span]) -> (Vec<usize>, usize) {
             return NOWHERE;
         }
         let at = len;
-        len += span.bytes as usize;
+        len += span.bytes() as usize;
         at
     };
     let places = spans.iter().map(&mut place).collect();
@@ -90,8 +90,8 @@ fn ranges<'a>(spans: impl Iterator<Item = &'a Span>) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     for span in spans {
         let mut at = span.base;
-        while at < span.base + span.bytes {
-            let left = (span.base + span.bytes - at) as usize;
+        while at < span.base + span.bytes() {
+            let left = (span.base + span.bytes() - at) as usize;
             let piece = match ranges.last_mut() {
                 Some(last) if last.addr + last.len as u64 == at && last.len < PIECE => {
                     let piece = left.min(PIECE - last.len);

@@ -88,7 +88,7 @@ impl Heap {
             if span.is_pointer_free() {
                 continue;
             }
-            let is_whole = of_span.len() >= WHOLE_MIN && span.bytes <= PIECE;
+            let is_whole = of_span.len() >= WHOLE_MIN && span.bytes() <= PIECE;
             let at_once = match is_whole {
                 true => of_span.len(),
                 false => ((BATCH_BYTES / span.elem.max(1)) as usize).clamp(2, OBJECTS_MAX) - 1,
@@ -167,19 +167,19 @@ impl<'a> Batch<'a> {
         let has_bitmap = span.elem <= HEADER_ABOVE && !self.heap.has_arena_bits();
         let bitmap_at = self.heap.bitmap_at(span);
         let need = match is_whole {
-            true => span.bytes as usize,
-            false => objects.len() * span.elem as usize + (span.bytes as usize - bitmap_at),
+            true => span.bytes() as usize,
+            false => objects.len() * span.elem as usize + (span.bytes() as usize - bitmap_at),
         };
         let is_full = self.ranges.len() + objects.len() + 1 > RANGES_MAX;
         if is_full || self.len + need > self.buf.len() {
             self.flush(visit);
         }
-        let whole = is_whole.then(|| self.ask(span.base, span.bytes as usize));
+        let whole = is_whole.then(|| self.ask(span.base, span.bytes() as usize));
         let bitmap = match whole {
             Some(whole) => whole + bitmap_at,
             None if has_bitmap => self.ask(
                 span.base + bitmap_at as u64,
-                span.bytes as usize - bitmap_at,
+                span.bytes() as usize - bitmap_at,
             ),
             None => 0,
         };

@@ -57,6 +57,8 @@ enum Bytes {
 #[derive(Debug)]
 pub struct Heap {
     spans: Vec<Span>,
+    /// By number of the span, in order: the first of the records about its objects. Most spans have none.
+    specials: Vec<(u32, u64)>,
     pages: PageMap,
     /// The span of every 32nd object.
     blocks: Vec<u32>,
@@ -95,13 +97,13 @@ impl Heap {
     /// objects; when the program has ended.
     pub fn read(program: &Program, max_bytes: u64, reading: Reading) -> Result<Self, InspectError> {
         let layout = program.layout();
-        let mut spans = span::read_spans(program)?;
-        let bytes: u64 = spans.iter().map(|span| span.bytes).sum();
+        let mut read = span::read_spans(program)?;
+        let bytes: u64 = read.iter().map(|read| read.span.bytes()).sum();
         if bytes > limits::HEAP_BYTES_MAX {
             return Err(too_big("the heap", bytes, limits::HEAP_BYTES_MAX));
         }
         let mut objects = 0u64;
-        for (number, span) in spans.iter_mut().enumerate() {
+        for (number, span::Read { span, .. }) in read.iter_mut().enumerate() {
             span.number = number as u32;
             span.first = u32::try_from(objects).unwrap_or(u32::MAX);
             objects += u64::from(span.count);
@@ -110,6 +112,9 @@ impl Heap {
             return Err(too_big("the number of objects", objects, NODES_MAX.into()));
         }
         let objects = objects as u32;
+        let allocated = span::read_allocated(program.memory(), &read, objects);
+        let specials = specials(&read);
+        let spans = only_spans(read);
         let scannable = scannable_bytes(&spans);
         let reserved = match reading {
             Reading::Copy(reserved) => Some(reserved),
@@ -121,7 +126,6 @@ impl Heap {
                 max: max_bytes,
             });
         }
-        let allocated = span::read_allocated(program.memory(), &spans, objects);
         let bytes = match reserved {
             Some(reserved) => Bytes::Copied(Copied::read(program.memory(), &spans, reserved)),
             None => Bytes::OnDemand(OnDemand::new(program.share_memory())),
@@ -134,6 +138,7 @@ impl Heap {
             pages: PageMap::new(&spans),
             blocks: blocks(&spans, objects),
             spans,
+            specials,
             objects,
             allocated,
             bytes,
@@ -154,7 +159,8 @@ impl Heap {
     /// # Errors
     /// As [`Self::read`].
     pub fn reserve(program: &Program, max_bytes: u64) -> Result<Vec<u8>, InspectError> {
-        Ok(copied::reserve(&span::read_spans(program)?, max_bytes))
+        let spans = only_spans(span::read_spans(program)?);
+        Ok(copied::reserve(&spans, max_bytes))
     }
 
     /// Whether the program is not needed any more for what the heap is asked.
@@ -169,7 +175,8 @@ impl Heap {
             Bytes::OnDemand(from) => from.held(),
         };
         let words = self.allocated.capacity() + self.cut.capacity();
-        let spans = self.spans.capacity() * size_of::<Span>();
+        let spans = self.spans.capacity() * size_of::<Span>()
+            + self.specials.capacity() * size_of::<(u32, u64)>();
         bytes + (8 * words + spans + 4 * self.blocks.capacity()) as u64 + self.pages.held()
     }
 
@@ -204,7 +211,7 @@ impl Heap {
             ..HeapSize::default()
         };
         for span in &self.spans {
-            size.span_bytes += span.bytes;
+            size.span_bytes += span.bytes();
             let taken =
                 (span.first..span.first + span.count).filter(|&object| self.is_allocated(object));
             let taken = taken.count() as u64;
@@ -262,6 +269,11 @@ impl Heap {
 
     pub(crate) fn spans(&self) -> &[Span] {
         &self.spans
+    }
+
+    /// The first of the records about its objects of each span that has some, with the span's number.
+    pub(crate) fn specials(&self) -> &[(u32, u64)] {
+        &self.specials
     }
 
     /// The span of an object.
@@ -340,7 +352,7 @@ impl Heap {
     /// Go 1.26 and newer keep mark bits at the end of small one-page spans, above the bitmap.
     #[inline]
     fn has_inline_marks(&self, span: &Span) -> bool {
-        self.inline_mark_bytes > 0 && span.bytes == PAGE && (16..=HEADER_ABOVE).contains(&span.elem)
+        self.inline_mark_bytes > 0 && span.bytes() == PAGE && (16..=HEADER_ABOVE).contains(&span.elem)
     }
 }
 
@@ -362,10 +374,23 @@ fn too_big(what: &'static str, len: u64, max: u64) -> InspectError {
     }
 }
 
+/// What stays of spans. Collecting them could keep the larger memory that they come in.
+fn only_spans(read: Vec<span::Read>) -> Vec<Span> {
+    let mut spans = Vec::with_capacity(read.len());
+    spans.extend(read.into_iter().map(|read| read.span));
+    spans
+}
+
+/// By number: where the records about a span's objects begin, if it has some.
+fn specials(read: &[span::Read]) -> Vec<(u32, u64)> {
+    let with = read.iter().filter(|read| read.specials != 0);
+    with.map(|read| (read.span.number, read.specials)).collect()
+}
+
 /// Bytes of the spans that have pointers.
 fn scannable_bytes(spans: &[Span]) -> u64 {
     let scannable = spans.iter().filter(|span| !span.is_pointer_free());
-    scannable.map(|span| span.bytes).sum()
+    scannable.map(|span| span.bytes()).sum()
 }
 
 /// The span of every 32nd object.

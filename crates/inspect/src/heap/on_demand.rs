@@ -57,11 +57,11 @@ impl OnDemand {
     /// end their bitmap is, of others the object, of large ones a piece.
     pub(super) fn around(&self, span: &Span, offset: u64) -> Option<Window> {
         let (start, len) = match span.elem {
-            elem if elem <= HEADER_ABOVE && span.bytes <= PIECE => (0, span.bytes),
+            elem if elem <= HEADER_ABOVE && span.bytes() <= PIECE => (0, span.bytes()),
             elem if elem <= PIECE => (offset / elem * elem, elem),
             _ => (offset / PIECE * PIECE, PIECE),
         };
-        self.window(span.base + start, len.min(span.bytes.checked_sub(start)?))
+        self.window(span.base + start, len.min(span.bytes().checked_sub(start)?))
     }
 
     fn window(&self, addr: u64, len: u64) -> Option<Window> {
@@ -95,15 +95,15 @@ impl OnDemand {
         let mut batch: Vec<&Span> = Vec::new();
         let mut len = 0;
         for span in spans {
-            let is_small = span.bytes <= BATCH_BYTES;
-            if !is_small || len + span.bytes > BATCH_BYTES {
+            let is_small = span.bytes() <= BATCH_BYTES;
+            if !is_small || len + span.bytes() > BATCH_BYTES {
                 self.batch(&batch, &mut buf, &mut visit);
                 batch.clear();
                 len = 0;
             }
             if is_small {
                 batch.push(span);
-                len += span.bytes;
+                len += span.bytes();
             } else {
                 visit(span, None);
             }
@@ -127,11 +127,11 @@ impl OnDemand {
         for span in batch {
             match ranges.last_mut() {
                 Some(last) if last.addr + last.len as u64 == span.base => {
-                    last.len += span.bytes as usize;
+                    last.len += span.bytes() as usize;
                 }
                 _ => ranges.push(Range {
                     addr: span.base,
-                    len: span.bytes as usize,
+                    len: span.bytes() as usize,
                 }),
             }
         }
@@ -139,7 +139,7 @@ impl OnDemand {
         self.read_many(&ranges, &mut buf[..len]);
         let mut rest = &buf[..len];
         for span in batch {
-            let (bytes, next) = rest.split_at(span.bytes as usize);
+            let (bytes, next) = rest.split_at(span.bytes() as usize);
             rest = next;
             visit(span, Some(bytes));
         }

@@ -22,14 +22,14 @@ impl PageMap {
             return Self::default();
         };
         let first = low.base / BLOCK;
-        let last = (high.base + high.bytes - 1) / BLOCK;
+        let last = (high.base + high.bytes() - 1) / BLOCK;
         let mut map = Self {
             first,
             blocks: vec![NONE; (last - first + 1) as usize],
             pages: Vec::new(),
         };
         for (number, span) in spans.iter().enumerate() {
-            for page in 0..span.bytes / PAGE {
+            for page in 0..span.bytes() / PAGE {
                 let addr = span.base + page * PAGE;
                 let block = &mut map.blocks[(addr / BLOCK - first) as usize];
                 if *block == NONE {

@@ -38,7 +38,7 @@ impl Heap {
             Bytes::OnDemand(from_memory) => {
                 let object = u64::from(index) * span.elem;
                 let window = from_memory.around(span, object)?;
-                if window.addr == span.base && window.bytes.len() as u64 == span.bytes {
+                if window.addr == span.base && window.bytes.len() as u64 == span.bytes() {
                     return self.each_word_at(&window.bytes, span, index, (from, last), visit);
                 }
                 let mut pieces = Pieces::new(from_memory, span, index);
@@ -158,7 +158,7 @@ impl Heap {
     /// Where the bitmap of a span of small objects begins.
     #[inline]
     pub(super) fn bitmap_at(&self, span: &Span) -> usize {
-        let bitmap = (span.bytes - span.bytes / 64) as usize;
+        let bitmap = (span.bytes() - span.bytes() / 64) as usize;
         match self.has_inline_marks(span) {
             true => bitmap.saturating_sub(self.inline_mark_bytes as usize),
             false => bitmap,

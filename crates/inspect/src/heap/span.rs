@@ -15,15 +15,18 @@ const CLASSES: u64 = 136;
 const SMALL_BYTES_MAX: u64 = 64 * PAGE;
 const IN_USE: u64 = 1;
 
-/// One span in use, as it was read.
+/// One span in use. There may be a million, and each pointer is looked up in one: nothing is here that is not needed
+/// for that.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     /// Its first address.
     pub(crate) base: u64,
-    /// Its length in bytes.
-    pub(crate) bytes: u64,
     /// The size of its objects.
     pub(crate) elem: u64,
+    /// The type of the one object of a large span; zero while it is being made, or before Go 1.22.
+    pub(crate) large_type: u64,
+    /// Its length in pages.
+    pages: u32,
     /// How many there is room for.
     pub(crate) count: u32,
     /// Its place in the list of spans.
@@ -32,17 +35,15 @@ pub(crate) struct Span {
     pub(crate) first: u32,
     /// Size class and whether its objects have no pointers.
     pub(crate) class: u8,
-    /// Objects below were handed out, whatever the bits say.
-    pub(crate) free_index: u32,
-    /// Where its bits of handed-out objects lie.
-    pub(crate) alloc_bits: u64,
-    /// The type of the one object of a large span; zero while it is being made, or before Go 1.22.
-    pub(crate) large_type: u64,
-    /// The first of the records about its objects.
-    pub(crate) specials: u64,
 }
 
 impl Span {
+    /// Its length in bytes.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.pages) * PAGE
+    }
+
     /// Whether its objects have no pointers.
     pub(crate) fn is_pointer_free(&self) -> bool {
         self.class & 1 == 1
@@ -64,6 +65,18 @@ impl Span {
         };
         (index < u64::from(self.count)).then_some(index as u32)
     }
+}
+
+/// A span as it was read, with what is needed once.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) span: Span,
+    /// The first of the records about its objects.
+    pub(crate) specials: u64,
+    /// Objects below were handed out, whatever the bits say.
+    free_index: u32,
+    /// Where its bits of handed-out objects lie.
+    alloc_bits: u64,
 }
 
 /// The fields of a span structure.
@@ -97,7 +110,7 @@ impl Fields {
     }
 
     /// The span that these bytes describe, if it is in use and its figures agree.
-    fn span(&self, bytes: &[u8]) -> Option<Span> {
+    fn span(&self, bytes: &[u8]) -> Option<Read> {
         let (base, pages) = (self.base.get(bytes), self.pages.get(bytes));
         let (elem, count) = (self.elem.get(bytes), self.count.get(bytes));
         let length = pages.checked_mul(PAGE)?;
@@ -121,24 +134,27 @@ impl Fields {
             return None;
         }
         let optional = |field: Option<Field>| field.map_or(0, |field| field.get(bytes));
-        Some(Span {
+        let span = Span {
             base,
-            bytes: length,
             elem,
+            large_type: optional(self.large_type),
+            pages: u32::try_from(pages).ok()?,
             count: u32::try_from(count).ok()?,
             number: 0,
             first: 0,
             class: class as u8,
+        };
+        Some(Read {
+            span,
+            specials: self.specials.get(bytes),
             free_index: self.free_index.get(bytes).min(count) as u32,
             alloc_bits: self.alloc_bits.get(bytes),
-            large_type: optional(self.large_type),
-            specials: self.specials.get(bytes),
         })
     }
 }
 
 /// All spans in use, by address; of two that overlap (one was freed and made anew while we read) the first stays.
-pub(crate) fn read_spans(program: &Program) -> Result<Vec<Span>, InspectError> {
+pub(crate) fn read_spans(program: &Program) -> Result<Vec<Read>, InspectError> {
     let (memory, layout) = (program.memory(), program.layout());
     let list = program.symbol("runtime.mheap_")? + layout.field("mheap.allspans")?.offset;
     let (array, count) = memory.slice_header(list)?;
@@ -158,12 +174,12 @@ pub(crate) fn read_spans(program: &Program) -> Result<Vec<Span>, InspectError> {
                 .filter_map(|bytes| fields.span(bytes)),
         );
     }
-    spans.sort_unstable_by_key(|span: &Span| span.base);
+    spans.sort_unstable_by_key(|read: &Read| read.span.base);
     let mut end = 0;
-    spans.retain(|span| {
+    spans.retain(|Read { span, .. }| {
         let is_apart = span.base >= end;
         if is_apart {
-            end = span.base + span.bytes;
+            end = span.base + span.bytes();
         }
         is_apart
     });
@@ -185,23 +201,23 @@ fn read_structures(memory: &dyn Memory, pointers: &[u64], bytes: usize) -> Vec<u
 }
 
 /// One bit for each object number: handed out, by the bits of its span.
-pub(crate) fn read_allocated(memory: &dyn Memory, spans: &[Span], objects: u32) -> Vec<u64> {
+pub(crate) fn read_allocated(memory: &dyn Memory, spans: &[Read], objects: u32) -> Vec<u64> {
     let mut all = vec![0u64; (objects as usize).div_ceil(64)];
     for spans in spans.chunks(16 << 10) {
-        let range = |span: &Span| Range {
-            addr: span.alloc_bits,
-            len: (span.count as usize).div_ceil(64) * 8,
+        let range = |read: &Read| Range {
+            addr: read.alloc_bits,
+            len: (read.span.count as usize).div_ceil(64) * 8,
         };
         let ranges: Vec<Range> = spans.iter().map(range).collect();
         let mut bits = vec![0; ranges.iter().map(|range| range.len).sum()];
         memory.read_many(&ranges, &mut bits);
         let mut rest = &bits[..];
-        for (span, range) in spans.iter().zip(&ranges) {
+        for (Read { span, free_index, .. }, range) in spans.iter().zip(&ranges) {
             let (bits, next) = rest.split_at(range.len);
             rest = next;
             for index in 0..span.count {
                 let by_bit = bits[index as usize / 8] >> (index % 8) & 1 == 1;
-                if index < span.free_index || by_bit {
+                if index < *free_index || by_bit {
                     let object = (span.first + index) as usize;
                     all[object / 64] |= 1 << (object % 64);
                 }

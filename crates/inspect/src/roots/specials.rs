@@ -94,7 +94,7 @@ impl Fields {
 
     /// What a record in the list of a span says, and of which object.
     fn found(&self, heap: &Heap, list: &List, record: &[u8]) -> Option<(u32, Special)> {
-        let span = &heap.spans()[list.span];
+        let span = heap.spans().get(list.span as usize)?;
         let index = u32::try_from(self.offset.get(record) / span.elem).ok()?;
         let object = (index < span.count).then(|| span.first + index)?;
         let is_object = heap.is_allocated(object);
@@ -122,13 +122,12 @@ pub(super) fn each_batch(
     mut visit: impl FnMut(&[(u32, Special)]),
 ) -> Result<(), InspectError> {
     let fields = Fields::of(program.layout())?;
-    let heads = heap.spans().iter().enumerate();
+    let heads = heap.specials().iter();
     let mut at: Vec<List> = heads
-        .filter(|(_, span)| span.specials != 0)
-        .map(|(span, head)| List {
+        .map(|&(span, at)| List {
             span,
-            at: head.specials,
-            circle: Circle::new(head.specials),
+            at,
+            circle: Circle::new(at),
         })
         .collect();
     let mut left = limits::SPECIALS_MAX;
@@ -159,7 +158,7 @@ pub(super) fn each_batch(
 /// One span's list of records, as far as it was followed.
 #[derive(Clone, Copy)]
 struct List {
-    span: usize,
+    span: u32,
     /// Its next record.
     at: u64,
     circle: Circle,
