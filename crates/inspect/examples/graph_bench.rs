@@ -143,6 +143,9 @@ fn main() {
             ("fast, 2 threads", Effort::Fast { threads: 2 }),
             ("low memory", Effort::LowMemory),
         ] {
+            if env::args().nth(5).is_some_and(|only| !name.contains(&only)) {
+                continue;
+            }
             let (mut cpu, mut wall) = (Vec::new(), Vec::new());
             for _ in 0..runs {
                 let (cpu_before, started) = (cpu_seconds(), Instant::now());

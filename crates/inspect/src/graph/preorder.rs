@@ -31,10 +31,11 @@ pub(crate) struct Preorder {
 }
 
 impl Preorder {
-    /// Walks `graph` from its roots, class after class.
-    pub(crate) fn new(graph: &impl Walked) -> Self {
+    /// Walks `graph` from its roots, class after class. Of the nodes met, 8 bytes for one in `share` may wait; beyond
+    /// that the walk goes on in a byte a node, but reads each once more for each pointer.
+    pub(crate) fn new(graph: &impl Walked, share: usize) -> Self {
         let nodes = (graph.inner() + graph.roots().count()) as usize;
-        Self::with_stack(graph, (nodes / 16).max(WAITING_MAX))
+        Self::with_stack(graph, (nodes / share).max(WAITING_MAX))
     }
 
     fn with_stack(graph: &impl Walked, stack_max: usize) -> Self {
@@ -198,7 +199,7 @@ mod tests {
         #[test]
         fn every_walk_is_depth_first((lists, roots) in heaps(), stack_max in 0usize..6) {
             let graph = Direct::new(&lists, &roots);
-            let usual = Preorder::new(&graph);
+            let usual = Preorder::new(&graph, 1);
             let pre = Preorder::with_stack(&graph, stack_max);
             let slots = (lists.0.len() + roots.count() as usize) as u32;
             let number = pre.numbers(slots as usize);

@@ -8,6 +8,8 @@ use super::spill::{Buckets, Sorted};
 
 /// How many sources' forest entries are asked for ahead of their use.
 const BATCH: usize = 64;
+/// How many steps up the forest they are asked for; most ways are no longer.
+const AHEAD: usize = 5;
 /// Steps per node that looking for dominators may take before long chains get shortcuts.
 pub(crate) const STEPS_PER_NODE: u64 = 8;
 
@@ -56,17 +58,20 @@ impl Semi {
         }
     }
 
-    /// Reads what evaluating `sources` will read, two steps deep.
+    /// Reads what evaluating `sources` will read, some steps deep.
     #[inline]
     fn touch(&mut self, sources: &[u32]) {
         for sources in sources.chunks(2 * BATCH) {
             let mut above = [0; 2 * BATCH];
             for (above, &source) in above.iter_mut().zip(sources) {
-                *above = self.forest[source as usize][0];
+                *above = source;
             }
-            for above in above {
-                self.touched ^= self.forest[above as usize][0];
+            for _ in 0..AHEAD {
+                for above in &mut above {
+                    *above = self.forest[*above as usize][0];
+                }
             }
+            self.touched ^= above.iter().fold(0, |all, above| all ^ above);
         }
     }
 

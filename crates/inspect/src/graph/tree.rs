@@ -41,14 +41,14 @@ impl Tree {
         Some(match effort {
             Effort::Fast { threads } => {
                 let graph = Compact::new(edges, roots, threads);
-                let pre = Preorder::new(&graph);
+                let pre = Preorder::new(&graph, 1);
                 Build::new(&graph, pre).fast().finish()
             }
             Effort::LowMemory => {
                 let graph = Direct::new(edges, roots);
                 let pre = match Lists::new(&graph) {
-                    Some(lists) => Preorder::new(&lists),
-                    None => Preorder::new(&graph),
+                    Some(lists) => Preorder::new(&lists, 16),
+                    None => Preorder::new(&graph, 16),
                 };
                 Build::new(&graph, pre).in_rounds().finish()
             }

@@ -352,7 +352,9 @@ impl Heap {
     /// Go 1.26 and newer keep mark bits at the end of small one-page spans, above the bitmap.
     #[inline]
     fn has_inline_marks(&self, span: &Span) -> bool {
-        self.inline_mark_bytes > 0 && span.bytes() == PAGE && (16..=HEADER_ABOVE).contains(&span.elem)
+        self.inline_mark_bytes > 0
+            && span.bytes() == PAGE
+            && (16..=HEADER_ABOVE).contains(&span.elem)
     }
 }
 

@@ -212,7 +212,13 @@ pub(crate) fn read_allocated(memory: &dyn Memory, spans: &[Read], objects: u32) 
         let mut bits = vec![0; ranges.iter().map(|range| range.len).sum()];
         memory.read_many(&ranges, &mut bits);
         let mut rest = &bits[..];
-        for (Read { span, free_index, .. }, range) in spans.iter().zip(&ranges) {
+        for (
+            Read {
+                span, free_index, ..
+            },
+            range,
+        ) in spans.iter().zip(&ranges)
+        {
             let (bits, next) = rest.split_at(range.len);
             rest = next;
             for index in 0..span.count {
