@@ -1,10 +1,13 @@
 //! Which goroutines piled up: two goroutine profiles, compared by where they are stuck.
 
 use model::{Suspect, SuspectWhat};
-use profile::{Diff, wait_reason};
+use profile::{Diff, Frame, wait_reason};
 
-use crate::heap::{compare, suspects};
-use crate::{Evidence, Interpretation, advice};
+use crate::heap::{compare, suspect, suspects};
+use crate::{Evidence, Interpretation, SUSPECTS_MAX, advice, rank};
+
+/// Callers named beside a group of goroutines that nobody's own code runs in.
+const CALLERS_MAX: usize = 2;
 
 pub(crate) fn interpret(evidence: &Evidence<'_>) -> Interpretation {
     let Some(after) = &evidence.after.goroutine else {
@@ -26,11 +29,79 @@ pub(crate) fn interpret(evidence: &Evidence<'_>) -> Interpretation {
     for suspect in &mut found {
         suspect.note = wait_note(&compared, evidence, suspect);
     }
+    if let Some(group) = of_a_library(&compared, evidence) {
+        let callers = callers(evidence, &group);
+        found.splice(0..0, [group].into_iter().chain(callers));
+        found.truncate(SUSPECTS_MAX);
+        rank(&mut found);
+    }
     Interpretation {
         suspects: found,
         kind: None,
         advice: Vec::new(),
     }
+}
+
+/// The goroutines in which only the library runs, as a client's for a connection, if most of those that grew are
+/// such: named by the function that they began in, since whoever made them is on no stack.
+fn of_a_library(compared: &Diff, evidence: &Evidence<'_>) -> Option<Suspect> {
+    let frames = compared.by_frame(evidence.main_module);
+    let grown = frames.iter().map(|of| of.growth().max(0));
+    let grown = grown.fold(0, i64::saturating_add);
+    let group = frames.iter().find(|of| of.frame.is_none())?;
+    if group.growth() <= grown / 2 {
+        return None;
+    }
+    let began = group
+        .stack
+        .iter()
+        .rfind(|frame| frame.name() != "runtime.goexit")?;
+    let mut found = suspect(group, began, grown, SuspectWhat::Goroutine);
+    let reason = wait_reason(&group.stack);
+    found.note = reason.map(|reason| format!("goroutines blocked in: {reason}"));
+    Some(found)
+}
+
+/// Who asked the library for goroutines like `group`: the own code under which memory grew on a way through the
+/// same package. A request or a connection leaves memory behind where it was asked for.
+fn callers(evidence: &Evidence<'_>, group: &Suspect) -> Vec<Suspect> {
+    let package = package_of(&group.function);
+    let Some(after) = &evidence.after.heap else {
+        return Vec::new();
+    };
+    let Some(compared) = compare(evidence.before.heap.as_ref(), after, "inuse_space") else {
+        return Vec::new();
+    };
+    let through = |frame: &Frame<'_>| package_of(&frame.name()) == package;
+    let frames = compared.by_frame(evidence.main_module);
+    let grown: Vec<_> = frames
+        .iter()
+        .filter(|of| of.growth() > 0 && calls(&of.stack, of.frame.as_ref(), through))
+        .collect();
+    let sum = grown.iter().map(|of| of.growth());
+    let sum = sum.fold(0, i64::saturating_add);
+    let named = grown.iter().filter_map(|of| {
+        let mut found = suspect(of, of.frame.as_ref()?, sum, SuspectWhat::Allocation);
+        found.note = Some(format!(
+            "what it asked {package} for grew beside these goroutines"
+        ));
+        Some(found)
+    });
+    named.take(CALLERS_MAX).collect()
+}
+
+/// Whether `own`, a frame of `stack`, has called something for which `is_it` holds: leaf first, it is above.
+fn calls(stack: &[Frame<'_>], own: Option<&Frame<'_>>, is_it: impl Fn(&Frame<'_>) -> bool) -> bool {
+    let above = stack.iter().take_while(|frame| Some(*frame) != own);
+    above.into_iter().any(is_it)
+}
+
+/// `net/http` of `net/http.(*persistConn).readLoop`.
+fn package_of(function: &str) -> &str {
+    let (folders, name) = function.rsplit_once('/').unwrap_or(("", function));
+    let package = name.split('.').next().unwrap_or(name);
+    let start = folders.len() + usize::from(!folders.is_empty());
+    &function[..start + package.len()]
 }
 
 /// What the goroutines at the suspect's place wait for, in the runtime's own words.
@@ -52,7 +123,11 @@ mod tests {
     use crate::Look;
 
     fn goroutines(rows: &[(&[&str], i64)]) -> Profile {
-        let mut made = profile::ProfileBuilder::new(&[("goroutine", "count")]);
+        profile("goroutine", rows)
+    }
+
+    fn profile(sample_type: &str, rows: &[(&[&str], i64)]) -> Profile {
+        let mut made = profile::ProfileBuilder::new(&[(sample_type, "count")]);
         let mut at = 1;
         for (stack, count) in rows {
             let mut locations = Vec::new();
@@ -104,5 +179,63 @@ mod tests {
             first.note.as_deref(),
             Some("goroutines blocked in: chan send")
         );
+    }
+
+    /// Of the goroutines of `net/http` no stack tells who asked; the heap does.
+    #[test]
+    fn who_asked_a_library_stands_beside_its_goroutines() {
+        let read: &[&str] = &["runtime.gopark", "net/http.(*persistConn).readLoop"];
+        let write: &[&str] = &["runtime.gopark", "net/http.(*persistConn).writeLoop"];
+        let asked: &[&str] = &[
+            "runtime.mallocgc",
+            "net/http.NewRequestWithContext",
+            "net/http.(*Client).Get",
+            "main.(*Warehouse).InStock",
+            "net/http.HandlerFunc.ServeHTTP",
+        ];
+        let served: &[&str] = &[
+            "runtime.mallocgc",
+            "main.(*Cache).Put",
+            "net/http.HandlerFunc.ServeHTTP",
+        ];
+        let look = |factor: i64| Look {
+            goroutine: Some(goroutines(&[(read, 400 * factor), (write, 401 * factor)])),
+            heap: Some(profile(
+                "inuse_space",
+                &[(asked, 1000 * factor), (served, 9000 * factor)],
+            )),
+            ..Look::default()
+        };
+        let (before, after) = (look(1), look(4));
+        let found = interpret(&Evidence {
+            before: &before,
+            after: &after,
+            main_module: None,
+        });
+        let names: Vec<(u32, &str)> = found
+            .suspects
+            .iter()
+            .map(|suspect| (suspect.rank, suspect.function.as_str()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                (1, "net/http.(*persistConn).writeLoop"),
+                (2, "main.(*Warehouse).InStock")
+            ]
+        );
+        assert_eq!(found.suspects[0].count, Some(3204));
+    }
+
+    #[test]
+    fn a_function_names_its_package() {
+        for (function, package) in [
+            ("net/http.(*persistConn).readLoop", "net/http"),
+            ("main.main", "main"),
+            ("example.com/a.b/c/v2.F[...]", "example.com/a.b/c/v2"),
+            ("", ""),
+        ] {
+            assert_eq!(package_of(function), package, "{function}");
+        }
     }
 }

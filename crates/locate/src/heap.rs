@@ -82,7 +82,13 @@ pub(crate) fn suspects(
     suspects
 }
 
-fn suspect(growth: &FrameGrowth<'_>, frame: &Frame<'_>, grown: i64, what: SuspectWhat) -> Suspect {
+/// The suspect that `growth` of `grown` in all makes of `frame`.
+pub(crate) fn suspect(
+    growth: &FrameGrowth<'_>,
+    frame: &Frame<'_>,
+    grown: i64,
+    what: SuspectWhat,
+) -> Suspect {
     let positive = |value: i64| u64::try_from(value).unwrap_or(0);
     let counts = what == SuspectWhat::Goroutine;
     let bytes = |value: i64| (!counts).then(|| positive(value));

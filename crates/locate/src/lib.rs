@@ -9,6 +9,7 @@ mod goroutines;
 mod heap;
 mod holders;
 mod native;
+mod threads;
 
 pub use holders::{HoldersLook, join};
 
@@ -100,9 +101,10 @@ pub fn plan(finding: &Finding, abilities: Abilities) -> Vec<Request> {
             Request::Mappings,
             Request::Holders,
         ],
-        Some(Kind::Native | Kind::NativeHeap | Kind::NativeMmap | Kind::Thread) => {
+        Some(Kind::Native | Kind::NativeHeap | Kind::NativeMmap) => {
             vec![Request::Mappings, Request::Goroutine, Request::Heap]
         }
+        Some(Kind::Thread) => vec![Request::Goroutine, Request::Mappings, Request::Heap],
         _ => vec![Request::Heap, Request::Goroutine, Request::Mappings],
     };
     requests.retain(|request| match request {
@@ -120,6 +122,7 @@ pub fn interpret(finding: &Finding, evidence: &Evidence<'_>) -> Interpretation {
         Some(Kind::GoHeap) => heap::interpret(evidence),
         Some(Kind::Goroutine) => goroutines::interpret(evidence),
         Some(Kind::Native | Kind::NativeHeap | Kind::NativeMmap) => native::interpret(evidence),
+        Some(Kind::Thread) => threads::interpret(evidence),
         _ => Interpretation::default(),
     };
     if let Some(kind) = finding.kind {

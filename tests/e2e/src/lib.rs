@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod browser;
+pub mod cgroup;
 pub mod http;
 pub mod process;
 pub mod server;
@@ -20,6 +21,7 @@ pub mod targets;
 pub mod watcher;
 
 pub use browser::Browser;
+pub use cgroup::Cgroup;
 pub use process::Running;
 pub use server::{Behaviour, Server};
 pub use setting::Setting;

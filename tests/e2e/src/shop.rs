@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::{self, Running};
-use crate::{Setting, wait_until};
+use crate::{Cgroup, Setting, wait_until};
 
 /// The line that is to blame for a leak, as the sources mark it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +107,33 @@ impl Shop {
     /// When it does not serve within 10 s.
     #[must_use]
     pub fn start(&self, arguments: &[&str]) -> OpenShop {
-        let mut command = process::command(&self.program);
+        self.start_by(process::command(&self.program), arguments)
+    }
+
+    /// Starts it as a service of its own, under another program's name, and inside of a cgroup from its first page of
+    /// memory on if there is one.
+    ///
+    /// # Panics
+    /// When it does not serve within 10 s.
+    #[must_use]
+    pub fn start_as(&self, name: &str, group: Option<&Cgroup>, arguments: &[&str]) -> OpenShop {
+        let program = self.program.with_file_name(name);
+        fs::hard_link(&self.program, &program).expect("another name in our folder");
+        let command = match group {
+            Some(group) => {
+                let mut command = process::command("sh");
+                command
+                    .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
+                    .arg(group.procs())
+                    .arg(program);
+                command
+            }
+            None => process::command(program),
+        };
+        self.start_by(command, arguments)
+    }
+
+    fn start_by(&self, mut command: Command, arguments: &[&str]) -> OpenShop {
         command.args(["-listen", "127.0.0.1:0"]).args(arguments);
         let mut running = Running::start(&self.name, command);
         let ready = format!("{} to be ready", self.name);
