@@ -465,7 +465,7 @@ impl Figure {
     }
 
     /// As it is printed while the benchmark runs.
-    fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let verdict = match self.kept {
             Some(true) => ", kept",
             Some(false) => ", NOT KEPT",

@@ -8,7 +8,9 @@ mod goref;
 mod inspect;
 mod measure;
 mod page;
+mod shop;
 mod target;
+mod watch;
 
 use std::fs;
 use std::io::Write as _;
@@ -28,7 +30,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match words.as_slice() {
         ["inspect"] => inspect::run(false),
         ["inspect", "--quick"] | ["--quick", "inspect"] => inspect::run(true),
-        [] => Err(usage("`bench` needs a name: inspect")),
+        ["shop"] => shop::run(),
+        ["watch"] => watch::run(),
+        [] => Err(usage("`bench` needs a name: inspect, shop or watch")),
         _ => Err(usage(format!("`bench` knows no `{}`", words.join(" ")))),
     }
 }

@@ -18,17 +18,29 @@ pub(super) fn write(
     go_release: &str,
     figures: &[Figure],
 ) -> anyhow::Result<PathBuf> {
+    let target = format!("`tests/targets heap`, go{go_release}, settings of Go as they come");
+    let commit = commit.unwrap_or(CHANGED);
+    save(
+        workspace,
+        "inspect",
+        &page("inspect", figures, &machine(target), commit),
+    )
+}
+
+/// In place of a commit.
+pub(super) const CHANGED: &str = "none: files were changed";
+
+/// Writes `docs/bench/NAME.md`.
+pub(super) fn save(workspace: &Workspace, name: &str, text: &str) -> anyhow::Result<PathBuf> {
     let folder = workspace.root.join("docs/bench");
     fs::create_dir_all(&folder).context("failed to make docs/bench")?;
-    let file = folder.join("inspect.md");
-    let commit = commit.unwrap_or("none: files were changed");
-    let text = page(figures, &machine(go_release), commit);
+    let file = folder.join(format!("{name}.md"));
     fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
     Ok(file)
 }
 
 /// What the figures depend on.
-fn machine(go_release: &str) -> Vec<(&'static str, String)> {
+pub(super) fn machine(target: String) -> Vec<(&'static str, String)> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
@@ -53,23 +65,23 @@ fn machine(go_release: &str) -> Vec<(&'static str, String)> {
         ),
         ("huge pages", pages.trim().to_owned()),
         ("load at the end (1, 5, 15 min)", load.join(", ")),
-        (
-            "target",
-            format!("`tests/targets heap`, go{go_release}, settings of Go as they come"),
-        ),
+        ("target", target),
     ]
 }
 
-fn page(figures: &[Figure], machine: &[(&str, String)], commit: &str) -> String {
+/// The figures of `cargo xtask bench NAME`.
+pub(super) fn page(
+    name: &str,
+    figures: &[Figure],
+    machine: &[(&str, String)],
+    commit: &str,
+) -> String {
     let mut text = format!(
-        "# `unswept inspect`, measured\n\n\
-         Written by `cargo xtask bench inspect` at commit `{commit}`; run it to get the figures of your own \
-         machine. Medians, with the lowest and the highest of the runs in brackets. A ✗ did not keep what was asked.\n\n\
-         | | |\n|---|---|\n"
+        "# `unswept {name}`, measured\n\n\
+         Written by `cargo xtask bench {name}` at commit `{commit}`; run it to get the figures of your own \
+         machine. Medians, with the lowest and the highest of the runs in brackets. A ✗ did not keep what was asked.\n\n"
     );
-    for (name, value) in machine {
-        let _ = writeln!(text, "| {name} | {} |", cell(value));
-    }
+    text.push_str(&machine_table(machine));
     text.push_str("\n| what | asked | measured | | by |\n|---|---|---|---|---|\n");
     for figure in figures {
         let mark = match figure.kept {
@@ -89,8 +101,17 @@ fn page(figures: &[Figure], machine: &[(&str, String)], commit: &str) -> String 
     text
 }
 
+/// The machine as a table.
+pub(super) fn machine_table(machine: &[(&str, String)]) -> String {
+    let mut text = String::from("| | |\n|---|---|\n");
+    for (name, value) in machine {
+        let _ = writeln!(text, "| {name} | {} |", cell(value));
+    }
+    text
+}
+
 /// One cell of a table: one line, and no border of its own.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
@@ -107,7 +128,7 @@ mod tests {
             kept: Some(false),
             by: "unswept".into(),
         };
-        let text = page(&[figure], &[("kernel", "6.1".into())], "0a1b");
+        let text = page("inspect", &[figure], &[("kernel", "6.1".into())], "0a1b");
         assert!(text.contains("at commit `0a1b`"));
         assert!(text.contains("\n| kernel | 6.1 |\n"));
         let row = "\n| pause | under 0.6 s | 0.7 s \\| odd lines | ✗ | `unswept` |\n";

@@ -38,15 +38,27 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
 
 /// Every way to look into a process, killed a thousand times.
 fn kills() -> anyhow::Result<ExitCode> {
+    let counts = measure(
+        "safety_inspect_kills",
+        &[vec![("UNSWEPT_KILL_ROUNDS", KILLS)]],
+    )?;
+    println!("\n{}", counts.line());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the tests of tests/e2e whose names begin with `prefix` on the release build, once with each of these sets
+/// of variables.
+pub(crate) fn measure(prefix: &str, times: &[Vec<(&str, &str)>]) -> anyhow::Result<Counts> {
     let mut run = prepared()?;
     steps::release(&mut run)?;
     let mut counts = Counts::default();
-    for program in steps::e2e_programs(&run, Instant::now(), "safety_inspect_kills")? {
-        let variables = [("UNSWEPT_KILL_ROUNDS", KILLS)];
-        steps::e2e_run(&run, Instant::now(), &program, &variables, &mut counts)?;
+    let programs = steps::e2e_programs(&run, Instant::now(), prefix)?;
+    for variables in times {
+        for program in &programs {
+            steps::e2e_run(&run, Instant::now(), program, variables, &mut counts)?;
+        }
     }
-    println!("\n{}", counts.line());
-    Ok(ExitCode::SUCCESS)
+    Ok(counts)
 }
 
 /// A run for which everything is installed.

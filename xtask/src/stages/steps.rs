@@ -19,7 +19,9 @@ use crate::process::{Ended, Show, clock, left_behind, output_of, stream};
 use crate::{fuzz, tidy, toolchain};
 
 /// The beginnings of the names of tests in tests/e2e, each with its stage.
-const E2E_PREFIXES: &[&str] = &["peer_", "story_", "safety_"];
+const E2E_PREFIXES: &[&str] = &["peer_", "story_", "safety_", MEASUREMENT];
+/// What is run by `cargo xtask bench` only.
+const MEASUREMENT: &str = "bench_";
 
 /// Builds all tests. One selection for all stages: see above.
 const BUILD_TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-run"];
