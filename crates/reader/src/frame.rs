@@ -147,7 +147,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     parse(&body).map(Some)
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> io::Result<Frame<T>> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> io::Result<Frame<T>> {
     Ok(serde_json::from_slice(body)?)
 }
 
