@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod identity;
+mod inside;
 pub mod probe;
 pub mod profiles;
 mod round;

@@ -170,9 +170,6 @@ impl Driver {
         else {
             return;
         };
-        if !process.netns_is_ours {
-            return;
-        }
         let fresh: Vec<SocketAddr> = process
             .listening
             .iter()
@@ -186,12 +183,34 @@ impl Driver {
             metrics: process.handlers.metrics,
             pprof: process.handlers.pprof,
         };
-        let probed = probe(&self.orders.source.fetcher, &fresh, wanted).await;
-        self.probes.extend(probed.lines);
+        if !process.netns_is_ours && !self.may_go_inside(&fresh, wanted) {
+            return;
+        }
         let mut endpoint = self.collector.endpoint().clone();
+        endpoint.inside = (!process.netns_is_ours).then_some(process.key);
+        let fetcher = self.orders.source.fetcher_for(&endpoint);
+        let probed = probe(&fetcher, &fresh, wanted).await;
+        self.probes.extend(probed.lines);
         endpoint.metrics_url = endpoint.metrics_url.or(probed.endpoint.metrics_url);
         endpoint.pprof_bases.extend(probed.endpoint.pprof_bases);
         self.collector.set_endpoint(endpoint);
+    }
+
+    /// Whether ports in a network namespace that is not ours can be asked; says so where not.
+    fn may_go_inside(&mut self, ports: &[SocketAddr], wanted: Wanted) -> bool {
+        let Err(failure) = self.orders.source.reader.can_dial() else {
+            return true;
+        };
+        if wanted.metrics || wanted.pprof {
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            let hint = failure.hint().unwrap_or_default();
+            let text = format!(
+                "{}: left alone, in a network namespace of its own. {failure}: {hint}",
+                ports.join(", ")
+            );
+            self.probes.push(text);
+        }
+        false
     }
 
     fn subject(&self) -> Subject {

@@ -89,7 +89,10 @@ fn checks(reader: &Reader, data: Option<&Path>) -> anyhow::Result<Vec<Check>> {
     checks.push(reader_check(reader));
     checks.push(go_processes(&discovery));
     checks.push(runtimes(reader, &discovery)?);
-    checks.push(endpoints(&discovery));
+    let namespaces = network_namespaces(reader);
+    let inside = namespaces.ok;
+    checks.push(namespaces);
+    checks.push(endpoints(&discovery, inside));
     checks.push(data_folder(data));
     checks.push(watcher());
     Ok(checks)
@@ -207,16 +210,34 @@ fn runtimes_check(all: usize, failures: &[(String, GoFailure)]) -> Check {
     )
 }
 
-/// How many could be asked for Go's own numbers and for profiles. Nothing is asked here.
-fn endpoints(discovery: &Discovery) -> Check {
+/// Whether the loopback of containers and pods can be reached.
+fn network_namespaces(reader: &Reader) -> Check {
+    let name = "network-namespaces";
+    if let Err(failure) = reader.can_dial() {
+        let hint = failure.hint().unwrap_or_default();
+        return Check::new(name, false, failure.to_string(), hint);
+    }
+    let dialer = reader.status().dialer;
+    let dialer = dialer.map_or_else(|| "this process".into(), |pid| format!("process {pid}"));
+    let detail = format!(
+        "endpoints on the loopback of containers and pods can be asked; {dialer} alone keeps \
+         CAP_SYS_ADMIN for that"
+    );
+    Check::new(name, true, detail, "")
+}
+
+/// How many could be asked for Go's own numbers and for profiles. Nothing is asked here. `inside`
+/// says whether other network namespaces are reached too.
+fn endpoints(discovery: &Discovery, inside: bool) -> Check {
     let open = discovery
         .processes
         .iter()
         .filter(|p| !p.listening.is_empty());
     let (mut metrics, mut pprof, mut elsewhere) = (0, 0, 0);
     for process in open {
-        metrics += usize::from(process.handlers.metrics && process.netns_is_ours);
-        pprof += usize::from(process.handlers.pprof && process.netns_is_ours);
+        let reached = process.netns_is_ours || inside;
+        metrics += usize::from(process.handlers.metrics && reached);
+        pprof += usize::from(process.handlers.pprof && reached);
         elsewhere += usize::from(!process.netns_is_ours);
     }
     let all = discovery.processes.len();

@@ -232,6 +232,16 @@ pub(crate) fn check_url(url: &str) -> Result<(), FindError> {
     }
 }
 
+/// Whether `url` is a loopback URL of the network namespace that `process` lives in, and not of ours.
+pub(crate) fn is_inside(url: &str, process: &GoProcess) -> bool {
+    let Some((host, port)) = host_and_port(url) else {
+        return false;
+    };
+    let ip = host.parse::<IpAddr>().ok().filter(IpAddr::is_loopback);
+    let listens = |ip| process.listening.iter().any(|at| takes(*at, ip, port));
+    !process.netns_is_ours && ip.is_some_and(listens)
+}
+
 /// Whether what listens on `at` answers a connection to `ip` and `port`.
 fn takes(at: SocketAddr, ip: IpAddr, port: u16) -> bool {
     at.port() == port && (at.ip() == ip || at.ip().is_unspecified())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use collect::Source;
-use engine::SystemClock;
+use engine::{Config, SystemClock};
 use fetch::Fetcher;
 use model::Clock;
 use reader::{Reader, ReaderOptions};
@@ -19,9 +19,22 @@ use crate::terminal::Screen;
 
 /// Starts the reader and gives up every privilege of this process. Must come before any thread.
 pub(crate) fn reader() -> anyhow::Result<Reader> {
-    Ok(Reader::start(ReaderOptions::with_deadline(
-        Duration::from_secs(5),
-    ))?)
+    Ok(Reader::start(options())?)
+}
+
+/// As [`reader`], as the configuration wants it.
+pub(crate) fn reader_for(config: &Config) -> anyhow::Result<Reader> {
+    let discovery = &config.discovery;
+    let dials = discovery.local_processes && discovery.probe_ports && discovery.network_namespaces;
+    let options = match dials {
+        true => options(),
+        false => options().without_dialer(),
+    };
+    Ok(Reader::start(options)?)
+}
+
+fn options() -> ReaderOptions {
+    ReaderOptions::with_deadline(Duration::from_secs(5))
 }
 
 /// How targets are read, around `reader`.
