@@ -15,6 +15,7 @@ pub mod probe;
 pub mod profiles;
 mod round;
 mod trace_file;
+mod workload;
 
 pub use config::ScrapeConfig;
 pub use probe::{Endpoint, Probed};

@@ -188,9 +188,15 @@ impl Driver {
         }
         let mut endpoint = self.collector.endpoint().clone();
         endpoint.inside = (!process.netns_is_ours).then_some(process.key);
+        let place = if endpoint.inside.is_some() {
+            " (in its own network namespace)"
+        } else {
+            ""
+        };
         let fetcher = self.orders.source.fetcher_for(&endpoint);
         let probed = probe(&fetcher, &fresh, wanted).await;
-        self.probes.extend(probed.lines);
+        let lines = probed.lines.into_iter();
+        self.probes.extend(lines.map(|line| line + place));
         endpoint.metrics_url = endpoint.metrics_url.or(probed.endpoint.metrics_url);
         endpoint.pprof_bases.extend(probed.endpoint.pprof_bases);
         self.collector.set_endpoint(endpoint);
@@ -205,7 +211,8 @@ impl Driver {
             let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
             let hint = failure.hint().unwrap_or_default();
             let text = format!(
-                "{}: left alone, in a network namespace of its own. {failure}: {hint}",
+                "{}: left alone, on the loopback of a network namespace of its own; {failure}. \
+                 To change that: {hint}",
                 ports.join(", ")
             );
             self.probes.push(text);

@@ -40,6 +40,9 @@ pub struct ReaderOptions {
     /// Whether a dialer is started beside the reader where there is `CAP_SYS_ADMIN`; it is unless told
     /// otherwise.
     pub dialer: bool,
+    /// Where the node's file system is mounted for us, as `/host` in many a DaemonSet. It is found
+    /// without that where its processes may be looked into.
+    pub host_root: Option<PathBuf>,
 }
 
 impl Default for ReaderOptions {
@@ -48,6 +51,7 @@ impl Default for ReaderOptions {
             deadline: Duration::from_secs(5),
             program: PathBuf::from("/proc/self/exe"),
             dialer: true,
+            host_root: None,
         }
     }
 }
@@ -60,6 +64,12 @@ impl ReaderOptions {
             deadline,
             ..Self::default()
         }
+    }
+
+    /// The same with the node's file system at `host_root`, if anywhere.
+    #[must_use]
+    pub fn with_host_root(self, host_root: Option<PathBuf>) -> Self {
+        Self { host_root, ..self }
     }
 
     /// The same without a dialer: no network namespace but ours is entered.
@@ -399,6 +409,7 @@ impl Shared {
             // Only the first is started by a thread that lives as long as we do; the others end
             // when their socket closes.
             die_with_parent: first,
+            host_root: self.options.host_root.clone(),
         };
         let found = match self.exchange(state, hello) {
             Ok(Answer::Hello(greeting)) if greeting.protocol == PROTOCOL => {

@@ -38,6 +38,7 @@ mod executables;
 mod frame;
 mod holders;
 mod host;
+mod identity;
 mod listeners;
 mod mappings;
 mod names;
@@ -50,8 +51,9 @@ mod runtimes;
 mod serve;
 
 pub use answers::{
-    Ability, Access, CgroupVersion, Discovery, GoBuild, GoEnv, GoFailure, GoFigures, GoProcess,
-    Greeting, Handlers, Host, Mappings, ReadFailure, Reading,
+    Ability, Access, CgroupVersion, ContainerIdentity, ContainerRuntime, Discovery, GoBuild, GoEnv,
+    GoFailure, GoFigures, GoProcess, Greeting, Handlers, Host, Mappings, PodIdentity, QosClass,
+    ReadFailure, Reading,
 };
 pub use client::{Reader, ReaderOptions, ReaderStatus};
 pub use dialer::DialFailure;
@@ -70,4 +72,5 @@ pub fn fuzz_one(bytes: &[u8]) {
     container::fuzz_one(bytes);
     frame::fuzz_one(bytes);
     dialer::fuzz_one(bytes);
+    identity::fuzz_one(bytes);
 }

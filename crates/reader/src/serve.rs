@@ -148,7 +148,13 @@ impl<'a> Server<'a> {
         self.boot.follow(self.clock);
         self.looks.tick();
         match request {
-            Request::Hello { die_with_parent } => Answer::Hello(self.hello(die_with_parent)),
+            Request::Hello {
+                die_with_parent,
+                host_root,
+            } => {
+                self.discoverer.set_host_root(host_root);
+                Answer::Hello(self.hello(die_with_parent))
+            }
             Request::Host => {
                 self.mounts = host::mounts();
                 Answer::Host(host::host(&self.boot, &self.mounts))

@@ -14,6 +14,8 @@ use model::{BootId, ProcessKey, StartTicks};
 use reader::{Access, GoProcess, ReadFailure, Reader, ReaderError, ReaderOptions};
 use serde_json::Value;
 
+#[path = "processes/cgroups.rs"]
+mod cgroups;
 #[path = "processes/namespaces.rs"]
 mod namespaces;
 #[path = "processes/runtimes.rs"]

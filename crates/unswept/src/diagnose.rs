@@ -24,7 +24,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const METRICS_PATH: &str = "/metrics";
 
 pub(crate) fn run(arguments: &Diagnose) -> anyhow::Result<ExitCode> {
-    let reader = setup::reader()?;
+    let reader = setup::reader(&arguments.host)?;
     setup::logs();
     let host = reader.host()?;
     let is_seen = |pid| find::is_seen(&reader, &host, pid);

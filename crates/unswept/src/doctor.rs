@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const NEEDED: [&str; 1] = ["kernel"];
 
 pub(crate) fn run(arguments: &Doctor) -> anyhow::Result<ExitCode> {
-    let reader = setup::reader()?;
+    let reader = setup::reader(&arguments.host)?;
     setup::logs();
     let checks = checks(&reader, arguments.data.as_deref())?;
     let well = checks.iter().all(|check| check.ok || !check.needed);
@@ -89,6 +89,7 @@ fn checks(reader: &Reader, data: Option<&Path>) -> anyhow::Result<Vec<Check>> {
     checks.push(reader_check(reader));
     checks.push(go_processes(&discovery));
     checks.push(runtimes(reader, &discovery)?);
+    checks.push(containers(&discovery));
     let namespaces = network_namespaces(reader);
     let inside = namespaces.ok;
     checks.push(namespaces);
@@ -208,6 +209,26 @@ fn runtimes_check(all: usize, failures: &[(String, GoFailure)]) -> Check {
         detail,
         &hints.join("; "),
     )
+}
+
+/// Of how many containers the names are known.
+fn containers(discovery: &Discovery) -> Check {
+    let own = discovery
+        .processes
+        .iter()
+        .filter_map(|p| p.container.as_ref());
+    let mut all: Vec<_> = own.collect();
+    all.sort_unstable_by_key(|container| &container.id);
+    all.dedup_by_key(|container| &container.id);
+    let named = all.iter().filter(|own| own.name.is_some()).count();
+    let detail = match all.len() {
+        0 => "no Go process runs in one".to_owned(),
+        count => format!("Go processes run in {count}, of which {named} have names"),
+    };
+    let hint = "names come from the files of the runtime and the kubelet: run unswept with the host's \
+                pid namespace and CAP_SYS_PTRACE, or mount the host's /run, /var/log and /var/lib/docker \
+                below a folder and name that with --host-root";
+    Check::new("containers", named == all.len(), detail, hint)
 }
 
 /// Whether the loopback of containers and pods can be reached.
