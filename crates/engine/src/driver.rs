@@ -388,7 +388,7 @@ impl Driver {
             })
         });
         let load = self.load.update(at, rows);
-        let own: Vec<(&str, &str)> = self.orders.target.labels.iter().collect();
+        let own = &self.orders.target.labels;
         report.batch.samples.extend(
             scrape
                 .samples
@@ -396,9 +396,8 @@ impl Driver {
                 .take(SCRAPED_SERIES_MAX)
                 .map(|sample| {
                     let t = sample.timestamp.unwrap_or(at);
-                    let labels = own_label_set_aside(&sample.labels);
                     (
-                        labels.with(own.iter().copied()),
+                        scraped_labels(&sample.labels, own),
                         Sample { t, v: sample.value },
                     )
                 }),
@@ -407,7 +406,8 @@ impl Driver {
         report
             .batch
             .samples
-            .extend(containers.map(|(labels, sample)| (labels.with(own.iter().copied()), sample)));
+            // They are of other containers than the one that tells them.
+            .extend(containers.map(|(labels, sample)| (own.with(labels.iter()), sample)));
         if scrape.samples.len() > SCRAPED_SERIES_MAX {
             let text = format!(
                 "the scrape has {} series: the first {SCRAPED_SERIES_MAX} are stored",
@@ -512,15 +512,21 @@ impl Driver {
     }
 }
 
-/// Nobody writes series in the name of a target of ours: a scraped label of that name is kept as
-/// Prometheus keeps such labels, with a prefix.
-fn own_label_set_aside(labels: &Labels) -> Labels {
-    match labels.get(TARGET_LABEL) {
-        None => labels.clone(),
-        Some(theirs) => labels
-            .without(TARGET_LABEL)
-            .with([("exported_target_id", theirs)]),
-    }
+/// The labels of a scraped series: the target's own win, as in Prometheus, and a scraped label of the
+/// same name is kept with a prefix. Nobody writes series in the name of a target of ours that way, and
+/// those of an exporter in a pod, which tells of other pods, stay apart.
+fn scraped_labels(scraped: &Labels, own: &Labels) -> Labels {
+    let names = own.iter().map(|(name, _)| name).chain([TARGET_LABEL]);
+    let exported = names.filter_map(|name| {
+        let theirs = scraped.get(name).filter(|theirs| !theirs.is_empty())?;
+        Some((format!("exported_{name}"), theirs))
+    });
+    let exported: Vec<(String, &str)> = exported.collect();
+    let exported = exported
+        .iter()
+        .map(|(name, theirs)| (name.as_str(), *theirs));
+    let theirs = scraped.iter().filter(|(name, _)| *name != TARGET_LABEL);
+    Labels::new(theirs.chain(exported).chain(own.iter()))
 }
 
 /// An error with its causes, on one line.
@@ -536,4 +542,24 @@ pub(crate) fn chain(error: &ScrapeError) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_s_labels_win_and_others_of_the_name_are_kept() {
+        let own = Labels::new([("job", "local"), ("pod", "exporter-0")]);
+        let told = |pairs: &[(&str, &str)]| {
+            scraped_labels(&Labels::metric("up", pairs.iter().copied()), &own).to_string()
+        };
+        let plain = "up{job=\"local\",pod=\"exporter-0\"}";
+        assert_eq!(told(&[]), plain);
+        assert_eq!(told(&[("pod", "")]), plain);
+        assert_eq!(
+            told(&[("pod", "shop-1"), ("target_id", "x")]),
+            "up{exported_pod=\"shop-1\",exported_target_id=\"x\",job=\"local\",pod=\"exporter-0\"}"
+        );
+    }
 }
