@@ -10,10 +10,12 @@
 
 pub mod config;
 pub mod identity;
+mod inside;
 pub mod probe;
 pub mod profiles;
 mod round;
 mod trace_file;
+mod workload;
 
 pub use config::ScrapeConfig;
 pub use probe::{Endpoint, Probed};

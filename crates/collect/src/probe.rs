@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use fetch::{FetchError, Fetcher, Request};
+use model::ProcessKey;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -22,6 +23,8 @@ pub struct Endpoint {
     /// Where its pprof index may be, best guess first, such as
     /// `http://127.0.0.1:6060/debug/pprof`.
     pub pprof_bases: Vec<String>,
+    /// The process in whose network namespace these URLs hold; `None` where that is ours.
+    pub inside: Option<ProcessKey>,
 }
 
 impl Endpoint {
@@ -36,6 +39,7 @@ impl Endpoint {
         Self {
             metrics_url: Some(format!("{base}{metrics_path}")),
             pprof_bases: vec![format!("{base}/debug/pprof")],
+            inside: None,
         }
     }
 }
@@ -185,6 +189,7 @@ mod tests {
         let expected = Endpoint {
             metrics_url: Some("http://h:1/metrics".into()),
             pprof_bases: vec!["http://h:1/debug/pprof".into()],
+            inside: None,
         };
         let rows = [
             "http://h:1",

@@ -194,7 +194,11 @@ impl Collector {
             body_bytes_max: self.limits.body_bytes_max,
             accept: Some(wire::ACCEPT),
         };
-        let response = self.source.fetcher.get(&request).await?;
+        let response = self
+            .source
+            .fetcher_for(&self.endpoint)
+            .get(&request)
+            .await?;
         let at = self.source.clock.now();
         let kind = response.content_type.as_deref();
         let parsed = wire::parse_with_cache(kind, &response.body, &self.limits, &mut self.cache);

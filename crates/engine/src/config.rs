@@ -78,6 +78,8 @@ pub struct Discovery {
     pub local_processes: bool,
     /// Whether their listening ports are asked, one GET each, for metrics and profiles.
     pub probe_ports: bool,
+    /// Whether that reaches into network namespaces of others, such as pods, where we may.
+    pub network_namespaces: bool,
     /// Between two looks for new processes.
     #[serde(deserialize_with = "duration")]
     pub refresh_interval: Duration,
@@ -168,6 +170,7 @@ impl Default for Discovery {
         Self {
             local_processes: true,
             probe_ports: true,
+            network_namespaces: true,
             refresh_interval: Duration::from_secs(5),
             min_age: Duration::from_secs(60),
         }

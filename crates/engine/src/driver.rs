@@ -170,9 +170,6 @@ impl Driver {
         else {
             return;
         };
-        if !process.netns_is_ours {
-            return;
-        }
         let fresh: Vec<SocketAddr> = process
             .listening
             .iter()
@@ -186,12 +183,41 @@ impl Driver {
             metrics: process.handlers.metrics,
             pprof: process.handlers.pprof,
         };
-        let probed = probe(&self.orders.source.fetcher, &fresh, wanted).await;
-        self.probes.extend(probed.lines);
+        if !process.netns_is_ours && !self.may_go_inside(&fresh, wanted) {
+            return;
+        }
         let mut endpoint = self.collector.endpoint().clone();
+        endpoint.inside = (!process.netns_is_ours).then_some(process.key);
+        let place = if endpoint.inside.is_some() {
+            " (in its own network namespace)"
+        } else {
+            ""
+        };
+        let fetcher = self.orders.source.fetcher_for(&endpoint);
+        let probed = probe(&fetcher, &fresh, wanted).await;
+        let lines = probed.lines.into_iter();
+        self.probes.extend(lines.map(|line| line + place));
         endpoint.metrics_url = endpoint.metrics_url.or(probed.endpoint.metrics_url);
         endpoint.pprof_bases.extend(probed.endpoint.pprof_bases);
         self.collector.set_endpoint(endpoint);
+    }
+
+    /// Whether ports in a network namespace that is not ours can be asked; says so where not.
+    fn may_go_inside(&mut self, ports: &[SocketAddr], wanted: Wanted) -> bool {
+        let Err(failure) = self.orders.source.reader.can_dial() else {
+            return true;
+        };
+        if wanted.metrics || wanted.pprof {
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            let hint = failure.hint().unwrap_or_default();
+            let text = format!(
+                "{}: left alone, on the loopback of a network namespace of its own; {failure}. \
+                 To change that: {hint}",
+                ports.join(", ")
+            );
+            self.probes.push(text);
+        }
+        false
     }
 
     fn subject(&self) -> Subject {
@@ -362,7 +388,7 @@ impl Driver {
             })
         });
         let load = self.load.update(at, rows);
-        let own: Vec<(&str, &str)> = self.orders.target.labels.iter().collect();
+        let own = &self.orders.target.labels;
         report.batch.samples.extend(
             scrape
                 .samples
@@ -370,9 +396,8 @@ impl Driver {
                 .take(SCRAPED_SERIES_MAX)
                 .map(|sample| {
                     let t = sample.timestamp.unwrap_or(at);
-                    let labels = own_label_set_aside(&sample.labels);
                     (
-                        labels.with(own.iter().copied()),
+                        scraped_labels(&sample.labels, own),
                         Sample { t, v: sample.value },
                     )
                 }),
@@ -381,7 +406,8 @@ impl Driver {
         report
             .batch
             .samples
-            .extend(containers.map(|(labels, sample)| (labels.with(own.iter().copied()), sample)));
+            // They are of other containers than the one that tells them.
+            .extend(containers.map(|(labels, sample)| (own.with(labels.iter()), sample)));
         if scrape.samples.len() > SCRAPED_SERIES_MAX {
             let text = format!(
                 "the scrape has {} series: the first {SCRAPED_SERIES_MAX} are stored",
@@ -486,15 +512,21 @@ impl Driver {
     }
 }
 
-/// Nobody writes series in the name of a target of ours: a scraped label of that name is kept as
-/// Prometheus keeps such labels, with a prefix.
-fn own_label_set_aside(labels: &Labels) -> Labels {
-    match labels.get(TARGET_LABEL) {
-        None => labels.clone(),
-        Some(theirs) => labels
-            .without(TARGET_LABEL)
-            .with([("exported_target_id", theirs)]),
-    }
+/// The labels of a scraped series: the target's own win, as in Prometheus, and a scraped label of the
+/// same name is kept with a prefix. Nobody writes series in the name of a target of ours that way, and
+/// those of an exporter in a pod, which tells of other pods, stay apart.
+fn scraped_labels(scraped: &Labels, own: &Labels) -> Labels {
+    let names = own.iter().map(|(name, _)| name).chain([TARGET_LABEL]);
+    let exported = names.filter_map(|name| {
+        let theirs = scraped.get(name).filter(|theirs| !theirs.is_empty())?;
+        Some((format!("exported_{name}"), theirs))
+    });
+    let exported: Vec<(String, &str)> = exported.collect();
+    let exported = exported
+        .iter()
+        .map(|(name, theirs)| (name.as_str(), *theirs));
+    let theirs = scraped.iter().filter(|(name, _)| *name != TARGET_LABEL);
+    Labels::new(theirs.chain(exported).chain(own.iter()))
 }
 
 /// An error with its causes, on one line.
@@ -510,4 +542,24 @@ pub(crate) fn chain(error: &ScrapeError) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_s_labels_win_and_others_of_the_name_are_kept() {
+        let own = Labels::new([("job", "local"), ("pod", "exporter-0")]);
+        let told = |pairs: &[(&str, &str)]| {
+            scraped_labels(&Labels::metric("up", pairs.iter().copied()), &own).to_string()
+        };
+        let plain = "up{job=\"local\",pod=\"exporter-0\"}";
+        assert_eq!(told(&[]), plain);
+        assert_eq!(told(&[("pod", "")]), plain);
+        assert_eq!(
+            told(&[("pod", "shop-1"), ("target_id", "x")]),
+            "up{exported_pod=\"shop-1\",exported_target_id=\"x\",job=\"local\",pod=\"exporter-0\"}"
+        );
+    }
 }

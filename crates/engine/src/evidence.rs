@@ -77,8 +77,9 @@ impl Subject {
 
     async fn profile(&self, source: &Source, kind: ProfileKind, prefix: &str, to: &mut Capture) {
         let mut said = Vec::new();
+        let fetcher = source.fetcher_for(&self.endpoint);
         for base in &self.endpoint.pprof_bases {
-            let bytes = match profiles::fetch_profile(&source.fetcher, base, kind).await {
+            let bytes = match profiles::fetch_profile(&fetcher, base, kind).await {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     said.push(error.to_string());

@@ -320,6 +320,7 @@ impl MainLoop {
         let merged = |tracked: &Tracked| {
             tracked.view.target.process.is_some()
                 && !tracked.is_gone()
+                && tracked.endpoint.inside.is_none()
                 && tracked.endpoint.metrics_url == endpoint.metrics_url
         };
         processes.iter().any(listens) || self.targets.values().any(merged)
@@ -668,11 +669,12 @@ fn worst_first(view: &model::TargetView) -> (u8, u64, std::cmp::Reverse<u64>) {
     )
 }
 
-/// Resident memory of this process and its reader.
+/// Resident memory of this process, its reader and its dialer.
 fn self_rss_bytes(source: &Source) -> u64 {
-    let reader = source.reader.status().greeting.map(|greeting| greeting.pid);
+    let status = source.reader.status();
+    let reader = status.greeting.map(|greeting| greeting.pid);
     let own = std::process::id();
-    let pids = [Some(own), reader.filter(|pid| *pid != own)];
+    let pids = [Some(own), reader.filter(|pid| *pid != own), status.dialer];
     pids.into_iter().flatten().filter_map(rss_bytes).sum()
 }
 

@@ -149,6 +149,7 @@ impl Tracked {
         };
         target.go_version = target.go_version.take().or(report.go_version.take());
         target.url = target.url.take().or_else(|| base_url(&report.endpoint));
+        target.url_inside = target.url.is_some() && report.endpoint.inside.is_some();
         self.endpoint = report.endpoint.clone();
         self.metrics = report.metrics.take().or(self.metrics.take());
         self.facts.started = view.target.start_time;

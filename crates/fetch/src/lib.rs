@@ -1,19 +1,28 @@
 //! All outgoing HTTP. Every request has a deadline and a cap on the answer's size, also after
 //! decompression, and a redirect never leaves the host that was asked.
 //!
-//! Start at [`Fetcher::get`]. This crate does not know who asks or why, keeps no state beside
+//! Start at [`Fetcher::get`]. Where a target's address means nothing in our own network, as
+//! a pod's loopback, [`Fetcher::over`] has the connections opened by a [`Dial`].
+//! This crate does not know who asks or why, keeps no state beside
 //! pooled connections, and does not retry: that is the caller's policy.
 #![forbid(unsafe_code)]
 
+mod given;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 
+pub use given::Dial;
+
 /// What we call ourselves, as operators find it in their access logs.
 pub const USER_AGENT: &str = concat!("unswept/", env!("CARGO_PKG_VERSION"));
 
 const REDIRECTS_MAX: usize = 3;
+/// An error page is only quoted, so a short start of it is enough.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a request gave no answer. `Display` names the URL without its user information.
 #[derive(Debug, thiserror::Error)]
@@ -130,9 +139,19 @@ pub struct Response {
 }
 
 /// Makes requests. Cloning is cheap and shares the connection pool.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Fetcher {
     client: reqwest::Client,
+    dial: Option<Arc<dyn Dial>>,
+}
+
+impl std::fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let given = self.dial.is_some();
+        f.debug_struct("Fetcher")
+            .field("given", &given)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Fetcher {
@@ -171,7 +190,16 @@ impl Fetcher {
             .pool_max_idle_per_host(1)
             .build()
             .map_err(FetchError::Setup)?;
-        Ok(Self { client })
+        Ok(Self { client, dial: None })
+    }
+
+    /// The same, with every GET over a connection that `dial` opens; POSTs stay on the network.
+    #[must_use]
+    pub fn over(&self, dial: Arc<dyn Dial>) -> Self {
+        Self {
+            client: self.client.clone(),
+            dial: Some(dial),
+        }
     }
 
     /// GETs `request.url`.
@@ -180,6 +208,9 @@ impl Fetcher {
     /// [`FetchError`]; a status other than 200 is an error.
     pub async fn get(&self, request: &Request<'_>) -> Result<Response, FetchError> {
         let url = parse_url(request.url)?;
+        if let Some(dial) = &self.dial {
+            return given::get(dial, url, request).await;
+        }
         let shown = redacted(&url);
         let mut builder = self.client.get(url).timeout(request.timeout);
         if let Some(accept) = request
@@ -193,11 +224,9 @@ impl Fetcher {
             .await
             .map_err(|e| explain(&shown, request.timeout, e))?;
         let status = answer.status();
-        // An error page is only quoted, so a short start of it is enough.
-        let cap = if status.as_u16() == 200 {
-            request.body_bytes_max
-        } else {
-            64 * 1024
+        let cap = match status.as_u16() {
+            200 => request.body_bytes_max,
+            _ => ERROR_BYTES_MAX,
         };
         let response = read_body(answer, &shown, cap, request.timeout).await?;
         match status.as_u16() {
@@ -362,7 +391,31 @@ mod tests {
         .into_bytes()
     }
 
+    /// Opens connections in our own network, as another namespace's would be.
+    struct Plain;
+
+    impl Dial for Plain {
+        fn dial(&self, address: SocketAddr) -> std::io::Result<std::net::TcpStream> {
+            let stream = std::net::TcpStream::connect(address)?;
+            stream.set_nonblocking(true)?;
+            Ok(stream)
+        }
+    }
+
+    /// Asks by either way, which must come to the same.
     async fn get(url: &str) -> Result<Response, FetchError> {
+        let fetcher = Fetcher::new().unwrap();
+        let over = get_by(&fetcher.over(Arc::new(Plain)), url).await;
+        let answer = get_by(&fetcher, url).await;
+        let kind = |answer: &Result<Response, FetchError>| match answer {
+            Ok(response) => format!("{:?} {:?}", response.content_type, response.body),
+            Err(error) => format!("{:?}", std::mem::discriminant(error)),
+        };
+        assert_eq!(kind(&answer), kind(&over), "{answer:?} {over:?}");
+        answer
+    }
+
+    async fn get_by(fetcher: &Fetcher, url: &str) -> Result<Response, FetchError> {
         let timeout = Duration::from_millis(300);
         let request = Request {
             url,
@@ -370,7 +423,7 @@ mod tests {
             body_bytes_max: 1000,
             accept: None,
         };
-        Fetcher::new().unwrap().get(&request).await
+        fetcher.get(&request).await
     }
 
     #[tokio::test]

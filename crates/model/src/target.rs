@@ -89,9 +89,18 @@ pub struct Target {
     pub boot_id: Option<BootId>,
     /// The base URL of its endpoint, such as `http://127.0.0.1:6060`, where it has one.
     pub url: Option<String>,
-    /// Its container's id, where it is in one.
+    /// That URL holds in its own network namespace, as within its pod, and not on the host.
+    #[serde(default)]
+    pub url_inside: bool,
+    /// Its container's name, where it is in one; its id where no name is known.
     pub container: Option<String>,
-    /// Its pod, where it is in one.
+    /// Its container's id, as `crictl` and `docker` take it.
+    #[serde(default)]
+    pub container_id: Option<String>,
+    /// The image that its container was made of.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Its pod's name, where it is in one; its uid where no name is known.
     pub pod: Option<String>,
     /// The workload it belongs to.
     pub workload: Workload,
@@ -106,14 +115,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// Its namespace: by its labels, else its pod's, which begins the workload's name.
+    /// Its namespace, by its labels: its pod's, or the one that it was configured with.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
-        self.labels.get("namespace").or_else(|| {
-            self.pod.as_ref()?;
-            let (namespace, _) = self.workload.0.split_once('/')?;
-            Some(namespace)
-        })
+        self.labels.get("namespace")
     }
 }
 

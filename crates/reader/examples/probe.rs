@@ -5,10 +5,12 @@
 //! `read PID START_TICKS`, `go PID START_TICKS` (a reading with the figures of its Go runtime),
 //! `goes N` (microseconds of the best of N for each Go process found, once open), `mappings PID START_TICKS`, `time N` (microseconds of the best of N).
 //! `read PID START_TICKS`, `mappings PID START_TICKS`, `holders PID START_TICKS [BYTES SECONDS MS]`, `time N` (microseconds of the best of N).
+//! `dial PID START_TICKS ADDRESS` (the first line of an answer to `GET /debug/pprof/` there).
 //! With the argument `in-thread` the reader is a thread; a number is the deadline of one call in
 //! milliseconds.
 
 use std::io::{BufRead, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use model::{BootId, Pid, ProcessKey, StartTicks};
@@ -30,7 +32,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ => Reader::start(options)?,
     };
     let boot = reader.host()?.boot_id;
-    say(&json!({"pid": std::process::id(), "reader": reader.status().greeting}))?;
+    say(
+        &json!({"pid": std::process::id(), "reader": reader.status().greeting, "dialer": reader.status().dialer}),
+    )?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
@@ -38,6 +42,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         say(&answer.unwrap_or_else(|error| json!({"error": error.to_string()})))?;
     }
     Ok(())
+}
+
+fn ask(mut stream: TcpStream) -> std::io::Result<String> {
+    // The kernel keeps a write waiting until a connection stands.
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /debug/pprof/ HTTP/1.0\r\n\r\n")?;
+    let mut line = String::new();
+    std::io::BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
 }
 
 fn say(value: &Value) -> std::io::Result<()> {
@@ -76,6 +91,10 @@ fn answer(reader: &Reader, boot: &BootId, words: &[&str]) -> Result<Value, Reade
         "goes" => goes(reader, number(1))?,
         "holders" => json!(reader.holders(&key, &budget(number(3), number(4), number(5)))?),
         "mappings" => json!(reader.mappings(&key, false)?),
+        "dial" => match reader.dial(&key, words[3].parse().expect("an address")) {
+            Ok(stream) => json!(ask(stream).unwrap_or_else(|error| error.to_string())),
+            Err(failure) => json!({"failure": failure, "hint": failure.hint()}),
+        },
         "time" => time(reader, number(1))?,
         other => json!({"error": format!("unknown request {other}")}),
     })

@@ -83,10 +83,10 @@ pub struct GoProcess {
     pub exe_deleted: bool,
     /// The name that the kernel shows.
     pub comm: String,
-    /// Its container, by its cgroup.
-    pub container_id: Option<String>,
-    /// Its pod's uid, by its cgroup.
-    pub pod_uid: Option<String>,
+    /// Its container.
+    pub container: Option<ContainerIdentity>,
+    /// Its pod.
+    pub pod: Option<PodIdentity>,
     /// Its systemd service, by its cgroup.
     pub systemd_unit: Option<String>,
     /// Its cgroup: the memory controller's, else the unified one.
@@ -106,6 +106,64 @@ pub struct GoProcess {
     pub env: GoEnv,
     /// Whether we may look into it.
     pub access: Access,
+}
+
+/// Who a container is. The id is of its cgroup; names are as the node's files have them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ContainerIdentity {
+    /// Its id, as its runtime has it.
+    pub id: String,
+    /// What runs it.
+    pub runtime: Option<ContainerRuntime>,
+    /// Its name: within its pod, where it is in one.
+    pub name: Option<String>,
+    /// Its image, as it was asked for.
+    pub image: Option<String>,
+    /// The image's digest, `sha256:...`.
+    pub image_digest: Option<String>,
+    /// The service that it is one of: `PROJECT/SERVICE` of Compose, or a service of Swarm.
+    pub service: Option<String>,
+}
+
+/// What runs a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContainerRuntime {
+    /// Docker.
+    Docker,
+    /// containerd, under Kubernetes or by itself.
+    Containerd,
+    /// CRI-O.
+    CriO,
+    /// Podman.
+    Podman,
+    /// LXC and Incus.
+    Lxc,
+}
+
+/// Who a pod is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PodIdentity {
+    /// Its uid: for a static pod 32 digits without dashes.
+    pub uid: Option<String>,
+    /// Its class of service, which says who is evicted first.
+    pub qos: Option<QosClass>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its namespace.
+    pub namespace: Option<String>,
+}
+
+/// A pod's class of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QosClass {
+    /// Requests equal limits.
+    Guaranteed,
+    /// Requests, and limits above them or none.
+    Burstable,
+    /// Neither.
+    BestEffort,
 }
 
 /// What the linker recorded.

@@ -1,6 +1,7 @@
 //! The main process's side: starts the reader, asks it, and starts another when it is lost.
 
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -13,6 +14,7 @@ use rustix::thread::CapabilitySet;
 use crate::answers::{Ability, Discovery, Greeting, Host, Mappings, ReadFailure, Reading};
 use crate::child;
 use crate::clock::SystemClock;
+use crate::dialer::{DialFailure, Dialer};
 use crate::error::ReaderError;
 use crate::frame::{self, Answer, Frame, KEYS_MAX, PROTOCOL, Request};
 use crate::opener::How;
@@ -35,6 +37,12 @@ pub struct ReaderOptions {
     /// The executable that is started with [`READER_ARGUMENT`], and by a reader that is a thread with
     /// [`crate::HOLDERS_ARGUMENT`]; our own unless told otherwise.
     pub program: PathBuf,
+    /// Whether a dialer is started beside the reader where there is `CAP_SYS_ADMIN`; it is unless told
+    /// otherwise.
+    pub dialer: bool,
+    /// Where the node's file system is mounted for us, as `/host` in many a DaemonSet. It is found
+    /// without that where its processes may be looked into.
+    pub host_root: Option<PathBuf>,
 }
 
 impl Default for ReaderOptions {
@@ -42,6 +50,8 @@ impl Default for ReaderOptions {
         Self {
             deadline: Duration::from_secs(5),
             program: PathBuf::from("/proc/self/exe"),
+            dialer: true,
+            host_root: None,
         }
     }
 }
@@ -53,6 +63,21 @@ impl ReaderOptions {
         Self {
             deadline,
             ..Self::default()
+        }
+    }
+
+    /// The same with the node's file system at `host_root`, if anywhere.
+    #[must_use]
+    pub fn with_host_root(self, host_root: Option<PathBuf>) -> Self {
+        Self { host_root, ..self }
+    }
+
+    /// The same without a dialer: no network namespace but ours is entered.
+    #[must_use]
+    pub fn without_dialer(self) -> Self {
+        Self {
+            dialer: false,
+            ..self
         }
     }
 }
@@ -69,6 +94,8 @@ pub struct ReaderStatus {
     pub privileges_lost: bool,
     /// Why the last one was lost.
     pub last_loss: Option<String>,
+    /// The process that opens sockets in network namespaces, where there is one.
+    pub dialer: Option<u32>,
 }
 
 impl ReaderStatus {
@@ -96,6 +123,7 @@ pub struct Reader {
 struct Shared {
     options: ReaderOptions,
     in_thread: bool,
+    dialer: Dialer,
     state: Mutex<State>,
     // Beside the state, so that asking for it does not wait for a call.
     status: Mutex<ReaderStatus>,
@@ -134,8 +162,12 @@ impl Reader {
         if threads > 1 {
             return Err(ReaderError::Threads { threads });
         }
-        privileges::pass_on();
-        let started = Self::connected(options, false);
+        let dialer = match options.dialer {
+            true => Dialer::start(&options.program),
+            false => Dialer::off(),
+        };
+        privileges::pass_on(privileges::KEPT);
+        let started = Self::connected(options, false, dialer);
         // Also when the start failed: whoever goes on without a reader has no privileges either.
         privileges::keep_only(CapabilitySet::empty())?;
         started
@@ -147,7 +179,7 @@ impl Reader {
     /// # Errors
     /// [`ReaderError::Start`], [`ReaderError::Handshake`].
     pub fn in_thread(options: ReaderOptions) -> Result<Self, ReaderError> {
-        Self::connected(options, true)
+        Self::connected(options, true, Dialer::here())
     }
 
     /// One request, one answer.
@@ -155,16 +187,23 @@ impl Reader {
         self.shared.call(request)
     }
 
-    fn connected(options: ReaderOptions, in_thread: bool) -> Result<Self, ReaderError> {
+    fn connected(
+        options: ReaderOptions,
+        in_thread: bool,
+        dialer: Dialer,
+    ) -> Result<Self, ReaderError> {
+        let dialer_pid = dialer.pid();
         let shared = Shared {
             options,
             in_thread,
+            dialer,
             state: Mutex::default(),
             status: Mutex::new(ReaderStatus {
                 greeting: None,
                 restarts: 0,
                 privileges_lost: false,
                 last_loss: None,
+                dialer: dialer_pid,
             }),
         };
         shared.connect(&mut lock(&shared.state), true)?;
@@ -264,6 +303,23 @@ impl Reader {
         }
     }
 
+    /// A TCP socket that connects to `address`, a loopback address, in the network namespace of this
+    /// process. It is non-blocking and may still be connecting.
+    ///
+    /// # Errors
+    /// [`DialFailure`]; one of them says what would help.
+    pub fn dial(&self, key: &ProcessKey, address: SocketAddr) -> Result<TcpStream, DialFailure> {
+        self.shared.dialer.dial(key, address)
+    }
+
+    /// Whether network namespaces of others can be entered at all.
+    ///
+    /// # Errors
+    /// [`DialFailure::Unavailable`].
+    pub fn can_dial(&self) -> Result<(), DialFailure> {
+        self.shared.dialer.ready()
+    }
+
     /// What this host and the reader's privileges allow.
     ///
     /// # Errors
@@ -353,6 +409,7 @@ impl Shared {
             // Only the first is started by a thread that lives as long as we do; the others end
             // when their socket closes.
             die_with_parent: first,
+            host_root: self.options.host_root.clone(),
         };
         let found = match self.exchange(state, hello) {
             Ok(Answer::Hello(greeting)) if greeting.protocol == PROTOCOL => {

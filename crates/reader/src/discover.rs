@@ -8,16 +8,19 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use model::{BootId, Clock, Pid, ProcessKey, StartTicks, UnixMs};
 
-use crate::answers::{Access, Discovery, GoEnv, GoProcess, ReadFailure};
+use crate::answers::{
+    Access, ContainerIdentity, Discovery, GoEnv, GoProcess, PodIdentity, ReadFailure,
+};
 use crate::cgroup;
 use crate::executables::{Executables, FileId, GoFile};
 use crate::host::Boot;
+use crate::identity::Identities;
 use crate::listeners::Namespaces;
 use crate::names::names_of;
 use crate::proc_dir::{PERMISSION_HINT, ProcDir, all_pids};
@@ -37,6 +40,9 @@ const LISTENING_MAX: usize = 64;
 /// again at least so often.
 const LISTENING_MAX_AGE: Duration = Duration::from_secs(300);
 
+/// Looks for the names of a container.
+const IDENTITY_LOOKS_MAX: u32 = 5;
+
 /// Bytes read of an environment: the kernel's own limit for one is larger, programs' are not.
 const ENVIRON_BYTES_MAX: u64 = 1 << 20;
 
@@ -47,6 +53,7 @@ pub(crate) struct Discoverer {
     /// By pid; an entry holds for one start and one executable. Forgotten with the process.
     known: HashMap<u32, Known>,
     namespaces: Namespaces,
+    identities: Identities,
     /// Processes that are ours.
     skip: Vec<u32>,
     our_pid_namespace: Option<u64>,
@@ -62,9 +69,18 @@ struct Known {
     pid_namespace_is_ours: bool,
     net_namespace: Option<u64>,
     denied: Option<String>,
+    identity: Option<Identity>,
     listening: Vec<SocketAddr>,
     /// The namespace's signature when `listening` was found, and when that was.
     listened: Option<(u64, Duration)>,
+}
+
+/// Who its container was found to be.
+#[derive(Debug, Clone)]
+struct Identity {
+    container: ContainerIdentity,
+    pod: Option<PodIdentity>,
+    looks: u32,
 }
 
 /// What one process turned out to be.
@@ -91,10 +107,16 @@ impl Discoverer {
             executables: Executables::default(),
             known: HashMap::new(),
             namespaces: Namespaces::default(),
+            identities: Identities::default(),
             skip,
             our_pid_namespace: namespace(Path::new("/proc/self/ns/pid")),
             our_net_namespace: namespace(Path::new("/proc/self/ns/net")),
         }
+    }
+
+    /// Has the node's files looked for below `root` first.
+    pub(crate) fn set_host_root(&mut self, root: Option<PathBuf>) {
+        self.identities.host_root = root;
     }
 
     /// Goes through all processes once.
@@ -176,6 +198,7 @@ impl Discoverer {
             known.net_namespace.is_some() && known.net_namespace == self.our_net_namespace;
         process.listening.clone_from(&known.listening);
         process.env = known.env.clone();
+        self.identify(&dir, &mut known, &mut process);
         if let Some(what) = &known.denied {
             process.access = denied(what);
         }
@@ -218,6 +241,31 @@ impl Discoverer {
         }
     }
 
+    /// Fills in who its container is: looked up once for a container, for a process may be moved into
+    /// another; a few times where there is no name, which some files tell only after the start.
+    fn identify(&self, dir: &ProcDir, known: &mut Known, process: &mut GoProcess) {
+        let Some(container) = &mut process.container else {
+            return;
+        };
+        let same = known.identity.take();
+        let same = same.filter(|known| known.container.id == container.id);
+        let looks = same.as_ref().map_or(0, |known| known.looks);
+        let identity = match same {
+            Some(known) if known.container.name.is_some() || looks >= IDENTITY_LOOKS_MAX => known,
+            _ => {
+                self.identities.complete(dir, container, &mut process.pod);
+                Identity {
+                    container: container.clone(),
+                    pod: process.pod.clone(),
+                    looks: looks + 1,
+                }
+            }
+        };
+        container.clone_from(&identity.container);
+        process.pod.clone_from(&identity.pod);
+        known.identity = Some(identity);
+    }
+
     /// Reads what stays: the environment and the namespaces.
     fn first_look(&self, dir: &ProcDir, file: FileId, start: u64) -> Result<Known, ReadFailure> {
         let mut denied = None;
@@ -239,6 +287,7 @@ impl Discoverer {
                 && pid_namespace == self.our_pid_namespace,
             net_namespace: namespace("ns/net"),
             denied,
+            identity: None,
             listening: Vec::new(),
             listened: None,
         })
@@ -313,8 +362,8 @@ fn describe(
         exe: String::new(),
         exe_deleted: false,
         comm: stat.comm.clone(),
-        container_id: names.container_id,
-        pod_uid: names.pod_uid,
+        container: names.container(),
+        pod: names.pod(),
         systemd_unit: names.systemd_unit,
         cgroup,
         pid_namespace_is_ours: false,

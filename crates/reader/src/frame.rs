@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use model::ProcessKey;
@@ -16,7 +17,7 @@ use crate::answers::{Ability, Discovery, Greeting, Host, Mappings, ReadFailure, 
 use crate::holders::{HoldersBudget, HoldersFailure, HoldersLook};
 
 /// Both sides must have the same.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// Bytes of JSON in one frame.
 pub(crate) const FRAME_BYTES_MAX: usize = 8 << 20;
@@ -32,6 +33,8 @@ pub(crate) enum Request {
     /// process: the kernel sends the signal when the *thread* ends.
     Hello {
         die_with_parent: bool,
+        /// Where the node's file system is mounted, if anywhere.
+        host_root: Option<PathBuf>,
     },
     Host,
     Discover,
@@ -147,7 +150,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     parse(&body).map(Some)
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> io::Result<Frame<T>> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> io::Result<Frame<T>> {
     Ok(serde_json::from_slice(body)?)
 }
 
@@ -214,6 +217,7 @@ mod tests {
         for body in [
             Request::Hello {
                 die_with_parent: true,
+                host_root: Some("/host".into()),
             },
             Request::Host,
             Request::Read {

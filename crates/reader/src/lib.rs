@@ -9,6 +9,9 @@
 //! [`Reader::mappings`], [`Reader::host`], [`Reader::doctor`]. [`Reader::start_holders`] has a child of the reader's
 //! own look, by the one argument [`HOLDERS_ARGUMENT`]: `main` then does [`find_holders`] when [`is_holders`] says so.
 //!
+//! [`Reader::dial`] opens a socket in the network namespace of a process, through a second child, the
+//! *dialer*, which alone keeps `CAP_SYS_ADMIN` and exists only where there was one to keep.
+//!
 //! Processes are named by [`model::ProcessKey`]: a request for a pid that was used again since is
 //! answered with [`ReadFailure::Gone`], never with the new process's numbers.
 //!
@@ -28,12 +31,14 @@ mod child;
 mod client;
 mod clock;
 mod container;
+mod dialer;
 mod discover;
 mod error;
 mod executables;
 mod frame;
 mod holders;
 mod host;
+mod identity;
 mod listeners;
 mod mappings;
 mod names;
@@ -46,10 +51,12 @@ mod runtimes;
 mod serve;
 
 pub use answers::{
-    Ability, Access, CgroupVersion, Discovery, GoBuild, GoEnv, GoFailure, GoFigures, GoProcess,
-    Greeting, Handlers, Host, Mappings, ReadFailure, Reading,
+    Ability, Access, CgroupVersion, ContainerIdentity, ContainerRuntime, Discovery, GoBuild, GoEnv,
+    GoFailure, GoFigures, GoProcess, Greeting, Handlers, Host, Mappings, PodIdentity, QosClass,
+    ReadFailure, Reading,
 };
 pub use client::{Reader, ReaderOptions, ReaderStatus};
+pub use dialer::DialFailure;
 pub use error::ReaderError;
 pub use holders::{
     BudgetPart, HOLDERS_ARGUMENT, HoldersBudget, HoldersCost, HoldersFailure, HoldersLook,
@@ -64,4 +71,6 @@ pub fn fuzz_one(bytes: &[u8]) {
     cgroup::fuzz_one(bytes);
     container::fuzz_one(bytes);
     frame::fuzz_one(bytes);
+    dialer::fuzz_one(bytes);
+    identity::fuzz_one(bytes);
 }

@@ -1,34 +1,89 @@
-//! Container, pod and service, by the path of a process's cgroup.
-//!
-//! No runtime is asked: the names that Docker, containerd, CRI-O, Podman, the kubelet and systemd
-//! give their cgroups are enough, under either cgroup driver.
+//! Container, pod and service, by the path of a process's cgroup: the names that Docker, containerd,
+//! CRI-O, Podman, the kubelet and systemd give their cgroups, under either cgroup driver.
+
+use crate::answers::{ContainerIdentity, ContainerRuntime, PodIdentity, QosClass};
 
 /// What a cgroup's path tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Names {
     pub(crate) container_id: Option<String>,
+    pub(crate) runtime: Option<ContainerRuntime>,
     pub(crate) pod_uid: Option<String>,
+    pub(crate) qos: Option<QosClass>,
     pub(crate) systemd_unit: Option<String>,
+}
+
+impl Names {
+    /// The container, as far as the path tells of it.
+    pub(crate) fn container(&self) -> Option<ContainerIdentity> {
+        Some(ContainerIdentity {
+            id: self.container_id.clone()?,
+            runtime: self.runtime,
+            ..ContainerIdentity::default()
+        })
+    }
+
+    /// The pod, as far as the path tells of it.
+    pub(crate) fn pod(&self) -> Option<PodIdentity> {
+        Some(PodIdentity {
+            uid: Some(self.pod_uid.clone()?),
+            qos: self.qos,
+            ..PodIdentity::default()
+        })
+    }
 }
 
 /// Reads the names out of one path. The innermost name counts.
 pub(crate) fn names_of(path: &str) -> Names {
     let mut names = Names::default();
+    let mut qos = QosClass::Guaranteed;
+    let mut keeper = None;
     for component in path.split('/').filter(|c| !c.is_empty()) {
+        qos = qos_of(component).unwrap_or(qos);
         if let Some(uid) = pod_uid(component) {
             names.pod_uid = Some(uid);
+            names.qos = Some(qos);
         }
         // containerd under a wrongly guessed driver: `...-podUID.slice:cri-containerd:ID`.
         let last = component.rsplit(':').next().unwrap_or(component);
         if let Some(id) = container_id(last) {
+            names.runtime = runtime_of(last).or(keeper);
             names.container_id = Some(id);
             // A service that runs a container is the container's keeper, not the workload.
             names.systemd_unit = None;
         } else if component.len() > ".service".len() && component.ends_with(".service") {
             names.systemd_unit = Some(component.to_owned());
         }
+        // Under the cgroupfs driver the name is the folder above: `/docker/ID`.
+        keeper = runtime_of(component);
     }
     names
+}
+
+/// `docker-ID.scope`, `docker`, `cri-containerd-ID`, `crio-ID`, `libpod-ID`, `lxc.payload.NAME`.
+fn runtime_of(component: &str) -> Option<ContainerRuntime> {
+    let known = [
+        ("docker", ContainerRuntime::Docker),
+        ("cri-containerd", ContainerRuntime::Containerd),
+        ("nerdctl", ContainerRuntime::Containerd),
+        ("crio", ContainerRuntime::CriO),
+        ("libpod", ContainerRuntime::Podman),
+        ("lxc.payload", ContainerRuntime::Lxc),
+    ];
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with(['-', '.']);
+    let is_it = |name: &str| component.strip_prefix(name).is_some_and(ends);
+    let found = known.iter().find(|(name, _)| is_it(name));
+    found.map(|(_, runtime)| *runtime)
+}
+
+/// `burstable`, or `kubepods-burstable-podUID.slice`; the guaranteed have no name.
+fn qos_of(component: &str) -> Option<QosClass> {
+    let names = |class| component == class || component.contains(&format!("kubepods-{class}"));
+    match () {
+        () if names("burstable") => Some(QosClass::Burstable),
+        () if names("besteffort") => Some(QosClass::BestEffort),
+        () => None,
+    }
 }
 
 /// 64 hexadecimal digits, bare or as `docker-ID.scope`, `cri-containerd-ID.scope`, `libpod-ID`;
@@ -60,7 +115,8 @@ fn pod_uid(component: &str) -> Option<String> {
     let component = component.split(':').next()?;
     let component = component.strip_suffix(".slice").unwrap_or(component);
     let uid = match component.rfind("-pod") {
-        Some(at) if component.starts_with("kubepods") => &component[at + "-pod".len()..],
+        // A node in a container has its own name before it: `kubelet-kubepods-...`.
+        Some(at) if component[..at].contains("kubepods") => &component[at + "-pod".len()..],
         _ => component.strip_prefix("pod")?,
     };
     let uid = uid.replace('_', "-");
@@ -241,6 +297,67 @@ mod tests {
             assert_eq!(names.container_id.as_deref(), container, "{name}");
             assert_eq!(names.pod_uid.as_deref(), pod, "{name}");
             assert_eq!(names.systemd_unit.as_deref(), unit, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_runtime_the_class_and_nodes_in_containers() {
+        use ContainerRuntime::{Containerd, CriO, Docker, Lxc, Podman};
+        use QosClass::{BestEffort, Burstable, Guaranteed};
+        let id = "0123456789abcdef".repeat(4);
+        let node = "fedcba9876543210".repeat(4);
+        let uid = "1b2c3d4e-0000-4aaa-8bbb-1234567890ab";
+        let under = uid.replace('-', "_");
+        let kind = "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice";
+        let rows = [
+            (format!("/docker/{id}"), Some(Docker), None),
+            (
+                format!("/system.slice/docker-{id}.scope"),
+                Some(Docker),
+                None,
+            ),
+            (
+                format!("/system.slice/nerdctl-{id}.scope"),
+                Some(Containerd),
+                None,
+            ),
+            (
+                format!("/machine.slice/libpod-{id}.scope/container"),
+                Some(Podman),
+                None,
+            ),
+            ("/lxc.payload.web/init.scope".into(), Some(Lxc), None),
+            (
+                format!("/kubepods/burstable/pod{uid}/{id}"),
+                None,
+                Some(Burstable),
+            ),
+            (format!("/kubepods/pod{uid}/{id}"), None, Some(Guaranteed)),
+            (
+                format!("/kubepods.slice/kubepods-pod{under}.slice/crio-{id}.scope"),
+                Some(CriO),
+                Some(Guaranteed),
+            ),
+            // kind: the node is a container of Docker, the pod's container is containerd's.
+            (
+                format!("/docker/{node}/kubelet/kubepods/besteffort/pod{uid}/{id}"),
+                None,
+                Some(BestEffort),
+            ),
+            (
+                format!(
+                    "/system.slice/docker-{node}.scope/{kind}/kubelet-kubepods-besteffort-pod{under}.slice/cri-containerd-{id}.scope"
+                ),
+                Some(Containerd),
+                Some(BestEffort),
+            ),
+        ];
+        for (path, runtime, qos) in rows {
+            let names = names_of(&path);
+            assert_eq!((names.runtime, names.qos), (runtime, qos), "{path}");
+            assert_eq!(names.pod_uid.is_some(), qos.is_some(), "{path}");
+            let inner = names.container_id.unwrap();
+            assert!(inner == id || inner == "web", "{path}: {inner}");
         }
     }
 }

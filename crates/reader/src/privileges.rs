@@ -1,4 +1,5 @@
-//! Capabilities: the main process gives up all of them, the reader all but two.
+//! Capabilities: the main process gives up all of them, the reader all but two, and so does the
+//! dialer, whose two are others.
 //!
 //! Source: capabilities(7). Capability sets belong to a thread, which is why all this happens
 //! before there is a second one.
@@ -18,6 +19,9 @@ use crate::error::ReaderError;
 pub(crate) const KEPT: CapabilitySet =
     CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
+/// What the dialer keeps: entering network namespaces, those of other users' processes too.
+pub(crate) const DIALING: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE);
+
 /// The kernel's capability numbers fit 64 bits.
 const NUMBERS: std::ops::Range<u32> = 0..64;
 
@@ -32,17 +36,18 @@ fn step<T>(step: &'static str, result: rustix::io::Result<T>) -> Result<T, Reade
     })
 }
 
-/// Lets a child keep [`KEPT`] over exec where we have them: root gets them anyway, an ordinary user
-/// only through the ambient set. Best effort: the child says what it got.
-pub(crate) fn pass_on() {
+/// Lets a child keep `wanted`, and nothing else, over exec where we have them: root gets them anyway,
+/// an ordinary user only through the ambient set. Best effort: the child says what it got.
+pub(crate) fn pass_on(wanted: CapabilitySet) {
     let Ok(sets) = capabilities(None) else { return };
-    let inheritable = sets.inheritable | (sets.permitted & KEPT);
+    let _ = clear_ambient_capability_set();
+    let inheritable = sets.permitted & wanted;
     let with_inheritable = CapabilitySets {
         inheritable,
         ..sets
     };
     if set_capabilities(None, with_inheritable).is_ok() {
-        for capability in (sets.permitted & KEPT).iter() {
+        for capability in inheritable.iter() {
             let _ = configure_capability_in_ambient_set(capability, true);
         }
     }
@@ -51,7 +56,7 @@ pub(crate) fn pass_on() {
 /// What `start` makes, a child of the reader's, which gets the two capabilities: this thread passes
 /// them on for that moment only.
 pub(crate) fn passing_on<T>(start: impl FnOnce() -> T) -> T {
-    pass_on();
+    pass_on(KEPT);
     let started = start();
     if let Err(error) = keep_only(KEPT) {
         // What could be given up once can be again: this does not happen.

@@ -18,7 +18,7 @@ use crate::holders::Looks;
 use crate::host::{self, Boot};
 use crate::opener::{self, How};
 use crate::process::{self, ProcessReader};
-use crate::{privileges, proc_dir};
+use crate::{dialer, privileges, proc_dir};
 
 /// The one argument that makes our executable a reader. Not for people, so not in `--help`.
 pub const READER_ARGUMENT: &str = "__reader";
@@ -26,18 +26,17 @@ pub const READER_ARGUMENT: &str = "__reader";
 /// In the OOM killer's eyes the reader goes before the main process: losing it loses less.
 const OOM_SCORE_ADJ: &str = "300";
 
-/// Whether this process was started by a [`Reader`](crate::Reader), as its child or that child's
-/// helper: `main` then does nothing but [`serve`].
+/// Whether this process was started by a [`Reader`](crate::Reader), as one of its children or a
+/// child's helper: `main` then does nothing but [`serve`].
 #[must_use]
 pub fn is_reader() -> bool {
-    if opener::is_opener() {
-        return true;
-    }
+    opener::is_opener() || is_only(READER_ARGUMENT) || is_only(dialer::DIALER_ARGUMENT)
+}
+
+/// Whether our one argument is this one.
+fn is_only(argument: &str) -> bool {
     let mut arguments = std::env::args_os().skip(1);
-    arguments
-        .next()
-        .is_some_and(|first| first == READER_ARGUMENT)
-        && arguments.next().is_none()
+    arguments.next().is_some_and(|first| first == argument) && arguments.next().is_none()
 }
 
 /// Serves requests from the socket that is `input` (the child's standard input), until the main
@@ -53,6 +52,10 @@ pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
     if opener::is_opener() {
         let socket = input.as_fd().try_clone_to_owned().map_err(lost)?;
         return opener::serve_one(&UnixStream::from(socket));
+    }
+    if is_only(dialer::DIALER_ARGUMENT) {
+        let socket = input.as_fd().try_clone_to_owned().map_err(lost)?;
+        return dialer::serve(&UnixStream::from(socket));
     }
     privileges::keep_only(privileges::KEPT)?;
     // Best effort: both only make an accident smaller. A core dump would hold what we read.
@@ -145,7 +148,13 @@ impl<'a> Server<'a> {
         self.boot.follow(self.clock);
         self.looks.tick();
         match request {
-            Request::Hello { die_with_parent } => Answer::Hello(self.hello(die_with_parent)),
+            Request::Hello {
+                die_with_parent,
+                host_root,
+            } => {
+                self.discoverer.set_host_root(host_root);
+                Answer::Hello(self.hello(die_with_parent))
+            }
             Request::Host => {
                 self.mounts = host::mounts();
                 Answer::Host(host::host(&self.boot, &self.mounts))

@@ -14,6 +14,10 @@ use model::{BootId, ProcessKey, StartTicks};
 use reader::{Access, GoProcess, ReadFailure, Reader, ReaderError, ReaderOptions};
 use serde_json::Value;
 
+#[path = "processes/cgroups.rs"]
+mod cgroups;
+#[path = "processes/namespaces.rs"]
+mod namespaces;
 #[path = "processes/runtimes.rs"]
 mod runtimes;
 
@@ -295,6 +299,7 @@ fn probe_path() -> PathBuf {
 struct Probe {
     running: Running,
     reader: u32,
+    dialer: Option<u32>,
     capabilities: Value,
 }
 
@@ -304,6 +309,7 @@ impl Probe {
         let hello: Value = serde_json::from_str(&running.line()).unwrap();
         Self {
             reader: hello["reader"]["pid"].as_u64().unwrap() as u32,
+            dialer: hello["dialer"].as_u64().map(|pid| pid as u32),
             capabilities: hello["reader"]["capabilities"].clone(),
             running,
         }
@@ -486,6 +492,23 @@ fn as_nobody(program: &Path, capabilities: &str) -> Command {
     command
 }
 
+/// Where every user may enter.
+fn folder_for_everybody() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(folder.path(), everybody).unwrap();
+    folder
+}
+
+fn copy_to(folder: &Path, program: &Path) -> PathBuf {
+    let copy = folder.join(program.file_name().unwrap());
+    // By another process: a fork in another thread of this one could hold it open for
+    // writing, and then it cannot be executed.
+    let copied = Command::new("cp").args([program, &copy]).status();
+    assert!(copied.unwrap().success());
+    copy
+}
+
 fn process_of(found: &Value, pid: u32) -> Option<&Value> {
     let processes = found["processes"].as_array()?;
     processes
@@ -500,20 +523,9 @@ fn without_privileges_others_are_told_with_a_hint() {
         return;
     }
     let program = plain();
-    // Where every user may enter.
-    let folder = tempfile::tempdir().unwrap();
-    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(folder.path(), everybody).unwrap();
-    let copy = |from: &Path, name: &str| {
-        let to = folder.path().join(name);
-        // By another process: a fork in another thread of this one could hold it open for
-        // writing, and then it cannot be executed.
-        let copied = Command::new("cp").args([from, &to]).status();
-        assert!(copied.unwrap().success());
-        to
-    };
-    let program = &copy(program, "program");
-    let probe_path = &copy(&probe_path(), "probe");
+    let folder = folder_for_everybody();
+    let program = &copy_to(folder.path(), program);
+    let probe_path = &copy_to(folder.path(), &probe_path());
     let mut roots = Running::start(&mut Command::new(program));
     roots.line();
     let mut own = Running::start(&mut as_nobody(program, ""));

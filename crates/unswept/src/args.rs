@@ -97,6 +97,9 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "DIR", env = "UNSWEPT_DATA")]
     pub(crate) data: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
+
     /// Serve the page to other machines although it has no authentication yet
     #[arg(long)]
     pub(crate) insecure_listen: bool,
@@ -114,10 +117,20 @@ impl Default for Watch {
             config: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 7787)),
             data: None,
+            host: HostArguments::default(),
             insecure_listen: false,
             plain: false,
         }
     }
+}
+
+/// How the host is seen, for all commands that look at its processes.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct HostArguments {
+    /// Where the host's file system is mounted, for the names of containers, if that is not found by
+    /// itself
+    #[arg(long, value_name = "DIR", env = "UNSWEPT_HOST_ROOT")]
+    pub(crate) host_root: Option<PathBuf>,
 }
 
 /// In which form an answer is printed.
@@ -148,7 +161,8 @@ Examples:
 Exit codes: 0 there is an answer; 3 it leaks (with --fail-on leak); 4 it could not be decided
 (with --fail-on unsure); 1 no such process, or no permission to look.")]
 pub(crate) struct Diagnose {
-    /// A pid, a process's name or executable, or the URL of a service such as http://HOST:PORT
+    /// A pid; a name (process, executable, container, systemd unit); pod/NAMESPACE/NAME, with
+    /// /CONTAINER if need be; or the URL of a service such as http://HOST:PORT
     pub(crate) target: String,
 
     /// Judge for this long [default: until the answer settles, at most 5m]
@@ -170,6 +184,9 @@ pub(crate) struct Diagnose {
     /// Fail with code 3 on a leak, with code 4 when it stays unsure
     #[arg(long, value_name = "ANSWER", value_enum, value_delimiter = ',')]
     pub(crate) fail_on: Vec<FailOn>,
+
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
 }
 
 /// Which answer is a failure.
@@ -193,6 +210,9 @@ pub(crate) struct Ps {
     /// A table, or JSON
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -305,6 +325,9 @@ pub(crate) struct Doctor {
     /// Text for people, or JSON
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
 }
 
 #[derive(Debug, Clone, Subcommand)]

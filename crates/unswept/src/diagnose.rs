@@ -24,7 +24,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const METRICS_PATH: &str = "/metrics";
 
 pub(crate) fn run(arguments: &Diagnose) -> anyhow::Result<ExitCode> {
-    let reader = setup::reader()?;
+    let reader = setup::reader(&arguments.host)?;
     setup::logs();
     let host = reader.host()?;
     let is_seen = |pid| find::is_seen(&reader, &host, pid);
@@ -96,11 +96,18 @@ fn subject(found: Found, url: Option<&str>, host: &Host) -> Result<Subject, find
         find::check_url(url)?;
     }
     Ok(match found {
-        Found::Process(process) => Subject {
-            target: identity::of_process(&process, host),
-            endpoint: url.map(named),
-            process: Some(*process),
-        },
+        Found::Process(process) => {
+            let inside = url.is_some_and(|url| find::is_inside(url, &process));
+            let endpoint = url.map(|url| Endpoint {
+                inside: inside.then(|| process.key.clone()),
+                ..named(url)
+            });
+            Subject {
+                target: identity::of_process(&process, host),
+                endpoint,
+                process: Some(*process),
+            }
+        }
         Found::Service {
             url: own,
             process: Some(process),

@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const NEEDED: [&str; 1] = ["kernel"];
 
 pub(crate) fn run(arguments: &Doctor) -> anyhow::Result<ExitCode> {
-    let reader = setup::reader()?;
+    let reader = setup::reader(&arguments.host)?;
     setup::logs();
     let checks = checks(&reader, arguments.data.as_deref())?;
     let well = checks.iter().all(|check| check.ok || !check.needed);
@@ -89,7 +89,11 @@ fn checks(reader: &Reader, data: Option<&Path>) -> anyhow::Result<Vec<Check>> {
     checks.push(reader_check(reader));
     checks.push(go_processes(&discovery));
     checks.push(runtimes(reader, &discovery)?);
-    checks.push(endpoints(&discovery));
+    checks.push(containers(&discovery));
+    let namespaces = network_namespaces(reader);
+    let inside = namespaces.ok;
+    checks.push(namespaces);
+    checks.push(endpoints(&discovery, inside));
     checks.push(data_folder(data));
     checks.push(watcher());
     Ok(checks)
@@ -207,16 +211,54 @@ fn runtimes_check(all: usize, failures: &[(String, GoFailure)]) -> Check {
     )
 }
 
-/// How many could be asked for Go's own numbers and for profiles. Nothing is asked here.
-fn endpoints(discovery: &Discovery) -> Check {
+/// Of how many containers the names are known.
+fn containers(discovery: &Discovery) -> Check {
+    let own = discovery
+        .processes
+        .iter()
+        .filter_map(|p| p.container.as_ref());
+    let mut all: Vec<_> = own.collect();
+    all.sort_unstable_by_key(|container| &container.id);
+    all.dedup_by_key(|container| &container.id);
+    let named = all.iter().filter(|own| own.name.is_some()).count();
+    let detail = match all.len() {
+        0 => "no Go process runs in one".to_owned(),
+        count => format!("Go processes run in {count}, of which {named} have names"),
+    };
+    let hint = "names come from the files of the runtime and the kubelet: run unswept with the host's \
+                pid namespace and CAP_SYS_PTRACE, or mount the host's /run, /var/log and /var/lib/docker \
+                below a folder and name that with --host-root";
+    Check::new("containers", named == all.len(), detail, hint)
+}
+
+/// Whether the loopback of containers and pods can be reached.
+fn network_namespaces(reader: &Reader) -> Check {
+    let name = "network-namespaces";
+    if let Err(failure) = reader.can_dial() {
+        let hint = failure.hint().unwrap_or_default();
+        return Check::new(name, false, failure.to_string(), hint);
+    }
+    let dialer = reader.status().dialer;
+    let dialer = dialer.map_or_else(|| "this process".into(), |pid| format!("process {pid}"));
+    let detail = format!(
+        "endpoints on the loopback of containers and pods can be asked; {dialer} alone keeps \
+         CAP_SYS_ADMIN for that"
+    );
+    Check::new(name, true, detail, "")
+}
+
+/// How many could be asked for Go's own numbers and for profiles. Nothing is asked here. `inside`
+/// says whether other network namespaces are reached too.
+fn endpoints(discovery: &Discovery, inside: bool) -> Check {
     let open = discovery
         .processes
         .iter()
         .filter(|p| !p.listening.is_empty());
     let (mut metrics, mut pprof, mut elsewhere) = (0, 0, 0);
     for process in open {
-        metrics += usize::from(process.handlers.metrics && process.netns_is_ours);
-        pprof += usize::from(process.handlers.pprof && process.netns_is_ours);
+        let reached = process.netns_is_ours || inside;
+        metrics += usize::from(process.handlers.metrics && reached);
+        pprof += usize::from(process.handlers.pprof && reached);
         elsewhere += usize::from(!process.netns_is_ours);
     }
     let all = discovery.processes.len();

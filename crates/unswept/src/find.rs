@@ -190,7 +190,7 @@ fn by_name<'a>(name: &str, discovery: &'a Discovery) -> Result<&'a GoProcess, Fi
 
 fn is_called(process: &GoProcess, name: &str) -> bool {
     let unit = process.systemd_unit.as_deref();
-    let container = process.container_id.as_deref();
+    let container = process.container.as_ref();
     process.exe == name
         || process.exe.rsplit('/').next() == Some(name)
         || process.comm == name
@@ -198,7 +198,22 @@ fn is_called(process: &GoProcess, name: &str) -> bool {
         || unit == Some(name)
         || unit.and_then(|unit| unit.strip_suffix(".service")) == Some(name)
         // Container runtimes show the first twelve digits of an id.
-        || name.len() >= 12 && container.is_some_and(|id| id.starts_with(name))
+        || name.len() >= 12 && container.is_some_and(|c| c.id.starts_with(name))
+        || container.is_some_and(|c| c.name.as_deref() == Some(name))
+        || name.strip_prefix("pod/").is_some_and(|pod| is_in_pod(process, pod))
+}
+
+/// Whether `path` is `NAMESPACE/POD` or `NAMESPACE/POD/CONTAINER` of the process.
+fn is_in_pod(process: &GoProcess, path: &str) -> bool {
+    let mut names = path.splitn(3, '/');
+    let (namespace, pod, container) = (names.next(), names.next(), names.next());
+    let Some(own) = &process.pod else {
+        return false;
+    };
+    let own_container = process.container.as_ref().and_then(|c| c.name.as_deref());
+    own.namespace.as_deref() == namespace
+        && (own.name.as_deref() == pod && pod.is_some())
+        && (container.is_none() || own_container == container)
 }
 
 fn service(url: &str, discovery: &Discovery) -> Result<Found, FindError> {
@@ -230,6 +245,16 @@ pub(crate) fn check_url(url: &str) -> Result<(), FindError> {
         Some(_) => Ok(()),
         None => Err(FindError::BadUrl { url: url.into() }),
     }
+}
+
+/// Whether `url` is a loopback URL of the network namespace that `process` lives in, and not of ours.
+pub(crate) fn is_inside(url: &str, process: &GoProcess) -> bool {
+    let Some((host, port)) = host_and_port(url) else {
+        return false;
+    };
+    let ip = host.parse::<IpAddr>().ok().filter(IpAddr::is_loopback);
+    let listens = |ip| process.listening.iter().any(|at| takes(*at, ip, port));
+    !process.netns_is_ours && ip.is_some_and(listens)
 }
 
 /// Whether what listens on `at` answers a connection to `ip` and `port`.
@@ -327,7 +352,7 @@ pub(crate) fn go_failure(failure: &GoFailure) -> String {
 pub(crate) mod tests {
     use super::*;
     use model::{BootId, UnixMs};
-    use reader::{GoBuild, GoEnv, GoFigures, Handlers};
+    use reader::{ContainerIdentity, GoBuild, GoEnv, GoFigures, Handlers, PodIdentity};
 
     pub(crate) fn figures() -> GoFigures {
         GoFigures {
@@ -371,8 +396,8 @@ pub(crate) mod tests {
                 .chars()
                 .take(15)
                 .collect(),
-            container_id: None,
-            pod_uid: None,
+            container: None,
+            pod: None,
             systemd_unit: None,
             cgroup: "/".into(),
             pid_namespace_is_ours: true,
@@ -432,6 +457,54 @@ pub(crate) mod tests {
         ];
         for (name, target, pid) in rows {
             assert_eq!(pid_of(target), Ok(pid), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pod_and_a_container_are_found_by_name() {
+        let mut found = discovery();
+        let container = |digit: &str, name: &str| ContainerIdentity {
+            id: digit.repeat(64),
+            name: Some(name.into()),
+            ..ContainerIdentity::default()
+        };
+        let pod = PodIdentity {
+            name: Some("shop-0".into()),
+            namespace: Some("payments".into()),
+            ..PodIdentity::default()
+        };
+        found.processes[0].container = Some(container("a", "app"));
+        found.processes[0].pod = Some(pod.clone());
+        found.processes[1].container = Some(container("b", "proxy"));
+        found.processes[1].pod = Some(pod);
+        for (target, pid) in [
+            ("pod/payments/shop-0/app", Some(7)),
+            ("pod/payments/shop-0/proxy", Some(8)),
+            ("proxy", Some(8)),
+            ("aaaaaaaaaaaa", Some(7)),
+            // Two are in it.
+            ("pod/payments/shop-0", None),
+            ("pod/payments/shop-1", None),
+            ("pod/payments", None),
+            ("pod/", None),
+        ] {
+            let told = by_name(target, &found).map(|process| process.key.pid.0);
+            assert_eq!(told.ok(), pid, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_loopback_url_is_inside_where_its_process_is() {
+        let mut shop = process(7, "/srv/shop", &["127.0.0.1:6060"]);
+        assert!(!is_inside("http://127.0.0.1:6060", &shop), "ours");
+        shop.netns_is_ours = false;
+        for (url, inside) in [
+            ("http://127.0.0.1:6060/metrics", true),
+            ("http://127.0.0.1:6061", false),
+            ("http://10.0.0.7:6060", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_inside(url, &shop), inside, "{url}");
         }
     }
 

@@ -4,7 +4,7 @@
 use collect::Endpoint;
 use model::{
     ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource, Ledger, Setting,
-    SettingSource, TargetState, TargetView, UnixMs,
+    SettingSource, Target, TargetState, TargetView, UnixMs,
 };
 
 use crate::text::{Column, Line, Style, hang, table};
@@ -31,6 +31,9 @@ pub(crate) fn lines(look: &Look<'_>) -> Vec<Line> {
     };
     if !view.target.revision.0.is_empty() {
         fact("revision", view.target.revision.0.clone());
+    }
+    if let Some(place) = place(&view.target) {
+        fact("runs in", place);
     }
     fact("endpoint", endpoint(look));
     for probe in &view.probes {
@@ -83,6 +86,21 @@ fn identity(look: &Look<'_>) -> Line {
         );
     }
     line
+}
+
+/// Pod, container and image.
+fn place(target: &Target) -> Option<String> {
+    let pod = target.pod.as_ref().map(|pod| match target.namespace() {
+        Some(namespace) => format!("pod {namespace}/{pod}"),
+        None => format!("pod {pod}"),
+    });
+    let container = target
+        .container
+        .as_ref()
+        .map(|name| format!("container {name}"));
+    let image = target.image.as_ref().map(|image| format!("image {image}"));
+    let all: Vec<String> = [pod, container, image].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn endpoint(look: &Look<'_>) -> String {

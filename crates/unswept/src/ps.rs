@@ -12,7 +12,7 @@ use crate::text::{Column, Line, Style, table};
 use crate::{find, setup, words};
 
 pub(crate) fn run(arguments: &Ps) -> anyhow::Result<ExitCode> {
-    let reader = setup::reader()?;
+    let reader = setup::reader(&arguments.host)?;
     setup::logs();
     let discovery = find::discover(&reader)?;
     let keys: Vec<_> = discovery.processes.iter().map(|p| p.key.clone()).collect();
@@ -84,8 +84,15 @@ struct Row {
     go_figures_missing: Option<String>,
     limit_bytes: Option<u64>,
     limit_source: Option<String>,
+    /// Its name, else its id.
     container: Option<String>,
+    container_id: Option<String>,
+    runtime: Option<reader::ContainerRuntime>,
+    image: Option<String>,
+    /// Its name, else its uid.
     pod: Option<String>,
+    namespace: Option<String>,
+    qos: Option<reader::QosClass>,
     unit: Option<String>,
     listening: Vec<std::net::SocketAddr>,
     handlers: reader::Handlers,
@@ -119,6 +126,7 @@ fn row((process, reading): (&GoProcess, &Result<Reading, ReadFailure>)) -> Row {
     let build = &process.build;
     let memory = reading.as_ref().ok();
     let container = memory.and_then(|reading| reading.container.as_ref());
+    let (own, pod) = (process.container.as_ref(), process.pod.as_ref());
     let hint = match (&process.access, reading) {
         (Access::Denied { hint, .. }, _) | (_, Err(ReadFailure::Denied { hint, .. })) => {
             Some(hint.clone())
@@ -154,8 +162,13 @@ fn row((process, reading): (&GoProcess, &Result<Reading, ReadFailure>)) -> Row {
         go_figures_missing: missing.map(find::go_failure),
         limit_bytes: container.and_then(|container| container.limit_bytes),
         limit_source: container.and_then(|container| container.limit_source.clone()),
-        container: process.container_id.clone(),
-        pod: process.pod_uid.clone(),
+        container: own.map(|own| own.name.as_ref().unwrap_or(&own.id).clone()),
+        container_id: own.map(|own| own.id.clone()),
+        runtime: own.and_then(|own| own.runtime),
+        image: own.and_then(|own| own.image.clone()),
+        pod: pod.and_then(|pod| pod.name.as_ref().or(pod.uid.as_ref()).cloned()),
+        namespace: pod.and_then(|pod| pod.namespace.clone()),
+        qos: pod.and_then(|pod| pod.qos),
         unit: process.systemd_unit.clone(),
         listening: process.listening.clone(),
         handlers: process.handlers,
@@ -206,10 +219,7 @@ fn cells(row: &Row) -> Vec<Line> {
         [one, two, rest @ ..] if !rest.is_empty() => Some(format!("{one}, {two}, +{}", rest.len())),
         few => Some(few.join(", ")),
     };
-    let container = row
-        .container
-        .as_ref()
-        .map(|id| id.chars().take(12).collect());
+    let container = container_words(row);
     let seen = if row.hint.is_some() {
         Style::Doubt
     } else {
@@ -233,10 +243,26 @@ fn cells(row: &Row) -> Vec<Line> {
     ]
 }
 
+/// `NAMESPACE/POD/CONTAINER`, or the container alone, as runtimes show them: by name, else by the
+/// first digits of the id.
+fn container_words(row: &Row) -> Option<String> {
+    let (name, id) = (row.container.as_ref()?, row.container_id.as_ref()?);
+    let container = if name == id {
+        id.chars().take(12).collect()
+    } else {
+        name.clone()
+    };
+    Some(match (&row.namespace, &row.pod) {
+        (Some(namespace), Some(pod)) => format!("{namespace}/{pod}/{container}"),
+        _ => container,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use model::{ContainerMemory, ProcessMemory};
+    use reader::ContainerIdentity;
 
     fn rows() -> Vec<Row> {
         let reading = |rss_bytes, limit_bytes, go: Result<GoFigures, GoFailure>| {
@@ -255,7 +281,10 @@ mod tests {
             })
         };
         let mut shop = find::tests::process(4242, "/srv/shop", &["127.0.0.1:6060"]);
-        shop.container_id = Some("0123456789abcdef".into());
+        shop.container = Some(ContainerIdentity {
+            id: "0123456789abcdef".into(),
+            ..ContainerIdentity::default()
+        });
         let mut hidden = find::tests::process(91, "/usr/lib/warehouse-of-things", &[]);
         hidden.access = Access::Denied {
             what: "/proc/91/exe".into(),

@@ -7,21 +7,38 @@ use std::time::Duration;
 
 use anyhow::Context;
 use collect::Source;
-use engine::SystemClock;
+use engine::{Config, SystemClock};
 use fetch::Fetcher;
 use model::Clock;
 use reader::{Reader, ReaderOptions};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use crate::args::HostArguments;
 use crate::live::{self, Face};
 use crate::terminal::Screen;
 
 /// Starts the reader and gives up every privilege of this process. Must come before any thread.
-pub(crate) fn reader() -> anyhow::Result<Reader> {
-    Ok(Reader::start(ReaderOptions::with_deadline(
-        Duration::from_secs(5),
-    ))?)
+pub(crate) fn reader(host: &HostArguments) -> anyhow::Result<Reader> {
+    Ok(Reader::start(options(host))?)
+}
+
+/// As [`reader`], as the configuration wants it.
+pub(crate) fn reader_for(host: &HostArguments, config: &Config) -> anyhow::Result<Reader> {
+    let discovery = &config.discovery;
+    let dials = discovery.local_processes && discovery.probe_ports && discovery.network_namespaces;
+    let options = options(host);
+    let options = if dials {
+        options
+    } else {
+        options.without_dialer()
+    };
+    Ok(Reader::start(options)?)
+}
+
+fn options(host: &HostArguments) -> ReaderOptions {
+    let options = ReaderOptions::with_deadline(Duration::from_secs(5));
+    options.with_host_root(host.host_root.clone())
 }
 
 /// How targets are read, around `reader`.

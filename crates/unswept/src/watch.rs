@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
         Some(dir) => std::path::absolute(dir).context("failed to find the current folder")?,
         None => setup::default_data_dir()?,
     };
-    let reader = setup::reader()?;
+    let reader = setup::reader_for(&arguments.host, &config)?;
     let face = Face::choose(arguments.plain);
     setup::logs_of(&face);
     let source = setup::source(reader)?;

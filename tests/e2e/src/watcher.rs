@@ -26,6 +26,8 @@ pub struct Settings {
     pub log: String,
     /// Between two light snapshots.
     pub ring_interval: Duration,
+    /// Where the node's file system is, if not found by itself.
+    pub host_root: Option<PathBuf>,
     /// As a user without privileges.
     pub as_nobody: bool,
     /// With the product's own periods, as on a node in production.
@@ -42,6 +44,7 @@ impl Default for Settings {
             more: String::new(),
             log: "warn".into(),
             ring_interval: Duration::from_secs(30),
+            host_root: None,
             as_nobody: false,
             as_shipped: false,
         }
@@ -109,6 +112,9 @@ impl Watcher {
             .arg(&config)
             .arg("--data")
             .arg(data);
+        if let Some(root) = &settings.host_root {
+            command.arg("--host-root").arg(root);
+        }
         let mut running = Running::start("unswept watch", command);
         let url = wait_until("the watcher to listen", Duration::from_secs(15), || {
             running.assert_alive();

@@ -1,5 +1,5 @@
-//! Who may do what: the main process has no capability, its reader has two and nothing that listens,
-//! and neither a kill -9 nor a hundred of them leave anything behind or hurt what is watched.
+//! Who may do what: the main process has no capability, its reader has two, its dialer two others,
+//! neither has anything that listens, and neither a kill -9 nor a hundred of them leave anything behind or hurt what is watched.
 
 use std::fs;
 use std::path::Path;
@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 /// `CAP_DAC_READ_SEARCH` and `CAP_SYS_PTRACE`, capabilities(7): the numbers 2 and 19.
 const READERS_OWN: u64 = 1 << 2 | 1 << 19;
+/// `CAP_SYS_PTRACE` and `CAP_SYS_ADMIN`: the numbers 19 and 21.
+const DIALERS_OWN: u64 = 1 << 19 | 1 << 21;
 const ROUNDS: u32 = 100;
 
 #[test]
@@ -27,26 +29,28 @@ fn the_main_process_has_no_capability_and_the_reader_nothing_that_listens() {
     let watcher = Watcher::start(&setting, &Settings::default(), &folder.path().join("data"));
     let main = watcher.running.pid();
     let reader = reader_of(main);
+    let dialer = child_of(main, "__dialer");
 
     assert_eq!(capabilities(main), [0; 5], "the main process: {SETS:?}");
-    let [inheritable, permitted, effective, bounding, ambient] = capabilities(reader);
-    for (set, bits) in [
-        ("permitted", permitted),
-        ("effective", effective),
-        ("bounding", bounding),
-    ] {
+    let mut all = vec![("main process", main, 0), ("reader", reader, READERS_OWN)];
+    // Without the capability there is no dialer.
+    all.extend(dialer.map(|dialer| ("dialer", dialer, DIALERS_OWN)));
+    for (name, pid, own) in &all[1..] {
+        let [inheritable, permitted, effective, bounding, ambient] = capabilities(*pid);
+        for (set, bits) in [
+            ("permitted", permitted),
+            ("effective", effective),
+            ("bounding", bounding),
+        ] {
+            assert_eq!(bits & !own, 0, "the {name}'s {set} set is {bits:#x}");
+        }
         assert_eq!(
-            bits & !READERS_OWN,
-            0,
-            "the reader's {set} set is {bits:#x}"
+            (inheritable, ambient),
+            (0, 0),
+            "the {name} passes nothing on"
         );
     }
-    assert_eq!(
-        (inheritable, ambient),
-        (0, 0),
-        "the reader passes nothing on"
-    );
-    for (name, pid, may) in [("main process", main, 0), ("reader", reader, READERS_OWN)] {
+    for (name, pid, may) in all.clone() {
         let no_new = status_line(pid, "NoNewPrivs");
         assert_eq!(
             no_new.as_deref(),
@@ -64,7 +68,9 @@ fn the_main_process_has_no_capability_and_the_reader_nothing_that_listens() {
     }
 
     assert_eq!(listening(main), 1, "the page and nothing else");
-    assert_eq!(listening(reader), 0, "the reader listens to nobody");
+    for (name, pid, _) in &all[1..] {
+        assert_eq!(listening(*pid), 0, "the {name} listens to nobody");
+    }
 }
 
 #[test]
@@ -106,8 +112,18 @@ fn a_lost_reader_is_said_to_be_lost() {
     let healthy = http::get(&format!("{}/-/healthy", watcher.url)).expect("an answer");
     assert_eq!(healthy.status, 200, "the watcher lives on");
     // Whoever reads now has no more rights than the main process.
+    let dialer = child_of(watcher.running.pid(), "__dialer");
     for child in children_of(watcher.running.pid()) {
-        assert_eq!(capabilities(child)[2], 0, "a second reader with privileges");
+        let own = if Some(child) == dialer {
+            DIALERS_OWN
+        } else {
+            0
+        };
+        assert_eq!(
+            capabilities(child)[2] & !own,
+            0,
+            "a second reader with privileges"
+        );
     }
     assert!(watcher.running.stop().success(), "and ends cleanly");
 }
@@ -160,13 +176,16 @@ fn a_hundred_kills_hurt_neither_target_nor_data() {
 }
 
 fn reader_of(main: u32) -> u32 {
-    let children = children_of(main);
-    assert_eq!(
-        children.len(),
-        1,
-        "the reader is the only child: {children:?}"
-    );
-    children[0]
+    child_of(main, "__reader").expect("it has a reader")
+}
+
+/// The child that was started with this argument, if there is one.
+fn child_of(main: u32, argument: &str) -> Option<u32> {
+    let is_it = |pid: &u32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split('\0').nth(1) == Some(argument)
+    };
+    children_of(main).into_iter().find(is_it)
 }
 
 fn wait_for_the_end_of(pid: u32) {

@@ -414,7 +414,10 @@ fn target(service: &Service, at: UnixMs) -> TargetView {
         boot_id: Some(BootId("2f6c-preview".into())),
         url: matches!(service.state, TargetState::Up)
             .then(|| format!("http://127.0.0.1:{}", 6000 + service.pid % 100)),
+        url_inside: false,
         container: None,
+        container_id: None,
+        image: None,
         pod: None,
         workload: Workload(format!("{}.service", service.name)),
         revision: Revision("9f31c0de".into()),

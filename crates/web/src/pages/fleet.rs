@@ -173,12 +173,18 @@ fn row(view: &TargetView, spark: Option<&Vec<Option<f64>>>) -> Markup {
     }
 }
 
-/// Module, Go release, pod or host.
+/// Module, Go release, pod or container.
 fn subtitle(view: &TargetView) -> Markup {
     let target = &view.target;
     html! {
         @if let Some(module) = &target.module { span { (module) } }
         @if let Some(version) = &target.go_version { span { (version) } }
-        @if let Some(pod) = &target.pod { span { "pod " (pod) } }
+        @match (&target.pod, target.namespace()) {
+            (Some(pod), Some(namespace)) => span { "pod " (namespace) "/" (pod) },
+            (Some(pod), None) => span { "pod " (pod) },
+            (None, _) => @if let Some(container) = &target.container {
+                span { "container " (container) }
+            },
+        }
     }
 }

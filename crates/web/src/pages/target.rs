@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use maud::{Markup, html};
-use model::{Component, Finding, FleetView, Incident, Judgement, Ledger, TargetView, Verdict};
+use model::{
+    Component, Finding, FleetView, Incident, Judgement, Ledger, Target, TargetView, Verdict,
+};
 
 use super::layout::{self, Place};
 use super::{holders, parts};
@@ -304,6 +306,23 @@ fn high(of: &TargetView) -> Option<String> {
     Some(format!("{bytes} ({})", container.high_source.as_deref()?))
 }
 
+/// The container's name with its id, as the runtime's own tools take it.
+fn container_name(target: &Target) -> Option<String> {
+    let (name, id) = (target.container.as_ref()?, target.container_id.as_ref());
+    Some(match id.filter(|id| *id != name) {
+        Some(id) => format!("{name} ({id})"),
+        None => name.clone(),
+    })
+}
+
+fn endpoint(target: &Target) -> Option<String> {
+    let url = target.url.as_ref()?;
+    Some(match target.url_inside {
+        true => format!("{url} in its own network namespace"),
+        false => url.clone(),
+    })
+}
+
 fn facts(view: &FleetView, of: &TargetView) -> Markup {
     let target = &of.target;
     let known = |value: &Option<String>| value.clone();
@@ -320,9 +339,10 @@ fn facts(view: &FleetView, of: &TargetView) -> Markup {
             Some(target.revision.0.clone()).filter(|text| !text.is_empty()),
         ),
         ("Host", Some(target.host.clone())),
-        ("Container", known(&target.container)),
         ("Pod", known(&target.pod)),
-        ("Endpoint", known(&target.url)),
+        ("Container", container_name(target)),
+        ("Image", known(&target.image)),
+        ("Endpoint", endpoint(target)),
         (
             "Cgroup",
             of.container

@@ -4,5 +4,6 @@
 mod after_a_kill;
 mod diagnose;
 mod hard_targets;
+mod in_a_pod;
 mod no_endpoint;
 mod page;
