@@ -51,9 +51,14 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
     let scan = scan(&grower.points, &grower.demands);
     if let Some(stretch) = scan.leak {
         let load = load::weigh(&grower.points, &stretch, &view.loads, view.period_s);
+        if let (LoadSays::Explains { .. }, Some(beyond)) = (load, beyond_load(view, &grower)) {
+            return leak_beyond(grower, beyond);
+        }
         let change = stretch.rise;
         let answer = match load {
-            LoadSays::Absent | LoadSays::Unrelated => Answer::Leak { load },
+            LoadSays::Absent | LoadSays::Unrelated | LoadSays::Beyond { .. } => {
+                Answer::Leak { load }
+            }
             LoadSays::Explains { r2 } => follows_load(r2),
             LoadSays::RoseToo { share } => wait(
                 "conflicting-load",
@@ -72,11 +77,38 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
         Some(shape) => calm_or_wait(view, &grower, shape, scan.miss.as_ref()),
         None => short(view, grower.points.span(), grower.demands.seconds),
     };
+    let is_load = matches!(
+        answer,
+        Answer::Calm {
+            kind: Kind::Load,
+            ..
+        }
+    );
+    if is_load && let Some(beyond) = beyond_load(view, &grower) {
+        return leak_beyond(grower, beyond);
+    }
     Assessed {
         change: shape.map_or(0.0, |shape| shape.range),
         stretch: scan.miss.map(|(stretch, _)| stretch),
         grower,
         answer,
+    }
+}
+
+/// The growth that is left of a channel when the load that it follows is taken out, and how well it follows.
+fn beyond_load(view: &View, grower: &Grower) -> Option<(Stretch, f64)> {
+    let followed = load::follows(&grower.points, &view.loads, view.period_s)?;
+    Some((followed.beyond(&grower.demands)?, followed.r2))
+}
+
+fn leak_beyond(grower: Grower, (stretch, r2): (Stretch, f64)) -> Assessed {
+    Assessed {
+        grower,
+        answer: Answer::Leak {
+            load: LoadSays::Beyond { r2 },
+        },
+        change: stretch.rise,
+        stretch: Some(stretch),
     }
 }
 

@@ -535,6 +535,9 @@ fn leak_reasons(
     }
     match load {
         LoadSays::Absent => why.push(reason("load-unknown", Judgement::Unsure, &[])),
+        LoadSays::Beyond { r2 } => {
+            why.push(reason("load-taken-out", Judgement::Leak, &[("r2", r2)]));
+        }
         _ => why.push(reason("load-unrelated", Judgement::Leak, &[])),
     }
     why

@@ -1,8 +1,11 @@
 //! Does the load explain the memory?
 
-use crate::growth::Stretch;
+use crate::growth::{Demands, Stretch, scan};
 use crate::points::{Points, Thin};
-use crate::stats::{correlation, fit_line, fit_partial};
+use crate::stats::{correlation, fit_line, fit_partial, mean};
+
+/// Together load and time must explain so much of memory before the load's part is taken out of it.
+const EXPLAINED_MIN: f64 = 0.9;
 
 /// What the load channels say of a growth.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,6 +16,8 @@ pub(crate) enum LoadSays {
     Unrelated,
     /// Memory follows one that has risen and fallen.
     Explains { r2: f64 },
+    /// Memory follows one that has risen and fallen many times, and grows all the same when that is taken out.
+    Beyond { r2: f64 },
     /// One rose together with memory and has not yet fallen, so it cannot be told which it is.
     RoseToo { share: f64 },
 }
@@ -54,6 +59,50 @@ pub(crate) struct Followed {
     pub(crate) fell: bool,
     load: Points,
     memory: Vec<f64>,
+}
+
+impl Followed {
+    /// The growth that is left when the load's part is taken out: a leak below days of more and less load. Each point
+    /// is the mean over a whole swing of the load, so that it does not matter how memory lags behind it.
+    pub(crate) fn beyond(&self, demands: &Demands) -> Option<Stretch> {
+        let Points { times, values } = &self.load;
+        let fit = fit_partial(times, values, &self.memory)?;
+        if fit.r2 < EXPLAINED_MIN || fit.per_second <= 0.0 {
+            return None;
+        }
+        let level = mean(values);
+        let mut rest = Points::default();
+        for swing in rises(&self.load).windows(2) {
+            let (from, to) = (swing[0], swing[1]);
+            let of_load = fit.per_load * (mean(&values[from..to]) - level);
+            rest.push(
+                mean(&times[from..to]),
+                mean(&self.memory[from..to]) - of_load,
+            );
+        }
+        scan(&rest, demands).leak
+    }
+}
+
+/// Where a load has risen through the middle of its range, after it was in the lower third and before it was in the
+/// upper one.
+fn rises(load: &Points) -> Vec<usize> {
+    let Some((least, greatest)) = load.range() else {
+        return Vec::new();
+    };
+    let (mut through, mut found) = (None, Vec::new());
+    for (at, value) in load.values.iter().enumerate() {
+        let height = (value - least) / (greatest - least);
+        if height < 1.0 / 3.0 {
+            through = Some(at);
+        } else if height < 0.5 {
+            // Still below the middle, if it comes from below.
+            through = through.map(|_| at);
+        } else if height > 2.0 / 3.0 {
+            found.extend(through.take());
+        }
+    }
+    found
 }
 
 /// Whether the growth of `stretch` is the load's.
@@ -172,5 +221,40 @@ mod tests {
         let leak = series(|t| t);
         assert!(follows(&leak, &[load], 1.0).is_none_or(|followed| followed.r2 < 0.3));
         assert!(follows(&leak, &[], 1.0).is_none());
+    }
+
+    /// A wave of the load with the period of 30 s, and `per_second` beside it.
+    fn below_a_wave(per_second: f64) -> Option<Stretch> {
+        let wave = |t: f64| (t / 30.0 * std::f64::consts::TAU).sin();
+        let noise = |t: f64| (t * 7.31).sin() * (t * 1.7).cos();
+        let load = series(|t| 40.0 + 20.0 * wave(t) + noise(t));
+        let memory = series(|t| 1e8 + 2e7 * wave(t - 2.0) + 1e6 * noise(t + 0.5) + per_second * t);
+        let followed = follows(&memory, &[load], 1.0).unwrap();
+        assert!(followed.r2 > 0.6 && followed.fell, "{}", followed.r2);
+        let demands = Demands {
+            seconds: 105.0,
+            points: 5,
+            material: 8e6,
+            material_share: 0.02,
+            started: Some(-1000.0),
+        };
+        followed.beyond(&demands)
+    }
+
+    #[test]
+    fn a_leak_below_a_wave_is_left_when_the_wave_is_taken_out() {
+        let stretch = below_a_wave(6e4).unwrap();
+        let (low, high) = stretch.line.interval(0.95);
+        assert!((low..=high).contains(&6e4), "{low} to {high}");
+        assert!(below_a_wave(0.0).is_none());
+        assert!(below_a_wave(-6e4).is_none());
+    }
+
+    #[test]
+    fn a_load_rises_once_a_swing() {
+        let load = series(|t| (t / 10.0 * std::f64::consts::TAU).sin() + 0.3 * (t * 2.9).sin());
+        // The first began before it was seen.
+        assert_eq!(rises(&load).len(), 23);
+        assert_eq!(rises(&series(|_| 1.0)), Vec::<usize>::new());
     }
 }

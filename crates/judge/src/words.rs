@@ -94,6 +94,11 @@ fn reason_text(code: &str, values: &Values) -> String {
             "It began with the process, so there is no earlier level to compare with.".into()
         }
         "load-unrelated" => "No load level rose with it.".into(),
+        "load-taken-out" => format!(
+            "It follows the load, which explains {:.0} % of its changes, and from swing to swing of the load it grows all \
+             the same: this is the growth without what the load explains.",
+            value("r2") * 100.0
+        ),
         "load-unknown" => "No load is known that could explain it, or rule itself out.".into(),
         "heap-follows-goroutines" => format!(
             "The live heap grows with the goroutines, {} for each: they hold it.",
