@@ -45,6 +45,8 @@ pub(crate) enum Event {
     Captured(Box<Captured>),
     /// Evidence lies in its incident's folder.
     EvidenceStored(model::IncidentId, Vec<model::EvidenceRef>),
+    /// Evidence of a target was read that belongs to another incident now.
+    EvidenceMoved(model::IncidentId, Vec<model::EvidenceFile>),
     /// A look at who holds a target's heap is over.
     Holders(TargetId, Box<Result<reader::HoldersLook, Refusal>>),
     /// Somebody asks for something.
@@ -168,12 +170,8 @@ impl MainLoop {
             Event::Holders(id, said) => self.holders_seen(&id, *said),
             Event::Captured(captured) => self.captured(*captured),
             Event::EvidenceStored(id, refs) => self.evidence_stored(&id, refs),
-            Event::Command(command, answer) => {
-                let outcome = self.command(&command);
-                tracing::info!(?command, ?outcome, "command");
-                // The asker may have gone away.
-                let _ = answer.send(outcome);
-            }
+            Event::EvidenceMoved(id, files) => self.store_evidence(id, files),
+            Event::Command(command, answer) => self.command(command, answer),
         }
         self.changed = true;
     }
@@ -181,6 +179,7 @@ impl MainLoop {
     fn beat(&mut self) {
         self.judge_due();
         self.resolve_incidents();
+        self.settle_answers();
         let now = self.clock().now();
         let before = self.targets.len();
         self.targets.retain(|_, tracked| !tracked.is_forgotten(now));
@@ -504,14 +503,20 @@ impl MainLoop {
 
     // --- what people ask ---
 
-    fn command(&mut self, command: &Command) -> CommandOutcome {
-        match command {
+    fn command(&mut self, command: Command, answer: oneshot::Sender<CommandOutcome>) {
+        let outcome = match &command {
             Command::Reload => self.reload(),
             Command::Snapshot { target } => self.snapshot(target),
+            Command::Answer { .. } | Command::TakeBack { .. } => {
+                return self.answered(command, answer);
+            }
             _ => CommandOutcome::Refused {
                 reason: "this command is not known here".into(),
             },
-        }
+        };
+        tracing::info!(?command, ?outcome, "command");
+        // The asker may have gone away.
+        let _ = answer.send(outcome);
     }
 
     fn reload(&mut self) -> CommandOutcome {

@@ -6,6 +6,7 @@
 //! what follows from it is judged elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod channel;
 pub mod command;
 pub mod duration;
@@ -19,10 +20,13 @@ pub mod target;
 pub mod time;
 pub mod verdict;
 
+pub use answer::{Answer, AnswerSort, Said, Silence, SilenceReason};
 pub use channel::{Channel, ChannelData, Facts, MemoryLimitKind};
 pub use command::{Command, CommandOutcome, Commands};
 pub use fleet::{FleetRead, FleetView, TargetView};
-pub use incident::{EvidenceFile, EvidenceKind, EvidenceRef, Incident, IncidentId, IncidentState};
+pub use incident::{
+    EvidenceFile, EvidenceKind, EvidenceRef, Incident, IncidentId, IncidentState, Siblings,
+};
 pub use labels::{Labels, METRIC_NAME, TARGET_LABEL};
 pub use memory::{
     Component, ContainerEvents, ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource,

@@ -556,6 +556,11 @@ pub(crate) mod tests {
             verdict,
             evidence: Vec::new(),
             timeline: Vec::new(),
+            captured: std::collections::BTreeMap::new(),
+            moved: Vec::new(),
+            siblings: None,
+            answers: Vec::new(),
+            silence: None,
         };
         let mut gone = target("old-warehouse-of-many-things", 91);
         gone.state = TargetState::Gone {

@@ -331,8 +331,9 @@ fn facts(incident: &Incident, now: UnixMs) -> Vec<(&'static str, String)> {
     if let Some(pid) = verdict.target.pid {
         facts.push(("process", format!("pid {pid} on {}", verdict.target.host)));
     }
-    if incident.targets.len() > 1 {
-        facts.push(("targets", incident.targets.len().to_string()));
+    let members = incident.members().count();
+    if members > 1 {
+        facts.push(("targets", members.to_string()));
     }
     facts
 }

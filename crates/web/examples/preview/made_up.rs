@@ -930,6 +930,15 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
         resolved: None,
         age_s: 2640.0,
         targets: vec![of.target.id.clone()],
+        captured: [(of.target.id.clone(), String::new())].into(),
+        moved: Vec::new(),
+        siblings: Some(model::Siblings {
+            of_revision: 6,
+            leaking: 2,
+            of_workload: 8,
+        }),
+        answers: Vec::new(),
+        silence: None,
         evidence: evidence.collect(),
         timeline: vec![
             event(26, "opened", "The verdict said leak three times in a row."),

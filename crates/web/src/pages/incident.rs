@@ -175,7 +175,7 @@ fn head(view: &FleetView, incident: &Incident) -> Markup {
             }
         }
         p {
-            @for id in &incident.targets {
+            @for id in incident.members() {
                 @match view.target(id) {
                     Some(known) => a .button href={ "/targets/" (words::segment(&id.0)) } {
                         "Ledger of " (known.target.name)
@@ -186,7 +186,7 @@ fn head(view: &FleetView, incident: &Incident) -> Markup {
                 " "
             }
         }
-        @if target.is_none() && incident.targets.is_empty() { p .quiet { "No target is listed." } }
+        @if target.is_none() && incident.members().next().is_none() { p .quiet { "No target is listed." } }
     }
 }
 
