@@ -219,6 +219,12 @@ impl Incident {
         self.answers.iter().find(|said| said.answer.sort() == sort)
     }
 
+    /// Whether it is open and people are told of it.
+    #[must_use]
+    pub fn wants_attention(&self) -> bool {
+        self.state == IncidentState::Open && self.silence.is_none()
+    }
+
     /// Whether somebody has said to be on it.
     #[must_use]
     pub fn is_acknowledged(&self) -> bool {

@@ -16,6 +16,7 @@ pub mod labels;
 pub mod memory;
 pub mod process;
 pub mod series;
+pub mod size;
 pub mod target;
 pub mod time;
 pub mod verdict;

@@ -1024,6 +1024,9 @@ impl Commands for MadeUp {
                 Command::Reload => CommandOutcome::Accepted {
                     text: "nothing changed".into(),
                 },
+                Command::Answer { .. } | Command::TakeBack { .. } => CommandOutcome::Accepted {
+                    text: "taken".into(),
+                },
                 _ => CommandOutcome::Refused {
                     reason: "there is no such target".into(),
                 },
