@@ -23,6 +23,7 @@ pub mod judging;
 mod leaks;
 mod limits;
 mod main_loop;
+mod marks;
 mod memory;
 pub mod people;
 mod placing;

@@ -96,6 +96,11 @@ impl Tracked {
         Some(found)
     }
 
+    /// How many processes of its container the kernel has killed for lack of memory.
+    pub(crate) fn oom_kills(&self) -> Option<u64> {
+        self.view.container.as_ref()?.events.oom_kill
+    }
+
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.view.state, TargetState::Gone { .. })
     }

@@ -13,6 +13,7 @@ pub mod duration;
 pub mod fleet;
 pub mod incident;
 pub mod labels;
+pub mod mark;
 pub mod memory;
 pub mod process;
 pub mod series;
@@ -29,6 +30,7 @@ pub use incident::{
     EvidenceFile, EvidenceKind, EvidenceRef, Incident, IncidentId, IncidentState, Siblings,
 };
 pub use labels::{Labels, METRIC_NAME, TARGET_LABEL};
+pub use mark::{Mark, MarkKind};
 pub use memory::{
     Component, ContainerEvents, ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource,
     Ledger, MappingBytes, Pressure, ProcessMemory, Setting, SettingSource,
