@@ -12,6 +12,7 @@
 
 pub mod browser;
 pub mod http;
+pub mod planted;
 pub mod process;
 pub mod server;
 pub mod setting;

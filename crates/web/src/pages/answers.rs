@@ -151,7 +151,7 @@ fn take_back(incident: &Incident, said: &Said) -> Markup {
 pub(super) fn form(incident: &Incident, is_operator: bool) -> Markup {
     let page = format!("/incidents/{}", words::segment(&incident.id.0));
     html! {
-        h2 { "Answer" }
+        details #answer-form { summary { "Answer: acknowledge, mute, mark" }
         @if is_operator {
             form .answer method="post" action=(action(incident)) {
                 p {
@@ -187,6 +187,7 @@ pub(super) fn form(incident: &Incident, is_operator: bool) -> Markup {
             p { "To acknowledge, mute or mark it, "
                 a href={ "/login?next=" (page) } { "log in as the operator" } ", or run:" }
             pre .commands tabindex="0" { "unswept incidents ack " (incident.id) "\n" }
+        }
         }
     }
 }

@@ -134,6 +134,7 @@ fn content(
         @if is_live { p .crumbs { a href="/incidents" { "Incidents" } } }
         section #head data-part { (head(view, incident, is_live)) }
         section #answers data-part { (answers::standing(incident, is_operator)) }
+        @if is_live { section #answer { (answers::form(incident, is_operator)) } }
         section #suspects data-part {
             @if incident.verdict.suspects.is_empty() {
                 h2 { "Suspects" }
@@ -150,7 +151,6 @@ fn content(
             (compared(incident, "Heap before and after", Compared::Heap, heap))
         }
         section #why data-part { (why(incident)) }
-        @if is_live { section #answer { (answers::form(incident, is_operator)) } }
         section #timeline data-part { (timeline(incident)) }
         section #evidence data-part { (evidence(view, incident, is_live)) }
     }
