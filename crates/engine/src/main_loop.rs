@@ -579,7 +579,7 @@ impl MainLoop {
 
     // --- what faces see ---
 
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         self.views += 1;
         let mut targets: Vec<model::TargetView> = self
             .targets

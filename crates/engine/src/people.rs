@@ -67,6 +67,8 @@ impl MainLoop {
             return;
         };
         self.tell_after(&incident, before);
+        // Whoever answers looks at the page next.
+        self.publish();
         let stored = self.writer.incident_safely(&incident);
         let last = incident.timeline.last();
         let text = last.map_or_else(String::new, |event| event.text.clone());

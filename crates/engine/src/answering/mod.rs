@@ -248,7 +248,8 @@ fn check_name(by: &str) -> Result<(), AnswerError> {
 }
 
 /// `alice muted it until 2026-12-01T10:00:00Z: we know`.
-fn in_words(said: &Said) -> String {
+#[must_use]
+pub fn in_words(said: &Said) -> String {
     let what = match &said.answer {
         Answer::Acknowledged => "acknowledged it".into(),
         Answer::Muted { until, revision } => {

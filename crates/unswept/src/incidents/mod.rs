@@ -355,6 +355,10 @@ fn facts(incident: &Incident, now: UnixMs) -> Vec<(&'static str, String)> {
     if let Some(pid) = verdict.target.pid {
         facts.push(("process", format!("pid {pid} on {}", verdict.target.host)));
     }
+    for said in &incident.answers {
+        let text = engine::answering::in_words(said);
+        facts.push(("answered", format!("{}: {text}", said.at)));
+    }
     if let Some(siblings) = incident.siblings {
         let text = format!(
             "{} of {} running targets of this revision leak",

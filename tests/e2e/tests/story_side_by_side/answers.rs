@@ -38,7 +38,12 @@ fn answers_hold_through_kills_and_are_respected() {
     let _opened = planted::incident(&story.data, INCIDENT, WORKLOAD);
     let watcher = story.watcher();
     let first = wait_until("the chat to hear of it", SOON, || {
-        story.chat.bodies().first().cloned().ok_or("nothing".to_owned())
+        story
+            .chat
+            .bodies()
+            .first()
+            .cloned()
+            .ok_or("nothing".to_owned())
     });
     assert_eq!(first["status"], "firing");
     only_the_operator_answers(&watcher, &story.data);
@@ -93,7 +98,15 @@ impl Story {
         });
         assert_eq!(self.chat.bodies().len(), heard, "told once");
 
-        process::run(self.command(&["incidents", "mute", INCIDENT, "--for", "1h", "--by", "bob"]));
+        let _ = process::run(self.command(&[
+            "incidents",
+            "mute",
+            INCIDENT,
+            "--for",
+            "1h",
+            "--by",
+            "bob",
+        ]));
         wait_until("Alertmanager to hear that it is over", SOON, || {
             let last = self.latest_alert();
             let ends = last["endsAt"].as_str().unwrap_or_default().to_owned();
@@ -111,13 +124,16 @@ impl Story {
         assert!(watcher.running.stop().success(), "the watcher ends cleanly");
         // Nobody runs: the command opens the folder.
         for answer in ["mute", "ack"] {
-            process::run(self.command(&["incidents", "undo", INCIDENT, answer, "--by", "bob"]));
+            let _ =
+                process::run(self.command(&["incidents", "undo", INCIDENT, answer, "--by", "bob"]));
         }
         assert!(manifest(&self.data)["answers"].is_null());
         let _watcher = self.watcher();
         wait_until("the chat to hear of it again", SOON, || {
             let bodies = self.chat.bodies();
-            (bodies.len() > heard).then_some(()).ok_or(bodies.len().to_string())
+            (bodies.len() > heard)
+                .then_some(())
+                .ok_or(bodies.len().to_string())
         });
     }
 
@@ -161,11 +177,11 @@ impl Story {
             "--ceiling",
             "2GiB",
         ];
-        process::run(self.command(&expected));
+        let _ = process::run(self.command(&expected));
         let _watcher = self.watcher();
         let at = |name: &str| folder.join(name).display().to_string();
         let (archive, labels) = (at("one.tar.gz"), at("labels.jsonl"));
-        process::run(self.command(&["incidents", "export", INCIDENT, "-o", &archive]));
+        let _ = process::run(self.command(&["incidents", "export", INCIDENT, "-o", &archive]));
         let mut list = process::command("tar");
         list.args(["-tzf", &archive]);
         let names = process::run(list);
@@ -177,7 +193,7 @@ impl Story {
         ] {
             assert!(names.contains(&format!("{INCIDENT}/{name}")), "{names}");
         }
-        process::run(self.command(&["incidents", "export", "--labels", "-o", &labels]));
+        let _ = process::run(self.command(&["incidents", "export", "--labels", "-o", &labels]));
         let line = fs::read_to_string(&labels).expect("labels");
         let label: Value = serde_json::from_str(&line).expect("one line of JSON");
         assert_eq!(label["schema"], "unswept/label/1");
@@ -186,7 +202,7 @@ impl Story {
             (&"expected".into(), &(2_u64 << 30).into())
         );
         let report = at("report.html");
-        process::run(self.command(&["report", INCIDENT, "-o", &report]));
+        let _ = process::run(self.command(&["report", INCIDENT, "-o", &report]));
         let html = fs::read_to_string(&report).expect("a report");
         assert!(html.contains("<h1") && !html.contains("src=\"/"), "{html}");
     }
