@@ -145,7 +145,7 @@ fn lines(series: &[Value]) -> std::io::Result<Vec<u8>> {
 /// Where an incident is written.
 enum Sink {
     Folder(PathBuf),
-    Gzip(tar::Builder<GzEncoder<File>>, String),
+    Gzip(Box<tar::Builder<GzEncoder<File>>>, String),
     /// The archive as it is, which is compressed at the end, and where that goes.
     Zstd(tar::Builder<File>, String, File),
 }
@@ -156,7 +156,8 @@ impl Sink {
         let ending = output.to_string_lossy();
         if ending.ends_with(".tar.gz") || ending.ends_with(".tgz") {
             let packed = GzEncoder::new(create(output)?, Compression::default());
-            return Ok(Self::Gzip(tar::Builder::new(packed), name.to_owned()));
+            let archive = Box::new(tar::Builder::new(packed));
+            return Ok(Self::Gzip(archive, name.to_owned()));
         }
         if ending.ends_with(".tar.zst") {
             let packed = create(output)?;
@@ -174,7 +175,7 @@ impl Sink {
     fn put(&mut self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         match self {
             Self::Folder(folder) => create(&folder.join(name))?.write_all(bytes),
-            Self::Gzip(archive, folder) => add(archive, folder, name, bytes),
+            Self::Gzip(archive, folder) => add(&mut **archive, folder, name, bytes),
             Self::Zstd(archive, folder, _) => add(archive, folder, name, bytes),
         }
     }
