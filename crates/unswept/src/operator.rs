@@ -80,6 +80,12 @@ pub(crate) fn listen(data: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Takes the socket away at a clean end: nobody answers there any more.
+pub(crate) fn leave(data: &Path) {
+    // What stays is known as dead by whoever tries it.
+    let _ = fs::remove_file(data.join(SOCKET));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,9 +119,12 @@ mod tests {
     async fn a_dead_ones_socket_is_replaced() {
         let data = tempfile::tempdir().unwrap();
         drop(listen(data.path()).unwrap());
+        assert!(data.path().join(SOCKET).exists());
         let _listener = listen(data.path()).unwrap();
         let path = data.path().join(SOCKET);
         let mode = fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        leave(data.path());
+        assert!(!data.path().join(SOCKET).exists());
     }
 }

@@ -75,7 +75,8 @@ async fn serve(listen: SocketAddr, parts: Parts, face: Face) -> anyhow::Result<(
     let series: Arc<dyn SeriesRead> = Arc::clone(&parts.store) as _;
     let external_url = parts.config.web.external_url.clone();
     let operator = operator::token(&parts.data_dir)?;
-    let door = operator::listen(&parts.data_dir)?;
+    let data_dir = parts.data_dir.clone();
+    let door = operator::listen(&data_dir)?;
     let (watcher, mut task) =
         Watcher::start(parts, stop.clone()).context("failed to start the watcher")?;
     let state = web_state(&watcher, series, operator, external_url.as_deref());
@@ -97,6 +98,7 @@ async fn serve(listen: SocketAddr, parts: Parts, face: Face) -> anyhow::Result<(
         },
     };
     by_socket.abort();
+    operator::leave(&data_dir);
     // Awaited, so that the cursor is back before anything else is said.
     shown.abort();
     let _ = shown.await;
