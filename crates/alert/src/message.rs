@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::verdict::{Suspect, TimeToLimit};
-use model::{EvidenceKind, Incident, IncidentState, Labels, UnixMs};
+use model::{AnswerSort, EvidenceKind, Incident, IncidentState, Labels, Siblings, UnixMs};
 use serde::Serialize;
 
 use crate::HeapProfile;
@@ -44,6 +44,12 @@ pub struct Alert {
     /// The heap profile of the moment, where one was taken and is wanted in an annotation.
     #[serde(skip)]
     pub heap_profile: Option<HeapProfile>,
+    /// Somebody is on it: receivers that are told once are not told that it goes on.
+    #[serde(skip)]
+    pub acknowledged: bool,
+    /// It is over only in that nobody wants to hear of it: receivers that are told once hear nothing.
+    #[serde(skip)]
+    pub silenced: bool,
 }
 
 /// What all alerts of a watcher have in common.
@@ -84,9 +90,9 @@ impl Alert {
     /// The alert of `incident` as it stands.
     #[must_use]
     pub fn of_incident(incident: &Incident, origin: &Origin) -> Self {
-        let status = match incident.state {
-            IncidentState::Open => AlertStatus::Firing,
-            IncidentState::Resolved => AlertStatus::Resolved,
+        let status = match (incident.state, incident.silence) {
+            (IncidentState::Open, None) => AlertStatus::Firing,
+            (IncidentState::Open, Some(_)) | (IncidentState::Resolved, _) => AlertStatus::Resolved,
         };
         // Nothing here may come from the latest verdict: these are the same for the incident's life.
         let own = [
@@ -102,7 +108,9 @@ impl Alert {
             labels: origin.labels(own),
             annotations: annotations(incident, origin),
             starts_at: incident.opened,
-            ends_at: incident.resolved,
+            ends_at: incident
+                .resolved
+                .or(incident.silence.map(|silence| silence.since)),
             generator_url: page.map_or(String::new(), |url| {
                 format!("{url}/incidents/{}", incident.id)
             }),
@@ -110,6 +118,8 @@ impl Alert {
             heap_profile: origin
                 .heap_profile(incident)
                 .filter(|_| status == AlertStatus::Firing),
+            acknowledged: incident.is_acknowledged(),
+            silenced: incident.silence.is_some(),
         }
     }
 
@@ -137,6 +147,8 @@ impl Alert {
             generator_url: origin.external_url.clone().unwrap_or_default(),
             fingerprint: format!("unswept-test-{}", at.0),
             heap_profile: None,
+            acknowledged: false,
+            silenced: false,
         }
     }
 }
@@ -205,6 +217,16 @@ fn annotations(incident: &Incident, origin: &Origin) -> BTreeMap<String, String>
         }
     }
     put("targets", targets(incident));
+    if let Some(siblings) = incident.siblings {
+        put("siblings", siblings_in_words(&siblings));
+    }
+    if let Some(said) = incident.said(AnswerSort::Acknowledgement) {
+        let note = match said.note.is_empty() {
+            true => String::new(),
+            false => format!(": {}", said.note),
+        };
+        put("acknowledged", format!("{}{note}", said.by));
+    }
     put("evidence", origin.folder(incident).display().to_string());
     match &origin.external_url {
         Some(url) => put("link", format!("{url}/incidents/{}", incident.id)),
@@ -220,13 +242,21 @@ fn annotations(incident: &Incident, origin: &Origin) -> BTreeMap<String, String>
     notes
 }
 
+/// `3 of 12 running targets of this revision leak`.
+fn siblings_in_words(siblings: &Siblings) -> String {
+    format!(
+        "{} of {} running targets of this revision leak",
+        siblings.leaking, siblings.of_revision
+    )
+}
+
 /// `shop (pid 4242 on host-a), 2 more`.
 fn targets(incident: &Incident) -> String {
     let target = &incident.verdict.target;
     let pid = target
         .pid
         .map_or_else(String::new, |pid| format!("pid {} ", pid.0));
-    let more = match incident.targets.len() {
+    let more = match incident.members().count() {
         0 | 1 => String::new(),
         several => format!(", {} more", several - 1),
     };
@@ -392,6 +422,29 @@ pub(crate) mod tests {
         assert!(wanted.path.ends_with("after-heap.pb.gz"));
         incident.state = IncidentState::Resolved;
         assert_eq!(Alert::of_incident(&incident, &origin).heap_profile, None);
+    }
+
+    #[test]
+    fn a_silent_incident_is_over_for_receivers_and_says_so_itself() {
+        let mut incident = incident();
+        let origin = Origin::default();
+        incident.answers = serde_json::from_value(serde_json::json!([
+            {"answer": "acknowledged", "at": "2026-11-21T22:31:00Z", "by": "alice", "note": "on it"},
+        ]))
+        .unwrap();
+        let known = Alert::of_incident(&incident, &origin);
+        assert_eq!(known.status, AlertStatus::Firing);
+        assert!(known.acknowledged && !known.silenced);
+        assert_eq!(known.annotations["acknowledged"], "alice: on it");
+        incident.silence = Some(model::Silence {
+            since: UnixMs(7_000),
+            because: model::SilenceReason::Muted,
+        });
+        let silent = Alert::of_incident(&incident, &origin);
+        assert_eq!(silent.status, AlertStatus::Resolved);
+        assert_eq!(silent.ends_at, Some(UnixMs(7_000)));
+        assert!(silent.silenced);
+        assert_eq!(silent.labels, known.labels);
     }
 
     #[test]

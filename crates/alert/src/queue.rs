@@ -45,6 +45,11 @@ impl Queue {
         if alert.status == AlertStatus::Resolved && !self.send_resolved {
             return;
         }
+        // Told once, people need not hear again what they have acknowledged or do not want to hear.
+        let known = alert.acknowledged && alert.status == AlertStatus::Firing;
+        if self.repeat.is_none() && (known || alert.silenced) {
+            return;
+        }
         if self.entries.len() >= QUEUE_MAX {
             // What was delivered already is missed least.
             let said = self.entries.iter().position(|entry| entry.delivered);
@@ -161,6 +166,37 @@ mod tests {
             resolved_for: 3 * MINUTE,
         };
         Queue::new(Some(repeat), true)
+    }
+
+    #[test]
+    fn what_people_have_answered_is_not_told_them_again() {
+        let firing = alert("a", AlertStatus::Firing);
+        let known = Arc::new(Alert {
+            acknowledged: true,
+            ..Alert::clone(&firing)
+        });
+        let muted = Arc::new(Alert {
+            silenced: true,
+            status: AlertStatus::Resolved,
+            ..Alert::clone(&firing)
+        });
+        let over = Arc::new(Alert {
+            status: AlertStatus::Resolved,
+            ..Alert::clone(&known)
+        });
+        for (name, told, chat, alertmanager) in [
+            ("a new incident", &firing, 1, 1),
+            ("an acknowledged one goes on", &known, 0, 1),
+            ("an acknowledged one ends", &over, 1, 1),
+            ("a muted one", &muted, 0, 1),
+        ] {
+            for (mut queue, wanted) in [(Queue::new(None, true), chat), (repeating(), alertmanager)]
+            {
+                queue.push(Arc::clone(&firing), Duration::ZERO);
+                queue.push(Arc::clone(told), Duration::ZERO);
+                assert_eq!(queue.undelivered().len(), wanted, "{name}");
+            }
+        }
     }
 
     #[test]

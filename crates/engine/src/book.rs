@@ -22,7 +22,7 @@ const INCIDENTS_SHOWN_MAX: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Book {
     /// Shared with the views that faces hold: changed by copy when one does.
-    incidents: BTreeMap<IncidentId, Arc<Incident>>,
+    pub(crate) incidents: BTreeMap<IncidentId, Arc<Incident>>,
 }
 
 /// A target as the book sees it when it decides what is over.
@@ -42,11 +42,20 @@ pub struct Standing<'a> {
     pub verdict: Option<&'a Verdict>,
 }
 
-/// From how many targets `incident` has evidence.
+/// From how many of its targets `incident` has evidence, or has it on its way to the disk.
 #[must_use]
 pub fn targets_captured(incident: &Incident) -> usize {
-    let targets: HashSet<&TargetId> = incident.evidence.iter().map(|e| &e.target).collect();
-    targets.len()
+    let taken = incident.evidence.iter().map(|file| &file.target);
+    let all: HashSet<&TargetId> = taken.chain(incident.captured.keys()).collect();
+    all.iter().filter(|one| incident.has_target(one)).count()
+}
+
+/// Lists `target` as one of the incident's own, also where it had been another's meanwhile.
+pub(crate) fn join(incident: &mut Incident, target: &TargetId) {
+    incident.moved.retain(|moved| moved != target);
+    if !incident.targets.contains(target) {
+        incident.targets.push(target.clone());
+    }
 }
 
 /// What names a culprit over restarts: the function where there is one, never a line, since lines
@@ -88,23 +97,31 @@ impl Book {
         self.incidents
             .values()
             .filter(open)
-            .find(|i| i.targets.contains(target))
+            .find(|i| i.has_target(target))
             .map(|i| &**i)
     }
 
-    /// The open incident of this workload, kind and culprit. An unknown culprit on either side
-    /// agrees with any.
+    /// An open incident that a leak of this workload and kind may belong to while its culprit is not
+    /// known: the first one.
     #[must_use]
-    pub fn open_of(&self, workload: &Workload, kind: Kind, culprit: &str) -> Option<&Incident> {
-        self.incidents
-            .values()
-            .find(|i| {
-                i.state == IncidentState::Open
-                    && i.workload == *workload
-                    && family(i.kind) == family(kind)
-                    && (i.culprit == culprit || i.culprit.is_empty() || culprit.is_empty())
-            })
-            .map(|i| &**i)
+    pub fn open_of(&self, workload: &Workload, kind: Kind) -> Option<&Incident> {
+        self.open_with(workload, kind, |_| true)
+    }
+
+    /// The first open incident of this workload and kind whose culprit is `wanted`.
+    pub(crate) fn open_with(
+        &self,
+        workload: &Workload,
+        kind: Kind,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Option<&Incident> {
+        let is_it = |i: &&Arc<Incident>| {
+            i.state == IncidentState::Open
+                && i.workload == *workload
+                && family(i.kind) == family(kind)
+                && wanted(&i.culprit)
+        };
+        self.incidents.values().find(is_it).map(|i| &**i)
     }
 
     /// Opens an incident for the leak of `kind` that `verdict` has found; `culprit` is empty while it
@@ -118,6 +135,7 @@ impl Book {
             .find(|finding| finding.kind == Some(kind));
         let at = verdict.at;
         let id = incident_id(at, target, kind, &culprit);
+        let answers = self.lasting_answers(target, kind, &culprit, at);
         let age = target
             .start_time
             .map_or(0.0, |started| at.since(started).as_secs_f64());
@@ -139,12 +157,18 @@ impl Book {
             verdict: verdict.clone(),
             evidence: Vec::new(),
             timeline: Vec::new(),
+            captured: BTreeMap::new(),
+            moved: Vec::new(),
+            siblings: None,
+            answers: Vec::new(),
+            silence: None,
         };
         incident.note(
             at,
             "opened",
             format!("{} judged a leak of kind {}", target.name, kind.as_str()),
         );
+        crate::answering::inherit(&mut incident, answers, at);
         Arc::make_mut(
             self.incidents
                 .entry(id)
@@ -157,9 +181,16 @@ impl Book {
     pub fn support(&mut self, id: &IncidentId, verdict: &Verdict) -> Option<&mut Incident> {
         let incident = Arc::make_mut(self.incidents.get_mut(id)?);
         let target = &verdict.target.id;
-        if !incident.targets.contains(target) {
-            incident.targets.push(target.clone());
-            let text = format!("{} (pid {}) leaks too", verdict.target.name, pid(verdict));
+        if !incident.has_target(target) {
+            let enough = targets_captured(incident) >= TARGETS_CAPTURED_MAX;
+            join(incident, target);
+            let name = &verdict.target.name;
+            let more = if enough {
+                "; not captured: already three"
+            } else {
+                ""
+            };
+            let text = format!("{name} (pid {}) leaks too{more}", pid(verdict));
             incident.note(verdict.at, "target-joined", text);
         }
         incident.last_seen = verdict.at;
@@ -171,7 +202,7 @@ impl Book {
     pub fn target_gone(&mut self, target: &TargetId, at: UnixMs) -> Vec<IncidentId> {
         let mut touched = Vec::new();
         for incident in self.incidents.values_mut() {
-            if incident.state == IncidentState::Open && incident.targets.contains(target) {
+            if incident.state == IncidentState::Open && incident.has_target(target) {
                 let incident = Arc::make_mut(incident);
                 incident.note(at, "target-gone", format!("target {target} has ended"));
                 touched.push(incident.id.clone());
@@ -245,7 +276,7 @@ fn still_leaks(incident: &Incident, standing: &Standing<'_>) -> bool {
     let earlier = standing
         .started
         .is_none_or(|started| started <= incident.opened);
-    standing.alive && earlier && incident.targets.contains(standing.target)
+    standing.alive && earlier && incident.has_target(standing.target)
 }
 
 /// Whether `standing` shows that `incident` is over: it came later, it has reached the age at
@@ -297,12 +328,17 @@ fn incident_id(at: UnixMs, target: &model::Target, kind: Kind, culprit: &str) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const MINUTE: i64 = 60_000;
+    pub(crate) const MINUTE: i64 = 60_000;
 
-    fn verdict(target: &str, at_min: i64, started_min: i64, answer: Judgement) -> Verdict {
+    pub(crate) fn verdict(
+        target: &str,
+        at_min: i64,
+        started_min: i64,
+        answer: Judgement,
+    ) -> Verdict {
         let mut incident: Incident =
             serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
         let verdict = &mut incident.verdict;
@@ -342,14 +378,15 @@ mod tests {
                 .is_none()
         );
         let shop = Workload("shop".into());
-        assert!(book.open_of(&shop, Kind::GoHeap, "main.f").is_some());
+        assert!(book.open_of(&shop, Kind::GoHeap).is_some());
         assert!(
-            book.open_of(&shop, Kind::GoHeap, "main.g").is_none(),
+            book.open_with(&shop, Kind::GoHeap, |of| of == "main.g")
+                .is_none(),
             "another culprit"
         );
         assert!(
-            book.open_of(&Workload("x".into()), Kind::GoHeap, "main.f")
-                .is_none()
+            book.open_of(&Workload("x".into()), Kind::GoHeap).is_none(),
+            "another workload"
         );
         let second = verdict("b", 12, 1, Judgement::Leak);
         let incident = book.support(&id, &second).unwrap();

@@ -11,9 +11,9 @@ use collect::ScrapeConfig;
 use model::duration::duration;
 use serde::Deserialize;
 
-use crate::config_inspect::size;
 pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
 pub use crate::config_notify::Notify;
+use model::size::size;
 
 /// A configuration file larger than this is refused.
 const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use model::duration::duration;
+use model::size::size;
 use reader::HoldersBudget;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 /// The least memory that a look can do anything with, and the most that is a number and no slip.
 const MEMORY_MIN: u64 = 64 << 20;
@@ -92,69 +92,9 @@ impl Inspect {
     }
 }
 
-/// `1GiB`, `512MiB`, `512MB`, or bytes.
-pub(crate) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Bytes(u64),
-        Text(String),
-    }
-    match Written::deserialize(deserializer)? {
-        Written::Bytes(bytes) => Ok(bytes),
-        Written::Text(text) => parse_size(&text).ok_or_else(|| {
-            D::Error::custom(format!(
-                "expected a size such as `1GiB` or `512MB`, found `{text}`"
-            ))
-        }),
-    }
-}
-
-fn parse_size(text: &str) -> Option<u64> {
-    const UNITS: [(&str, u64); 9] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("KB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("TB", 1_000_000_000_000),
-        ("B", 1),
-    ];
-    let (number, unit) = UNITS
-        .iter()
-        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
-        .unwrap_or((text, 1));
-    let number = number.trim();
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let number: u64 = digits.then(|| number.parse().ok())??;
-    number.checked_mul(unit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_with_their_units() {
-        let rows = [
-            ("1GiB", Some(1 << 30)),
-            ("512 MiB", Some(512 << 20)),
-            ("512MB", Some(512_000_000)),
-            ("100", Some(100)),
-            ("7B", Some(7)),
-            ("", None),
-            ("GiB", None),
-            ("1.5GiB", None),
-            ("-1MiB", None),
-            ("1Gi", None),
-            ("99999999999999TiB", None),
-        ];
-        for (text, bytes) in rows {
-            assert_eq!(parse_size(text), bytes, "{text:?}");
-        }
-    }
 
     #[test]
     fn the_budget_of_a_file_is_checked_and_off_is_off() {

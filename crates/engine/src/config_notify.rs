@@ -11,7 +11,7 @@ use model::Clock;
 use serde::Deserialize;
 
 use crate::config::{Config, ConfigError};
-use crate::config_inspect::size;
+use model::size::size;
 
 const RECEIVERS_MAX: usize = 100;
 const LABELS_MAX: usize = 30;

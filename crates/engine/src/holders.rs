@@ -258,7 +258,7 @@ impl MainLoop {
         let joins = |incident: &Incident| {
             incident.state == IncidentState::Open
                 && is_heap(incident.kind)
-                && incident.targets.contains(id)
+                && incident.has_target(id)
                 && incident.evidence.iter().any(|e| e.target == *id)
         };
         let all = self.book.latest().filter(move |i| joins(i));
@@ -279,6 +279,7 @@ impl MainLoop {
     /// Puts what was seen of a target into its incidents, as far as it is not there yet.
     pub(crate) fn join_looks(&mut self, id: &TargetId) {
         let at = self.clock().now();
+        self.name_by_looks(id);
         let incidents: Vec<IncidentId> = self.incidents_to_join(id).cloned().collect();
         let Some(tracked) = self.targets.get(id) else {
             return;
@@ -313,7 +314,7 @@ fn are_known(open: &[&Incident], id: &TargetId, leaks: &[Kind]) -> bool {
     leaks.iter().all(|kind| {
         let mut of_leak = open.iter().filter(|incident| incident.kind == *kind);
         of_leak.any(|incident| {
-            let is_joined = incident.targets.contains(id);
+            let is_joined = incident.has_target(id);
             has_pair(incident) && (is_joined || targets_captured(incident) >= TARGETS_CAPTURED_MAX)
         })
     })
@@ -346,9 +347,6 @@ fn held(incident: &mut Incident, looks: &Looks) {
         advice: std::mem::take(&mut finding.advice),
     };
     looks.join(kind, &mut found);
-    if incident.culprit.is_empty() {
-        incident.culprit = culprit_of(&found.suspects);
-    }
     finding.suspects = found.suspects;
     finding.advice = found.advice;
     incident.verdict.collect_suspects();

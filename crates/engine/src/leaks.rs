@@ -60,7 +60,7 @@ impl MainLoop {
         }
         self.look_at_holders(id, &verdict);
         let open = self.book.latest().filter(|incident| {
-            incident.state == model::IncidentState::Open && incident.targets.contains(id)
+            incident.state == model::IncidentState::Open && incident.has_target(id)
         });
         let incidents = open.map(|incident| incident.id.clone()).collect();
         if let Some(tracked) = self.targets.get_mut(id) {
@@ -85,7 +85,13 @@ impl MainLoop {
                 .find(|f| f.kind == Some(incident.kind));
             if let Some(told) = told {
                 finding.kind = Some(incident.kind);
-                finding.suspects.clone_from(&told.suspects);
+                // Of another target's verdict only where its own evidence says nothing.
+                let own = self
+                    .targets
+                    .get(id)
+                    .filter(|_| incident.verdict.target.id != *id);
+                let own = own.and_then(|tracked| tracked.found_of(incident.kind));
+                finding.suspects = own.map_or_else(|| told.suspects.clone(), |own| own.suspects);
                 let new = |advice: &&model::verdict::Advice| {
                     !finding.advice.iter().any(|have| have.code == advice.code)
                 };
@@ -103,7 +109,7 @@ impl MainLoop {
         let known = self.book.open_of_target(kind, id).or_else(|| {
             // One of many replicas: their evidence says the same, and enough of it was taken.
             let workload = &verdict.target.workload;
-            let of_workload = self.book.open_of(workload, kind, "");
+            let of_workload = self.book.open_of(workload, kind);
             of_workload.filter(|incident| targets_captured(incident) >= TARGETS_CAPTURED_MAX)
         });
         let known = known.map(|incident| incident.id.clone());
@@ -180,24 +186,21 @@ impl MainLoop {
         }
         let kind = name_finding(&mut verdict, kind, &found);
         let at = verdict.at;
-        let workload = verdict.target.workload.clone();
-        let name = culprit_of(&found.suspects);
-        let known = self
-            .book
-            .open_of_target(kind, &target)
-            .or_else(|| self.book.open_of(&workload, kind, &name))
-            .map(|incident| incident.id.clone());
-        let id = match known {
-            Some(id) => {
-                if let Some(incident) = self.book.support(&id, &verdict)
-                    && incident.culprit.is_empty()
-                {
-                    incident.culprit = name;
-                }
-                id
-            }
-            None => self.book.open(&verdict, kind, &name).id.clone(),
-        };
+        let id = self.settle_place(&target, kind, &verdict, &culprit_of(&found.suspects));
+        let enough = self.book.get(&id).is_some_and(|incident| {
+            !incident.captured.contains_key(&target)
+                && targets_captured(incident) >= TARGETS_CAPTURED_MAX
+        });
+        if enough {
+            // Several were captured at a time, and others were faster.
+            save(&self.book, &self.writer, &id);
+            return;
+        }
+        self.book
+            .captured(&id, &target, &culprit_of(&found.suspects));
+        if let Some(tracked) = self.targets.get_mut(&target) {
+            tracked.found.insert(kind, found);
+        }
         if let Some(incident) = self.book.get_mut(&id) {
             for refusal in refusals {
                 incident.note(at, "refused", refusal);
@@ -258,7 +261,9 @@ impl MainLoop {
         if self.told.contains(id) {
             return;
         }
-        self.tell(&incident);
+        if incident.silence.is_none() {
+            self.tell(&incident);
+        }
         if let Some(tracked) = self.targets.get_mut(&incident.verdict.target.id) {
             tracked.view.verdict = Some(incident.verdict.clone());
             tracked.view.incidents.push(id.clone());
@@ -267,7 +272,10 @@ impl MainLoop {
 
     fn support(&mut self, id: &IncidentId, verdict: &Verdict) {
         let now = self.clock().monotonic();
-        self.book.support(id, verdict);
+        let siblings = self.siblings(id, verdict);
+        if let Some(incident) = self.book.support(id, verdict) {
+            incident.siblings = siblings;
+        }
         let last = self.last_saved.get(id);
         if last.is_none_or(|last| now >= *last + SAVE_EVERY) {
             self.last_saved.insert(id.clone(), now);

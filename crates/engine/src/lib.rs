@@ -7,6 +7,7 @@
 //! in [`model::Commands`].
 #![forbid(unsafe_code)]
 
+pub mod answering;
 pub mod book;
 mod clock;
 pub mod config;
@@ -17,11 +18,15 @@ mod driver;
 pub mod evidence;
 mod go_source;
 mod holders;
+pub mod joining;
 pub mod judging;
 mod leaks;
 mod limits;
 mod main_loop;
+mod marks;
 mod memory;
+pub mod people;
+mod placing;
 mod tracked;
 pub mod watch;
 mod writer;

@@ -23,6 +23,7 @@ use crate::holders::Refusal;
 use crate::judging::judge_target;
 use crate::leaks::Captured;
 use crate::limits::Machine;
+use crate::marks::Marks;
 use crate::tracked::Tracked;
 use crate::watch::{Parts, Shared, dispatcher};
 use crate::writer::Writer;
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     Captured(Box<Captured>),
     /// Evidence lies in its incident's folder.
     EvidenceStored(model::IncidentId, Vec<model::EvidenceRef>),
+    /// Evidence of a target was read that belongs to another incident now.
+    EvidenceMoved(model::IncidentId, Vec<model::EvidenceFile>),
     /// A look at who holds a target's heap is over.
     Holders(TargetId, Box<Result<reader::HoldersLook, Refusal>>),
     /// Somebody asks for something.
@@ -60,6 +63,7 @@ pub(crate) struct MainLoop {
     pub(crate) book: Book,
     pub(crate) targets: BTreeMap<TargetId, Tracked>,
     pub(crate) dispatcher: Dispatcher,
+    pub(crate) marks: Marks,
     /// Incidents whose alert was sent since the start.
     pub(crate) told: HashSet<model::IncidentId>,
     pub(crate) last_saved: HashMap<model::IncidentId, Duration>,
@@ -82,6 +86,7 @@ impl MainLoop {
     ) -> std::io::Result<Self> {
         let writer = Writer::start(Arc::clone(&parts.store))?;
         let book = Book::restore(parts.store.incidents());
+        let marks = Marks::of(book.latest().map(|incident| &**incident));
         let notifiers = std::mem::take(&mut parts.notifiers);
         let dispatcher = dispatcher(&parts.config, notifiers, parts.stdout_alerts);
         Ok(Self {
@@ -93,6 +98,7 @@ impl MainLoop {
             book,
             targets: BTreeMap::new(),
             dispatcher,
+            marks,
             told: HashSet::new(),
             last_saved: HashMap::new(),
             attempts: 0,
@@ -168,12 +174,8 @@ impl MainLoop {
             Event::Holders(id, said) => self.holders_seen(&id, *said),
             Event::Captured(captured) => self.captured(*captured),
             Event::EvidenceStored(id, refs) => self.evidence_stored(&id, refs),
-            Event::Command(command, answer) => {
-                let outcome = self.command(&command);
-                tracing::info!(?command, ?outcome, "command");
-                // The asker may have gone away.
-                let _ = answer.send(outcome);
-            }
+            Event::EvidenceMoved(id, files) => self.store_evidence(id, files),
+            Event::Command(command, answer) => self.command(command, answer),
         }
         self.changed = true;
     }
@@ -181,6 +183,7 @@ impl MainLoop {
     fn beat(&mut self) {
         self.judge_due();
         self.resolve_incidents();
+        self.settle_answers();
         let now = self.clock().now();
         let before = self.targets.len();
         self.targets.retain(|_, tracked| !tracked.is_forgotten(now));
@@ -238,6 +241,7 @@ impl MainLoop {
             .iter()
             .map(|p| TargetId::of_process(&p.key))
             .collect();
+        let mut ended = Vec::new();
         for (id, tracked) in &mut self.targets {
             let local = tracked.view.target.process.is_some();
             // Right after a driver's last round it may have said so itself.
@@ -246,10 +250,11 @@ impl MainLoop {
                 if let Some(driver) = tracked.driver.take() {
                     driver.abort();
                 }
-                for incident in self.book.target_gone(id, discovery.at) {
-                    save(&self.book, &self.writer, &incident);
-                }
+                ended.push(id.clone());
             }
+        }
+        for id in ended {
+            self.mark_ended(&id, discovery.at);
         }
         for process in &discovery.processes {
             self.see_process(process, discovery.at);
@@ -408,7 +413,9 @@ impl MainLoop {
             }
             drop(guard);
         }));
+        let target = tracked.view.target.clone();
         self.targets.insert(id, tracked);
+        self.mark_started(&target);
     }
 
     fn stop(&mut self, id: &TargetId) {
@@ -433,12 +440,20 @@ impl MainLoop {
             Report::Ring(files) => self.writer.ring(id.clone(), files),
             Report::Round(mut round) => {
                 let was_gone = tracked.is_gone();
+                let (kills, started) = (tracked.oom_kills(), tracked.view.target.start_time);
                 self.writer.append(std::mem::take(&mut round.batch));
                 tracked.take(&mut round, machine);
-                if tracked.is_gone() && !was_gone {
-                    for incident in self.book.target_gone(id, round.at) {
-                        save(&self.book, &self.writer, &incident);
-                    }
+                let is_gone = tracked.is_gone() && !was_gone;
+                let killed = kills.is_some_and(|kills| tracked.oom_kills() > Some(kills));
+                let again = started != tracked.view.target.start_time;
+                let again = again.then(|| tracked.view.target.clone());
+                if killed {
+                    self.mark_oom(id, round.at);
+                }
+                if is_gone {
+                    self.mark_ended(id, round.at);
+                } else if let Some(target) = again {
+                    self.mark_started(&target);
                 }
             }
         }
@@ -505,14 +520,20 @@ impl MainLoop {
 
     // --- what people ask ---
 
-    fn command(&mut self, command: &Command) -> CommandOutcome {
-        match command {
+    fn command(&mut self, command: Command, answer: oneshot::Sender<CommandOutcome>) {
+        let outcome = match &command {
             Command::Reload => self.reload(),
             Command::Snapshot { target } => self.snapshot(target),
+            Command::Answer { .. } | Command::TakeBack { .. } => {
+                return self.answered(command, answer);
+            }
             _ => CommandOutcome::Refused {
                 reason: "this command is not known here".into(),
             },
-        }
+        };
+        tracing::info!(?command, ?outcome, "command");
+        // The asker may have gone away.
+        let _ = answer.send(outcome);
     }
 
     fn reload(&mut self) -> CommandOutcome {
@@ -559,7 +580,7 @@ impl MainLoop {
 
     // --- what faces see ---
 
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         self.views += 1;
         let mut targets: Vec<model::TargetView> = self
             .targets

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use collect::Endpoint;
+use locate::Interpretation;
 use model::{EffectiveLimit, Facts, GcSettings, Kind, Target, TargetState, TargetView, UnixMs};
 use reader::GoProcess;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::driver::RoundReport;
-use crate::holders::Looks;
+use crate::holders::{Looks, is_heap};
 use crate::limits::{self, Known, Machine};
 
 /// A gone target stays on the page for so long,
@@ -41,6 +42,8 @@ pub(crate) struct Tracked {
     pub(crate) captured_at: HashMap<Kind, Duration>,
     /// What was seen of who holds its heap.
     pub(crate) looks: Looks,
+    /// Whom its own evidence suspects, by the kind of leak.
+    pub(crate) found: HashMap<Kind, Interpretation>,
     pub(crate) rounds: u64,
 }
 
@@ -79,8 +82,23 @@ impl Tracked {
             capturing: false,
             captured_at: HashMap::new(),
             looks: Looks::default(),
+            found: HashMap::new(),
             rounds: 0,
         }
+    }
+
+    /// Whom its own evidence suspects of a leak, with what was seen of who holds its heap since.
+    pub(crate) fn found_of(&self, kind: Kind) -> Option<Interpretation> {
+        let mut found = self.found.get(&kind)?.clone();
+        if is_heap(kind) {
+            self.looks.join(kind, &mut found);
+        }
+        Some(found)
+    }
+
+    /// How many processes of its container the kernel has killed for lack of memory.
+    pub(crate) fn oom_kills(&self) -> Option<u64> {
+        self.view.container.as_ref()?.events.oom_kill
     }
 
     pub(crate) fn is_gone(&self) -> bool {

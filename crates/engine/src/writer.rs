@@ -21,7 +21,7 @@ enum Job {
         Vec<EvidenceFile>,
         oneshot::Sender<Vec<EvidenceRef>>,
     ),
-    Incident(Box<Incident>),
+    Incident(Box<Incident>, Option<oneshot::Sender<bool>>),
 }
 
 /// Hands jobs to the writing thread. Dropping the last one ends the thread once all is written.
@@ -86,7 +86,14 @@ impl Writer {
     }
 
     pub(crate) fn incident(&self, incident: &Incident) {
-        self.insist(Job::Incident(Box::new(incident.clone())));
+        self.insist(Job::Incident(Box::new(incident.clone()), None));
+    }
+
+    /// As [`Writer::incident`], and says whether it lies on the disk.
+    pub(crate) fn incident_safely(&self, incident: &Incident) -> oneshot::Receiver<bool> {
+        let (done, answer) = oneshot::channel();
+        self.insist(Job::Incident(Box::new(incident.clone()), Some(done)));
+        answer
     }
 
     fn offer(&self, job: Job) {
@@ -146,9 +153,14 @@ fn write(store: &Store, job: Job, counts: &Counts) {
             // Nobody waits any more when the watcher is ending; the files are stored.
             let _ = done.send(refs);
         }
-        Job::Incident(incident) => {
-            if let Err(error) = store.save_incident(&incident) {
-                failed("incident not stored", &error);
+        Job::Incident(incident, done) => {
+            let saved = store.save_incident(&incident);
+            if let Err(error) = &saved {
+                failed("incident not stored", error);
+            }
+            if let Some(done) = done {
+                // Whoever asked may have gone away.
+                let _ = done.send(saved.is_ok());
             }
         }
     }

@@ -9,6 +9,7 @@
 
 mod given;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,6 +170,21 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError::Unusable`] for certificates that are none; [`FetchError::Setup`].
     pub fn trusting(trust: &TlsTrust) -> Result<Self, FetchError> {
+        Self::build(trust, |builder| builder)
+    }
+
+    /// A fetcher that sends every request to the Unix socket `path`, whatever host its URL names.
+    ///
+    /// # Errors
+    /// [`FetchError::Setup`].
+    pub fn over_socket(path: &Path) -> Result<Self, FetchError> {
+        Self::build(&TlsTrust::default(), |builder| builder.unix_socket(path))
+    }
+
+    fn build(
+        trust: &TlsTrust,
+        more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, FetchError> {
         // An error only says that a provider is installed already, which is what we want.
         let _already = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder();
@@ -181,7 +197,7 @@ impl Fetcher {
             }
             builder = builder.tls_certs_only(certificates);
         }
-        let client = builder
+        let client = more(builder)
             .tls_danger_accept_invalid_certs(trust.insecure_skip_verify)
             .user_agent(USER_AGENT)
             .redirect(Policy::custom(same_host))

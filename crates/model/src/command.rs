@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::{Answer, AnswerSort};
+use crate::incident::IncidentId;
 use crate::series::BoxFuture;
 use crate::target::TargetId;
 
@@ -18,6 +20,28 @@ pub enum Command {
     },
     /// Read the configuration again.
     Reload,
+    /// Answer an incident. It is accepted once the answer lies on the disk.
+    Answer {
+        /// Which.
+        incident: IncidentId,
+        /// What is answered.
+        #[serde(flatten)]
+        answer: Answer,
+        /// Who answers.
+        by: String,
+        /// Why.
+        #[serde(default)]
+        note: String,
+    },
+    /// Take an answer back. It is accepted once that lies on the disk.
+    TakeBack {
+        /// Of which incident.
+        incident: IncidentId,
+        /// Which of its answers.
+        sort: AnswerSort,
+        /// Who takes it back.
+        by: String,
+    },
 }
 
 /// What the engine answers.

@@ -1,7 +1,10 @@
 //! Incidents: a leak (or a kill) of one workload, of one kind, with one culprit, through restarts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::answer::{Answer, AnswerSort, Said, Silence};
 use crate::target::{Revision, TargetId, Workload};
 use crate::time::UnixMs;
 use crate::verdict::{Kind, Verdict};
@@ -152,6 +155,33 @@ pub struct Incident {
     pub evidence: Vec<EvidenceRef>,
     /// What happened, oldest first, at most 200.
     pub timeline: Vec<Event>,
+    /// The targets that evidence was taken from, each with the culprit that its own evidence names;
+    /// empty while that is unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub captured: BTreeMap<TargetId, String>,
+    /// Those of the targets that turned out to have another culprit: another incident has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<TargetId>,
+    /// How the workload's targets stood when a verdict last supported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub siblings: Option<Siblings>,
+    /// What people have answered, at most one of each sort.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Said>,
+    /// Set while nobody is told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Silence>,
+}
+
+/// The running targets of an incident's workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Siblings {
+    /// Those of the revision that leaked last.
+    pub of_revision: u32,
+    /// Those of them that are judged a leak of the incident's kind.
+    pub leaking: u32,
+    /// Those of the workload, whatever they run.
+    pub of_workload: u32,
 }
 
 /// The name and version of an incident's manifest.
@@ -171,6 +201,37 @@ impl Incident {
         });
     }
 
+    /// Whether `target` belongs to it, and to no other incident of its kind.
+    #[must_use]
+    pub fn has_target(&self, target: &TargetId) -> bool {
+        self.targets.contains(target) && !self.moved.contains(target)
+    }
+
+    /// The targets that belong to it.
+    pub fn members(&self) -> impl Iterator<Item = &TargetId> {
+        let moved = |target: &&TargetId| !self.moved.contains(target);
+        self.targets.iter().filter(moved)
+    }
+
+    /// The answer of this sort, if there is one.
+    #[must_use]
+    pub fn said(&self, sort: AnswerSort) -> Option<&Said> {
+        self.answers.iter().find(|said| said.answer.sort() == sort)
+    }
+
+    /// Whether it is open and people are told of it.
+    #[must_use]
+    pub fn wants_attention(&self) -> bool {
+        self.state == IncidentState::Open && self.silence.is_none()
+    }
+
+    /// Whether somebody has said to be on it.
+    #[must_use]
+    pub fn is_acknowledged(&self) -> bool {
+        let mut answers = self.answers.iter();
+        answers.any(|said| said.answer == Answer::Acknowledged)
+    }
+
     /// What the evidence file `base` of `target` is called in this incident's folder: of the first
     /// target so, of another with its place among the targets before it. No target's evidence takes
     /// the place of another's, and what belongs together has one beginning.
@@ -185,7 +246,7 @@ impl Incident {
     /// The files `bases` of the first target that has all of them.
     #[must_use]
     pub fn evidence_of_one<const N: usize>(&self, bases: [&str; N]) -> Option<[&EvidenceRef; N]> {
-        self.targets.iter().find_map(|target| {
+        self.members().find_map(|target| {
             let found = bases.map(|base| {
                 let name = self.evidence_name(target, base);
                 self.evidence.iter().find(|file| file.name == name)

@@ -6,24 +6,31 @@
 //! what follows from it is judged elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod channel;
 pub mod command;
 pub mod duration;
 pub mod fleet;
 pub mod incident;
 pub mod labels;
+pub mod mark;
 pub mod memory;
 pub mod process;
 pub mod series;
+pub mod size;
 pub mod target;
 pub mod time;
 pub mod verdict;
 
+pub use answer::{Answer, AnswerSort, Said, Silence, SilenceReason};
 pub use channel::{Channel, ChannelData, Facts, MemoryLimitKind};
 pub use command::{Command, CommandOutcome, Commands};
 pub use fleet::{FleetRead, FleetView, TargetView};
-pub use incident::{EvidenceFile, EvidenceKind, EvidenceRef, Incident, IncidentId, IncidentState};
+pub use incident::{
+    EvidenceFile, EvidenceKind, EvidenceRef, Incident, IncidentId, IncidentState, Siblings,
+};
 pub use labels::{Labels, METRIC_NAME, TARGET_LABEL};
+pub use mark::{Mark, MarkKind};
 pub use memory::{
     Component, ContainerEvents, ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource,
     Ledger, MappingBytes, Pressure, ProcessMemory, Setting, SettingSource,

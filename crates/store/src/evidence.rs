@@ -333,11 +333,12 @@ impl State {
             .map(|incident| incident.id.clone())
     }
 
+    /// Which resolved incident goes first: what people have answered holds longer than what nobody has.
     fn longest_resolved(&self) -> Option<IncidentId> {
         let incidents = self.incidents.values();
         incidents
             .filter(|incident| incident.state == IncidentState::Resolved)
-            .min_by_key(|incident| incident.resolved)
+            .min_by_key(|incident| (!incident.answers.is_empty(), incident.resolved))
             .map(|incident| incident.id.clone())
     }
 }
@@ -412,6 +413,17 @@ fn reference(file: &EvidenceFile, name: String) -> EvidenceRef {
         bytes: file.bytes.len() as u64,
         crc32: crc32fast::hash(&file.bytes),
     }
+}
+
+/// A file of an incident's folder, read without a store: also while another process holds that.
+/// `None` if it is gone.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] for a name that is no plain file name,
+/// [`io::ErrorKind::InvalidData`] if the file is torn, or what the file system said.
+pub fn read_evidence_file(folder: &Path, stored: &EvidenceRef) -> io::Result<Option<Vec<u8>>> {
+    check_name(&stored.name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    read_checked(&folder.join(&stored.name), stored.bytes, stored.crc32)
 }
 
 /// The bytes of a stored file; `None` if it is gone.

@@ -28,6 +28,6 @@ mod series;
 mod store;
 
 pub use error::StoreError;
-pub use evidence::Problem;
+pub use evidence::{Problem, read_evidence_file};
 pub use options::Options;
 pub use store::{Health, Stats, Store};

@@ -327,3 +327,63 @@ fn resolved_incidents_are_bounded_in_number() {
         .collect();
     assert_eq!(ids, ["o0", "o1", "r4"]);
 }
+
+#[test]
+fn what_people_have_answered_outlives_what_nobody_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        incidents_max: 2,
+        background: false,
+        ..Options::default()
+    };
+    let store = Store::open(dir.path(), &options, Arc::new(SimClock::new(NOW))).unwrap();
+    let mut marked = incident("marked", IncidentState::Resolved, 0);
+    marked.answers.push(model::Said {
+        answer: model::Answer::FalseAlarm,
+        at: NOW,
+        by: "alice".into(),
+        note: String::new(),
+    });
+    store.save_incident(&marked).unwrap();
+    for number in 1..4 {
+        save(
+            &store,
+            &format!("r{number}"),
+            IncidentState::Resolved,
+            number,
+            1,
+        );
+    }
+    let kept: Vec<_> = store.incidents().into_iter().map(|i| i.id.0).collect();
+    assert_eq!(kept, ["marked", "r3"]);
+    drop(store);
+    let again = Store::open(dir.path(), &options, Arc::new(SimClock::new(NOW))).unwrap();
+    assert_eq!(again.incident(&marked.id), Some(marked));
+}
+
+#[test]
+fn a_manifest_of_before_is_read_as_nobody_having_answered() {
+    let before = include_str!("../../alert/tests/data/incident.json");
+    assert!(!before.contains("answers") && !before.contains("captured"));
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        background: false,
+        ..Options::default()
+    };
+    let open = || Store::open(dir.path(), &options, Arc::new(SimClock::new(NOW))).unwrap();
+    drop(open());
+    let id = "20261121-shop-0011223344556677";
+    let folder = dir.path().join("incidents").join(id);
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("manifest.json"), before).unwrap();
+    let store = open();
+    assert_eq!(store.problems(), []);
+    let read = store.incident(&IncidentId(id.into())).unwrap();
+    assert!(read.answers.is_empty() && read.silence.is_none() && read.moved.is_empty());
+    store.save_incident(&read).unwrap();
+    let written = fs::read_to_string(folder.join("manifest.json")).unwrap();
+    assert!(
+        !written.contains("answers"),
+        "nothing is said that nobody said"
+    );
+}

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::incidents::args::{Incidents, Report};
+
 /// How `inspect` starts the process that watches over a pause.
 pub(crate) const PAUSE_GUARD: &str = "pause-guard";
 
@@ -40,9 +42,10 @@ pub(crate) enum Command {
     /// Read pprof profiles: what is in one, what grew between two
     #[command(subcommand)]
     Profile(Profile),
-    /// Show the incidents that the watcher has kept, also while it runs
-    #[command(subcommand)]
+    /// Show the incidents that the watcher has kept, answer them, take them along
+    #[command(subcommand, after_help = INCIDENTS_HELP)]
     Incidents(Incidents),
+    Report(Report),
     /// Look into a live Go process that offers nothing: no endpoint, no restart, stripped if need be
     #[command(subcommand, after_help = INSPECT_HELP)]
     Inspect(crate::inspect::args::Inspect),
@@ -54,6 +57,18 @@ pub(crate) enum Command {
     PauseGuard,
     Doctor(Doctor),
 }
+
+const INCIDENTS_HELP: &str = "\
+Where to start:
+  unswept incidents list                               what has leaked, and what was said to it
+  unswept incidents ack 20261121-shop                  somebody is on it: chats are not told again
+  unswept incidents mute 20261121-shop --for 8h        nobody wants to hear of it until then
+  unswept incidents mark 20261121-shop expected --ceiling 2GiB
+  unswept incidents undo 20261121-shop mute
+  unswept incidents export 20261121-shop -o shop.tar.zst
+
+An answer goes to the watcher that runs on the data folder, or into the folder when none runs. It
+holds for the same workload, kind and culprit, also when they leak again later.";
 
 const INSPECT_HELP: &str = "\
 Everything is read out of the process's memory, so it works without an endpoint, without a restart
@@ -100,7 +115,7 @@ pub(crate) struct Watch {
     #[command(flatten)]
     pub(crate) host: HostArguments,
 
-    /// Serve the page to other machines although it has no authentication yet
+    /// Serve the page to other machines: whoever reaches it may read everything
     #[arg(long)]
     pub(crate) insecure_listen: bool,
 
@@ -279,39 +294,6 @@ pub(crate) struct ProfileDiff {
     pub(crate) stacks: bool,
 }
 
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Incidents {
-    List(IncidentsList),
-    Show(IncidentsShow),
-}
-
-/// List the incidents, the latest first
-#[derive(Debug, Clone, Args)]
-pub(crate) struct IncidentsList {
-    /// Where the watcher keeps its data [default: the user's state directory]
-    #[arg(long, value_name = "DIR", env = "UNSWEPT_DATA")]
-    pub(crate) data: Option<PathBuf>,
-
-    /// A table, or JSON
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-/// Show one incident: growth, suspects, what happened, where the evidence lies
-#[derive(Debug, Clone, Args)]
-pub(crate) struct IncidentsShow {
-    /// The incident's id, or a beginning that only it has
-    pub(crate) id: String,
-
-    /// Where the watcher keeps its data [default: the user's state directory]
-    #[arg(long, value_name = "DIR", env = "UNSWEPT_DATA")]
-    pub(crate) data: Option<PathBuf>,
-
-    /// Text for people, or the manifest as JSON (schema unswept/incident/1)
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
 /// Say what this host and these privileges allow, and what to do about each `no`
 ///
 /// A missing permission is no failure: it says what cannot be seen. The exit code is 1 when
@@ -400,6 +382,7 @@ mod tests {
 
     #[test]
     fn help_hides_nothing_that_the_arguments_say() {
+        use crate::incidents::args::{Ack, Export, List, Mark, Mute, Show, Undo};
         use crate::inspect::args::{Goroutines, Heap, MemStats, Refs};
         let all = [
             told::<Watch>("watch"),
@@ -407,8 +390,14 @@ mod tests {
             told::<Ps>("ps"),
             told::<ProfileTop>("profile top"),
             told::<ProfileDiff>("profile diff"),
-            told::<IncidentsList>("incidents list"),
-            told::<IncidentsShow>("incidents show"),
+            told::<List>("incidents list"),
+            told::<Show>("incidents show"),
+            told::<Ack>("incidents ack"),
+            told::<Mute>("incidents mute"),
+            told::<Mark>("incidents mark"),
+            told::<Undo>("incidents undo"),
+            told::<Export>("incidents export"),
+            told::<Report>("report"),
             told::<MemStats>("inspect memstats"),
             told::<Goroutines>("inspect goroutines"),
             told::<Heap>("inspect heap"),

@@ -68,7 +68,7 @@ fn header(frame: &Frame<'_>, width: usize) -> Vec<Line> {
     let open = view
         .incidents
         .iter()
-        .filter(|i| i.state == IncidentState::Open)
+        .filter(|i| i.wants_attention())
         .count();
     let first = Line::new(Style::Strong, format!("unswept {}", health.version))
         .with(Style::Plain, format!("  {}  ", frame.url))
@@ -265,7 +265,9 @@ fn bar(ledger: &Ledger, unicode: bool) -> String {
 
 fn incidents(frame: &Frame<'_>, width: usize) -> Vec<Line> {
     let all = &frame.view.incidents;
-    let (open, over): (Vec<_>, Vec<_>) = all.iter().partition(|i| i.state == IncidentState::Open);
+    let (open, rest): (Vec<_>, Vec<_>) = all.iter().partition(|i| i.wants_attention());
+    let over = rest.iter().filter(|i| i.state == IncidentState::Resolved);
+    let over = over.count();
     let mut lines = Vec::new();
     if !open.is_empty() {
         lines.push(Line::new(Style::Faint, "OPEN INCIDENTS"));
@@ -273,11 +275,11 @@ fn incidents(frame: &Frame<'_>, width: usize) -> Vec<Line> {
     for incident in &open {
         lines.extend(incident_lines(incident, frame, width));
     }
-    if !over.is_empty() {
-        lines.push(Line::new(
-            Style::Faint,
-            format!("{} resolved", plural(over.len(), "incident")),
-        ));
+    for (count, what) in [(rest.len() - over, "silenced"), (over, "resolved")] {
+        if count > 0 {
+            let text = format!("{} {what}", plural(count, "incident"));
+            lines.push(Line::new(Style::Faint, text));
+        }
     }
     lines
 }
@@ -559,6 +561,11 @@ pub(crate) mod tests {
             verdict,
             evidence: Vec::new(),
             timeline: Vec::new(),
+            captured: std::collections::BTreeMap::new(),
+            moved: Vec::new(),
+            siblings: None,
+            answers: Vec::new(),
+            silence: None,
         };
         let mut gone = target("old-warehouse-of-many-things", 91);
         gone.state = TargetState::Gone {

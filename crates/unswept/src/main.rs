@@ -14,8 +14,10 @@ mod live;
 mod look;
 mod news;
 mod notify;
+mod operator;
 mod profiles;
 mod ps;
+mod running;
 mod setup;
 mod terminal;
 mod text;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Ps(ps) => ps::run(&ps),
         Command::Profile(command) => profiles::run(&command),
         Command::Incidents(command) => incidents::run(&command),
+        Command::Report(report) => incidents::report(&report),
         Command::Inspect(command) => inspect::run(&command),
         Command::Notify(command) => notify::run(&command),
         Command::PauseGuard => return inspect::guard(),

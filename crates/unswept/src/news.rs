@@ -110,6 +110,7 @@ fn incident_line(incident: &model::Incident, data_dir: &str) -> String {
         .iter()
         .find(|f| f.kind == Some(incident.kind));
     let state = match incident.state {
+        IncidentState::Open if incident.silence.is_some() => "open, told to nobody",
         IncidentState::Open => "open",
         IncidentState::Resolved => "resolved",
     };

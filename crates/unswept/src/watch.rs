@@ -13,13 +13,13 @@ use tokio::net::TcpListener;
 
 use crate::args::Watch;
 use crate::live::Face;
-use crate::{setup, terminal};
+use crate::{operator, setup, terminal};
 
 pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
     if !arguments.listen.ip().is_loopback() && !arguments.insecure_listen {
         bail!(
-            "{} can be reached from other machines, and there is no authentication yet: listen on \
-             127.0.0.1, or say --insecure-listen",
+            "{} can be reached from other machines, and whoever reaches it may read everything: \
+             listen on 127.0.0.1, or say --insecure-listen",
             arguments.listen
         );
     }
@@ -74,10 +74,19 @@ async fn serve(listen: SocketAddr, parts: Parts, face: Face) -> anyhow::Result<(
     ));
     let series: Arc<dyn SeriesRead> = Arc::clone(&parts.store) as _;
     let external_url = parts.config.web.external_url.clone();
+    let operator = operator::token(&parts.data_dir)?;
+    let data_dir = parts.data_dir.clone();
+    let door = operator::listen(&data_dir)?;
     let (watcher, mut task) =
         Watcher::start(parts, stop.clone()).context("failed to start the watcher")?;
-    let state = web_state(&watcher, series, external_url.as_deref());
+    let state = web_state(&watcher, series, operator, external_url.as_deref());
+    // By the socket come commands of this user: nobody else may open it.
+    let own = web::WebState {
+        operator: web::Operator::Anybody,
+        ..state.clone()
+    };
     let shown = face.show(watcher, at);
+    let by_socket = tokio::spawn(axum::serve(door, web::router(own)).into_future());
     let server = axum::serve(listener, web::router(state)).with_graceful_shutdown(stopped(stop));
     let done = tokio::select! {
         // Pages that are still open are not waited for.
@@ -88,6 +97,8 @@ async fn serve(listen: SocketAddr, parts: Parts, face: Face) -> anyhow::Result<(
             Err(error) => Err(error).context("the web server failed"),
         },
     };
+    by_socket.abort();
+    operator::leave(&data_dir);
     // Awaited, so that the cursor is back before anything else is said.
     shown.abort();
     let _ = shown.await;
@@ -103,6 +114,7 @@ async fn stopped(mut stop: tokio::sync::watch::Receiver<bool>) {
 fn web_state(
     watcher: &Watcher,
     series: Arc<dyn SeriesRead>,
+    operator: web::Operator,
     external_url: Option<&str>,
 ) -> web::WebState {
     let spawn = Arc::new(|job| drop(tokio::task::spawn_blocking(job)));
@@ -113,6 +125,7 @@ fn web_state(
         Arc::clone(&seams) as _,
         Arc::new(query),
         seams as _,
+        operator,
         changed,
     );
     state.allowed_hosts.extend(external_url.and_then(host_of));

@@ -3,7 +3,7 @@
 import { bytes, colour, count, onTheme } from "./figures.js";
 
 /** @typedef {{name: string, label: string, values: (number | null)[]}} Line */
-/** @typedef {{times: number[], step_s: number, components: Line[], rss_bytes: (number|null)[] | null, goroutines: (number|null)[] | null, collections_per_minute: (number|null)[] | null, limit_bytes: number | null, onset_s: number | null}} History */
+/** @typedef {{times: number[], step_s: number, components: Line[], rss_bytes: (number|null)[] | null, goroutines: (number|null)[] | null, collections_per_minute: (number|null)[] | null, limit_bytes: number | null, onset_s: number | null, marks: {at_s: number, mark: string, revision: string | null}[]}} History */
 
 const uPlot = /** @type {any} */ (globalThis).uPlot;
 const section = document.querySelector("[data-history]");
@@ -159,7 +159,7 @@ function chart(id, data, series, height, format, high, onset) {
     cursor: { points: { show: false } },
     hooks: {
       setSelect: [(/** @type {any} */ u) => { u.zoomed = u.select.width > 0; }],
-      draw: [(/** @type {any} */ u) => markOnset(u, bounds.get(id).onset)],
+      draw: [(/** @type {any} */ u) => markMoments(u, bounds.get(id).onset)],
     },
   }, data, at);
   made.shape = shape;
@@ -183,27 +183,48 @@ function binarySplits(/** @type {any} */ _, /** @type {number} */ __, /** @type 
   return marks;
 }
 
-/** A line where the growth began. @param {any} u @param {number | null} onset */
-function markOnset(u, onset) {
-  if (!onset) return;
-  const x = Math.round(u.valToPos(onset, "x", true));
+/** Lines where the growth began, and where something happened to the workload.
+ * @param {any} u @param {number | null} onset */
+function markMoments(u, onset) {
+  const moments = (latest?.marks ?? []).map((one) => ({ at: one.at_s, text: markText(one), tone: "--ink-2" }));
+  if (onset) moments.push({ at: onset, text: "growth began", tone: "--ink" });
+  // The small charts have room for lines only.
+  const named = u.height > 200;
+  let row = 0;
+  for (const moment of moments) {
+    if (moment.at < u.scales.x.min || moment.at > u.scales.x.max) continue;
+    mark(u, moment, named ? row++ % 4 : null);
+  }
+}
+
+/** @param {{mark: string, revision: string | null}} one */
+function markText(one) {
+  if (one.mark === "deploy") return `deploy ${(one.revision ?? "").slice(0, 12)}`;
+  return one.mark === "oom" ? "OOM kill" : one.mark;
+}
+
+/** @param {any} u @param {{at: number, text: string, tone: string}} moment @param {number | null} row */
+function mark(u, moment, row) {
+  const x = Math.round(u.valToPos(moment.at, "x", true));
   const { left, top, width, height } = u.bbox;
-  if (x < left || x > left + width) return;
   const pen = u.ctx;
   pen.save();
-  pen.strokeStyle = colour("--ink");
-  pen.fillStyle = colour("--ink");
+  pen.strokeStyle = colour(moment.tone);
+  pen.fillStyle = colour(moment.tone);
   pen.setLineDash([3, 3]);
   pen.beginPath();
   pen.moveTo(x, top);
   pen.lineTo(x, top + height);
   pen.stroke();
-  pen.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-  pen.textBaseline = "top";
-  // Under the limit's line, on the side that has room.
-  const right = x < left + width / 2;
-  pen.textAlign = right ? "left" : "right";
-  pen.fillText("growth began", x + (right ? 6 : -6) * devicePixelRatio, top + 22 * devicePixelRatio);
+  if (row != null) {
+    pen.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+    pen.textBaseline = "top";
+    // Under the limit's line, on the side that has room, neighbours below one another.
+    const right = x < left + width / 2;
+    pen.textAlign = right ? "left" : "right";
+    const down = (22 + 16 * row) * devicePixelRatio;
+    pen.fillText(moment.text, x + (right ? 6 : -6) * devicePixelRatio, top + down);
+  }
   pen.restore();
 }
 

@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use model::verdict::TimeToLimit;
 use model::{
-    Command, CommandOutcome, Incident, IncidentId, Judgement, Kind, Target, TargetId, TargetState,
-    TargetView, UnixMs, Verdict,
+    Command, CommandOutcome, Incident, IncidentId, Judgement, Kind, Siblings, Silence, Target,
+    TargetId, TargetState, TargetView, UnixMs, Verdict,
 };
 use serde::Serialize;
 
@@ -49,6 +49,9 @@ pub(crate) struct IncidentRow {
     last_seen: String,
     resolved: Option<String>,
     targets: Vec<TargetId>,
+    siblings: Option<Siblings>,
+    acknowledged: bool,
+    silence: Option<Silence>,
 }
 
 #[derive(Serialize)]
@@ -132,14 +135,19 @@ pub(crate) async fn command(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     guard::command_headers(&headers)?;
+    shared.seams.operator.check(&headers)?;
     let command = serde_json::from_slice::<Command>(&body)
         .map_err(|error| ApiError::bad_data(format!("not a command: {error}")))?;
     Ok(hand(&shared, command).await)
 }
 
 /// Prometheus' way to ask for a reload.
-pub(crate) async fn reload(State(shared): State<Shared>) -> Response {
-    hand(&shared, Command::Reload).await
+pub(crate) async fn reload(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    shared.seams.operator.check(&headers)?;
+    Ok(hand(&shared, Command::Reload).await)
 }
 
 async fn hand(shared: &Shared, command: Command) -> Response {
@@ -201,6 +209,9 @@ fn incident_row(incident: &Incident) -> IncidentRow {
         opened: incident.opened.rfc3339(),
         last_seen: incident.last_seen.rfc3339(),
         resolved: incident.resolved.map(UnixMs::rfc3339),
-        targets: incident.targets.clone(),
+        targets: incident.members().cloned().collect(),
+        siblings: incident.siblings,
+        acknowledged: incident.is_acknowledged(),
+        silence: incident.silence,
     }
 }

@@ -33,6 +33,12 @@ const ASSETS: [(&str, &str, &str); 8] = [
     ),
 ];
 
+/// A file's text; empty if there is none of that name.
+pub(crate) fn text(name: &str) -> &'static str {
+    let found = ASSETS.iter().find(|(have, ..)| *have == name);
+    found.map_or("", |(_, _, text)| text)
+}
+
 /// One file. A browser asks each time whether it changed: a new release is seen at once.
 pub(crate) async fn asset(Path(name): Path<String>, request: Request) -> Response {
     let Some((_, kind, text)) = ASSETS.iter().find(|(have, ..)| *have == name) else {

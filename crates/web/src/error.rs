@@ -1,7 +1,7 @@
 //! Errors as Prometheus' API writes them.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::series::ReadError;
 
@@ -26,6 +26,10 @@ impl ApiError {
 
     pub(crate) fn forbidden(text: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", text)
+    }
+
+    pub(crate) fn unauthorized(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", text)
     }
 
     pub(crate) fn busy(text: impl Into<String>) -> Self {
@@ -75,6 +79,11 @@ impl IntoResponse for ApiError {
         let body = serde_json::json!({
             "status": "error", "errorType": self.error_type, "error": self.text,
         });
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let way = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, way);
+        }
+        response
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps other web sites out. On loopback there is no login, so a page from anywhere, open in the
+//! Keeps other web sites out. Reading takes no login on loopback, and a login is a cookie, so a page from anywhere, open in the
 //! same browser, must neither read nor command us:
 //!
 //! * its name may be made to point at 127.0.0.1 (DNS rebinding): a `Host` that is a name we were
@@ -46,7 +46,8 @@ pub(crate) async fn secured(request: Request, next: Next) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // With `no-referrer` our own forms would come with the origin `null`.
+        (header::REFERRER_POLICY, "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }

@@ -4,9 +4,11 @@
 //! `target_id`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use model::mark::{MARK_LABEL, REVISION_LABEL, WORKLOAD_LABEL};
 use model::series::QueryResult;
 use model::{Series, TARGET_LABEL, TargetId, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,10 @@ const COMPONENTS: &str = "unswept_component_bytes{$}";
 const UNEXPLAINED: &str = "unswept_unexplained_bytes{$}";
 const RSS: &str = "unswept_process_rss_bytes{$}";
 const GOROUTINES: &str = "unswept_go_goroutines{$}";
+/// Deploys, restarts and ends of the target's workload; `$` stands for the matcher of that.
+const MARKS: &str = "unswept_mark{$}";
+/// Marks that are drawn, the latest: more would hide the course.
+const MARKS_MAX: usize = 60;
 const COLLECTIONS: &str = "rate(unswept_go_gc_cycles{$}[2m]) * 60";
 
 /// The query of a history.
@@ -55,6 +61,17 @@ pub(crate) struct History {
     limit_bytes: Option<u64>,
     /// When the growth that is now judged a leak began, in seconds since 1970.
     onset_s: Option<f64>,
+    /// What happened to the target's workload meanwhile, oldest first.
+    marks: Vec<ChartMark>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChartMark {
+    /// Seconds since 1970.
+    at_s: f64,
+    mark: String,
+    /// Of a deploy.
+    revision: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -98,8 +115,36 @@ pub(crate) async fn history(
         collections_per_minute: first_line(&asked(COLLECTIONS).await?, &axis),
         limit_bytes: verdict.and_then(|verdict| verdict.limit_bytes),
         onset_s: onset.map(UnixMs::as_secs_f64),
+        marks: marks(&shared, &target.target.workload.0, &axis).await?,
         times: axis.times(),
     }))
+}
+
+/// The marks on the axis, as they are stored: not what PromQL would repeat for five minutes.
+async fn marks(shared: &Shared, workload: &str, axis: &Axis) -> Result<Vec<ChartMark>, ApiError> {
+    let selector = MARKS.replace('$', &format!("{WORKLOAD_LABEL}={}", quoted(workload)));
+    let seconds = axis.to.since(axis.from).as_secs();
+    // A step is not over: what has just happened lies in it.
+    let to = axis.to.after(Duration::from_millis(axis.step_ms));
+    let query = format!("{selector}[{}s]", seconds + axis.step_ms.div_ceil(1000));
+    let asked = shared.seams.query.instant(&query, to);
+    let QueryResult::Matrix(rows) = bounded(shared, asked).await? else {
+        return Ok(Vec::new());
+    };
+    let mut marks: Vec<ChartMark> = rows
+        .iter()
+        .flat_map(|row| row.samples.iter().map(move |sample| (row, sample)))
+        .filter_map(|(row, sample)| {
+            Some(ChartMark {
+                at_s: sample.t.as_secs_f64(),
+                mark: row.labels.get(MARK_LABEL)?.to_owned(),
+                revision: row.labels.get(REVISION_LABEL).map(str::to_owned),
+            })
+        })
+        .collect();
+    marks.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
+    marks.drain(..marks.len().saturating_sub(MARKS_MAX));
+    Ok(marks)
 }
 
 /// The course of every target's resident memory over the last half hour, by target; empty where

@@ -122,7 +122,7 @@ pub(crate) fn target_shown<'a>(
     wanted: &'a TargetId,
 ) -> Option<&'a TargetId> {
     let looks = |target: &TargetId| !looks_of(incident, target).is_empty();
-    let mut all = std::iter::once(wanted).chain(&incident.targets);
+    let mut all = std::iter::once(wanted).chain(incident.members());
     all.find(|target| looks(target))
 }
 

@@ -12,7 +12,8 @@
 //! * Nothing comes from another host, and no other web site can use a reader's browser to reach
 //!   this one: see `guard.rs`.
 //!
-//! Deliberately not here: listening, TLS and who may log in (the binary's), every change of state
+//! Who may change something is in `operator.rs`. Deliberately not here: listening and TLS (the
+//! binary's), every change of state
 //! (a [`model::Command`] is handed to the engine), and any knowledge of how figures are collected
 //! or stored.
 #![forbid(unsafe_code)]
@@ -28,14 +29,18 @@ mod history;
 mod holders;
 mod kept;
 mod metrics;
+mod operator;
 mod pages;
 mod params;
 mod prometheus;
+mod report;
 mod routes;
 mod state;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub use operator::Operator;
+pub use report::{ReadEvidence, report};
 pub use routes::{metrics_router, router};
 pub use state::WebState;

@@ -171,12 +171,17 @@ fn of_targets(view: &FleetView) -> Vec<Family> {
 }
 
 fn of_incidents(view: &FleetView) -> Vec<Family> {
-    let mut incidents = Family::gauge("unswept_incidents", Meet::Sum, "Incidents by state.");
-    for state in ["open", "resolved"] {
+    let mut incidents = Family::gauge(
+        "unswept_incidents",
+        Meet::Sum,
+        "Incidents by state; silenced ones go on, and people asked not to be told.",
+    );
+    for state in ["open", "silenced", "resolved"] {
         incidents.put(&Labels::default(), &[("state", state)], 0.0);
     }
     for incident in &view.incidents {
         let state = match incident.state {
+            model::IncidentState::Open if incident.silence.is_some() => "silenced",
             model::IncidentState::Open => "open",
             model::IncidentState::Resolved => "resolved",
         };

@@ -11,7 +11,7 @@ use model::FleetRead;
 
 use crate::error::ApiError;
 use crate::state::{Inner, Shared, WebState};
-use crate::{api, assets, events, evidence, guard, history, metrics, pages, prometheus};
+use crate::{api, assets, events, evidence, guard, history, metrics, operator, pages, prometheus};
 
 /// The largest body that is read: a long query as a form.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -49,6 +49,13 @@ pub(crate) fn own_routes() -> Vec<Route<Shared>> {
         ("GET", "/targets/{id}", get(pages::target)),
         ("GET", "/incidents", get(pages::incidents)),
         ("GET", "/incidents/{id}", get(pages::incident)),
+        (
+            "POST",
+            "/incidents/{id}/answers",
+            post(pages::answers::answer),
+        ),
+        ("GET", "/login", get(operator::login_page)),
+        ("POST", "/login", post(operator::login)),
         ("GET", "/assets/{name}", get(assets::asset)),
         ("GET", "/events", get(events::events)),
         ("POST", "/-/reload", post(api::reload)),

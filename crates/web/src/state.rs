@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::compare::Comparisons;
 use crate::holders::AllHeld;
+use crate::operator::Operator;
 
 /// Pages that may listen to `/events` at a time; the next one is sent away and polls.
 pub(crate) const LISTENERS_MAX: usize = 64;
@@ -24,6 +25,8 @@ pub struct WebState {
     pub query: Arc<dyn Query>,
     /// Where requests to change something go.
     pub commands: Arc<dyn Commands>,
+    /// Who may send them there.
+    pub operator: Operator,
     /// The version of the latest view. When its sender is dropped the streams of `/events` end, so
     /// that a graceful shutdown is not held up by open pages.
     pub changed: watch::Receiver<u64>,
@@ -39,12 +42,14 @@ impl WebState {
         fleet: Arc<dyn FleetRead>,
         query: Arc<dyn Query>,
         commands: Arc<dyn Commands>,
+        operator: Operator,
         changed: watch::Receiver<u64>,
     ) -> Self {
         Self {
             fleet,
             query,
             commands,
+            operator,
             changed,
             allowed_hosts: Vec::new(),
         }

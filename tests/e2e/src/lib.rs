@@ -13,6 +13,7 @@
 pub mod browser;
 pub mod cgroup;
 pub mod http;
+pub mod planted;
 pub mod process;
 pub mod server;
 pub mod setting;

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use e2e::process::{command, run};
-use e2e::{Behaviour, Running, Server, Setting, Settings, Shop, Watcher, http, tell, wait_until};
+use e2e::{
+    Behaviour, Running, Server, Setting, Settings, Shop, Watcher, http, planted, tell, wait_until,
+};
 use serde_json::{Value, json};
 
 const INCIDENT: &str = "20261121-alerted-0123456789abcdef";
@@ -27,7 +29,7 @@ fn a_cluster_takes_our_alerts_and_no_secret_leaves() {
     let behind = Server::start(Behaviour::Keeps);
     let members = cluster(folder.path(), &behind);
     let data = folder.path().join("data");
-    let opened = plant_incident(&data);
+    let opened = planted::incident(&data, INCIDENT, WORKLOAD);
     let settings = settings(&members, folder.path());
     let mut watcher = Watcher::start(&setting, &settings, &data);
 
@@ -195,48 +197,6 @@ fn settings(members: &[Member; 2], folder: &Path) -> Settings {
         log: "trace".into(),
         ..Settings::default()
     }
-}
-
-/// An open incident as a watcher has left it; when it was opened.
-fn plant_incident(data: &Path) -> String {
-    let mut date = std::process::Command::new("date");
-    date.args(["-u", "-d", "-1 minute", "+%Y-%m-%dT%H:%M:%SZ"]);
-    let opened = run(date).trim().to_owned();
-    let folder = data.join("incidents").join(INCIDENT);
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let profile = b"\x1f\x8b a heap profile";
-    std::fs::write(folder.join("after-heap.pb.gz"), profile).expect("evidence");
-    let target = json!({
-        "id": "00ff00ff00ff00ff", "name": "alerted", "pid": 4242, "start_time": opened, "host": "h",
-        "boot_id": "b", "url": null, "container": null, "pod": null, "workload": WORKLOAD,
-        "revision": "r", "go_version": null, "module": null, "labels": {},
-    });
-    let finding = json!({
-        "verdict": "leak", "kind": "go-heap", "confidence": 0.9, "onset": null,
-        "growth": {"unit": "bytes", "per_minute": 1_048_576.0, "low": 1_000_000.0,
-            "high": 1_100_000.0, "level": 0.95},
-        "why": [], "suspects": [], "advice": [],
-    });
-    let verdict = json!({
-        "schema": "unswept/verdict/1", "id": "v", "at": opened,
-        "window": {"from": opened, "to": opened}, "target": target, "verdict": "leak",
-        "kind": "go-heap", "confidence": 0.9, "limit_bytes": null, "limit_source": null,
-        "seconds_to_limit": null, "components": [], "suspects": [], "evidence": [],
-        "findings": [finding],
-    });
-    let evidence = json!({
-        "kind": "heap-profile", "target": "00ff00ff00ff00ff", "at": opened,
-        "name": "after-heap.pb.gz", "bytes": profile.len(), "crc32": 0,
-    });
-    let manifest = json!({
-        "schema": "unswept/incident/1", "id": INCIDENT, "state": "open", "workload": WORKLOAD,
-        "namespace": "payments", "revision": "r", "kind": "go-heap", "culprit": "main.f",
-        "opened": opened, "onset": null, "last_seen": opened, "resolved": null, "age_s": 5.0,
-        "targets": ["00ff00ff00ff00ff"], "timeline": [], "evidence": [evidence],
-        "verdict": verdict,
-    });
-    std::fs::write(folder.join("manifest.json"), manifest.to_string()).expect("a manifest");
-    opened
 }
 
 const NONE: &str = "no alert of ours is active";

@@ -14,9 +14,9 @@ use model::verdict::{Advice, SCHEMA, TimeToLimit, Window};
 use model::{
     BootId, Command, CommandOutcome, Commands, Component, ContainerMemory, EffectiveLimit,
     EvidenceKind, Finding, FleetRead, GcSettings, GoMemory, Growth, Incident, IncidentId,
-    IncidentState, Judgement, Kind, Labels, Ledger, Pid, ProcessMemory, Query, Reason, Revision,
-    Sample, Series, Setting, SettingSource, Suspect, SuspectWhat, Target, TargetId, TargetState,
-    UnixMs, Verdict, Workload,
+    IncidentState, Judgement, Kind, Labels, Ledger, Mark, MarkKind, Pid, ProcessMemory, Query,
+    Reason, Revision, Sample, Series, Setting, SettingSource, Suspect, SuspectWhat, Target,
+    TargetId, TargetState, UnixMs, Verdict, Workload,
 };
 use profile::{LocationRef, ProfileBuilder};
 
@@ -933,6 +933,15 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
         resolved: None,
         age_s: 2640.0,
         targets: vec![of.target.id.clone()],
+        captured: [(of.target.id.clone(), String::new())].into(),
+        moved: Vec::new(),
+        siblings: Some(model::Siblings {
+            of_revision: 6,
+            leaking: 2,
+            of_workload: 8,
+        }),
+        answers: Vec::new(),
+        silence: None,
         evidence: evidence.collect(),
         timeline: vec![
             event(26, "opened", "The verdict said leak three times in a row."),
@@ -1018,6 +1027,9 @@ impl Commands for MadeUp {
                 Command::Reload => CommandOutcome::Accepted {
                     text: "nothing changed".into(),
                 },
+                Command::Answer { .. } | Command::TakeBack { .. } => CommandOutcome::Accepted {
+                    text: "taken".into(),
+                },
                 _ => CommandOutcome::Refused {
                     reason: "there is no such target".into(),
                 },
@@ -1027,8 +1039,14 @@ impl Commands for MadeUp {
 }
 
 impl Query for MadeUp {
-    fn instant(&self, _: &str, at: UnixMs) -> BoxFuture<'_, Result<QueryResult, ReadError>> {
-        Box::pin(async move { Ok(QueryResult::Scalar(Sample { t: at, v: 1.0 })) })
+    fn instant(&self, query: &str, at: UnixMs) -> BoxFuture<'_, Result<QueryResult, ReadError>> {
+        let marks = query.starts_with(model::mark::MARK_SERIES);
+        Box::pin(async move {
+            Ok(match marks {
+                true => QueryResult::Matrix(made_up_marks()),
+                false => QueryResult::Scalar(Sample { t: at, v: 1.0 }),
+            })
+        })
     }
 
     fn range(
@@ -1041,6 +1059,26 @@ impl Query for MadeUp {
         let query = query.to_owned();
         Box::pin(async move { Ok(QueryResult::Matrix(rows(&query, from, to, step_ms))) })
     }
+}
+
+/// A deploy, and a restart before it.
+fn made_up_marks() -> Vec<Series> {
+    [
+        (MarkKind::Deploy, 20, "9f3c2a71e0b4"),
+        (MarkKind::Restart, 32, ""),
+    ]
+    .map(|(kind, minutes_ago, revision)| {
+        let (labels, sample) = Mark {
+            at: UnixMs(START.0 - minutes_ago * 60_000),
+            kind,
+            workload: Workload("billing".into()),
+            revision: Revision(revision.into()),
+        }
+        .sample();
+        let samples = vec![sample];
+        Series { labels, samples }
+    })
+    .into()
 }
 
 fn rows(query: &str, from: UnixMs, to: UnixMs, step_ms: u64) -> Vec<Series> {

@@ -17,7 +17,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let still = args.next().is_some_and(|word| word == "still");
     let made_up = Arc::new(MadeUp::default());
     let (changed, version) = tokio::sync::watch::channel(0);
-    let state = web::WebState::new(made_up.clone(), made_up.clone(), made_up.clone(), version);
+    let seams = made_up.clone();
+    let operator = web::Operator::Anybody;
+    let state = web::WebState::new(seams.clone(), seams.clone(), seams, operator, version);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("http://{}/", listener.local_addr()?);
     tokio::spawn(async move {

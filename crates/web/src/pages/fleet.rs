@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
-use model::{FleetView, IncidentState, Judgement, TargetView};
+use model::{FleetView, Judgement, TargetView};
 
 use super::layout::{self, Place};
 use super::parts;
@@ -77,7 +77,7 @@ fn open_incidents(view: &FleetView) -> Markup {
     let open = view
         .incidents
         .iter()
-        .filter(|incident| incident.state == IncidentState::Open);
+        .filter(|incident| incident.wants_attention());
     let open: Vec<_> = open.take(5).collect();
     html! {
         @if !open.is_empty() {

@@ -14,6 +14,13 @@ use crate::evidence::HOLDERS_TYPE;
 use crate::holders::{Cost, Held, Node, change};
 use crate::words;
 
+/// Where the page's script finds the tree of the graph.
+pub(crate) fn graph_source(incident: &Incident, held: &Held) -> String {
+    let target = words::segment(&held.target.0);
+    let source = super::flame_source(incident, HOLDERS_TYPE);
+    format!("{source}&target={target}")
+}
+
 /// What reading the looks came to.
 pub(super) type Outcome = Result<Option<Arc<Held>>, ApiError>;
 
@@ -56,11 +63,7 @@ pub(super) fn sections(incident: &Incident, outcome: &Outcome) -> Markup {
             };
         }
     };
-    let graph = format!(
-        "/api/v1/unswept/incidents/{}/flame?type={HOLDERS_TYPE}&target={}",
-        words::segment(&incident.id.0),
-        words::segment(&held.target.0)
-    );
+    let graph = graph_source(incident, held);
     html! {
         section #held data-part {
             h2 { "What holds the memory" }

@@ -4,16 +4,25 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 use model::verdict::SuspectWhat;
-use model::{FleetView, Incident, IncidentState, Kind, Suspect};
+use model::{FleetView, Incident, IncidentState, Kind, Siblings, Suspect};
 
 use super::layout::{self, Place};
-use super::{holders, parts};
+use super::{answers, holders, parts};
 use crate::compare::{Compared, Comparison};
 use crate::error::ApiError;
 use crate::words;
 
+/// Where the page is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// On the watcher, by its operator or by somebody who only reads.
+    Live { is_operator: bool },
+    /// In a file of its own, far from the watcher.
+    Report,
+}
+
 /// What a comparison came to.
-type Outcome = Result<Option<Arc<Comparison>>, ApiError>;
+pub(crate) type Outcome = Result<Option<Arc<Comparison>>, ApiError>;
 
 /// `billing leaks: Go heap, +58.0 MiB/min, allocated in main.(*index).Keep, index.go:88`.
 pub(crate) fn title(incident: &Incident) -> String {
@@ -87,20 +96,45 @@ pub(super) fn list_page(view: &FleetView) -> Markup {
 }
 
 /// One incident.
-pub(super) fn page(
+pub(crate) fn page(
     view: &FleetView,
     incident: &Incident,
     heap: &Outcome,
     goroutines: &Outcome,
     held: &holders::Outcome,
+    mode: Mode,
 ) -> Markup {
+    let name = format!(
+        "{}: {}",
+        incident.verdict.target.name,
+        words::kind(incident.kind).0
+    );
+    let content = content(view, incident, heap, goroutines, held, mode);
+    match mode {
+        Mode::Live { .. } => layout::page(&name, Place::Incidents, true, view, content),
+        Mode::Report => layout::report(&name, view, content),
+    }
+}
+
+fn content(
+    view: &FleetView,
+    incident: &Incident,
+    heap: &Outcome,
+    goroutines: &Outcome,
+    held: &holders::Outcome,
+    mode: Mode,
+) -> Markup {
+    let is_live = matches!(mode, Mode::Live { .. });
+    let is_operator = mode == Mode::Live { is_operator: true };
     let native = matches!(
         incident.kind,
         Kind::NativeHeap | Kind::NativeMmap | Kind::Native
     );
-    let content = html! {
-        p .crumbs { a href="/incidents" { "Incidents" } }
-        section #head data-part { (head(view, incident)) }
+    html! {
+        @if is_live { p .crumbs { a href="/incidents" { "Incidents" } } }
+        section #head data-part { (head(view, incident, is_live)) }
+        section #answers data-part { (answers::standing(incident, is_operator)) }
+        @if is_live { section #answer { (answers::form(incident, is_operator)) } }
         section #suspects data-part {
             @if incident.verdict.suspects.is_empty() {
                 h2 { "Suspects" }
@@ -118,18 +152,21 @@ pub(super) fn page(
         }
         section #why data-part { (why(incident)) }
         section #timeline data-part { (timeline(incident)) }
-        section #evidence data-part { (evidence(view, incident)) }
-    };
-    let name = format!(
-        "{}: {}",
-        incident.verdict.target.name,
-        words::kind(incident.kind).0
-    );
-    layout::page(&name, Place::Incidents, true, view, content)
+        section #evidence data-part { (evidence(view, incident, is_live)) }
+    }
 }
 
 fn state(incident: &Incident) -> Markup {
     match incident.state {
+        IncidentState::Open if incident.silence.is_some() => {
+            let because = incident
+                .silence
+                .map_or("", |silence| silence.because.as_str());
+            html! { span .badge.none { span .sign aria-hidden="true" { "○" } (because) } }
+        }
+        IncidentState::Open if incident.is_acknowledged() => {
+            html! { span .badge.unsure { span .sign aria-hidden="true" { "●" } "acknowledged" } }
+        }
         IncidentState::Open => {
             html! { span .badge.leak { span .sign aria-hidden="true" { "▲" } "open" } }
         }
@@ -139,7 +176,7 @@ fn state(incident: &Incident) -> Markup {
     }
 }
 
-fn head(view: &FleetView, incident: &Incident) -> Markup {
+fn head(view: &FleetView, incident: &Incident, is_live: bool) -> Markup {
     let verdict = &incident.verdict;
     let target = view.target(&verdict.target.id);
     let finding = verdict
@@ -174,8 +211,19 @@ fn head(view: &FleetView, incident: &Incident) -> Markup {
                 div { dt { "Confidence" } dd { (words::percent(confidence)) } dd .note { "that it is a leak of this kind" } }
             }
         }
+        @if let Some(siblings) = incident.siblings { (of_siblings(siblings)) }
+        @if is_live { (ledgers(view, incident)) }
+        @if target.is_none() && incident.members().next().is_none() {
+            p .quiet { "No target is listed." }
+        }
+    }
+}
+
+/// The targets' own pages.
+fn ledgers(view: &FleetView, incident: &Incident) -> Markup {
+    html! {
         p {
-            @for id in &incident.targets {
+            @for id in incident.members() {
                 @match view.target(id) {
                     Some(known) => a .button href={ "/targets/" (words::segment(&id.0)) } {
                         "Ledger of " (known.target.name)
@@ -186,7 +234,22 @@ fn head(view: &FleetView, incident: &Incident) -> Markup {
                 " "
             }
         }
-        @if target.is_none() && incident.targets.is_empty() { p .quiet { "No target is listed." } }
+    }
+}
+
+/// How far the leak is spread.
+fn of_siblings(siblings: Siblings) -> Markup {
+    let Siblings {
+        of_revision,
+        leaking,
+        of_workload,
+    } = siblings;
+    let others = of_workload.saturating_sub(of_revision);
+    html! {
+        p .sub {
+            span { strong { (leaking) " of " (of_revision) } " running targets of this revision leak" }
+            @if others > 0 { span { (others) " run another revision" } }
+        }
     }
 }
 
@@ -334,10 +397,7 @@ fn compared(incident: &Incident, heading: &str, compared: Compared, outcome: &Ou
             };
         }
     };
-    let source = format!(
-        "/api/v1/unswept/incidents/{}/flame?type={kind}",
-        words::segment(&incident.id.0)
-    );
+    let source = flame_source(incident, kind);
     html! {
         section data-part id={ "compare-" (kind) } { h2 { (heading) } (bars(compared, comparison)) }
         section .flame data-flame=(source) data-unit=(kind) {
@@ -345,6 +405,12 @@ fn compared(incident: &Incident, heading: &str, compared: Compared, outcome: &Ou
             noscript { p .quiet { "The graph needs scripts; the table above has the same figures." } }
         }
     }
+}
+
+/// Where the page's script finds the tree of a graph.
+pub(crate) fn flame_source(incident: &Incident, kind: &str) -> String {
+    let id = words::segment(&incident.id.0);
+    format!("/api/v1/unswept/incidents/{id}/flame?type={kind}")
 }
 
 fn amount(compared: Compared, value: i64) -> String {
@@ -428,7 +494,7 @@ fn timeline(incident: &Incident) -> Markup {
     }
 }
 
-fn evidence(view: &FleetView, incident: &Incident) -> Markup {
+fn evidence(view: &FleetView, incident: &Incident, is_live: bool) -> Markup {
     let folder = format!(
         "{}/incidents/{}",
         view.health.data_dir.trim_end_matches('/'),
@@ -452,7 +518,10 @@ fn evidence(view: &FleetView, incident: &Incident) -> Markup {
                 tbody {
                     @for file in &incident.evidence {
                         tr {
-                            th scope="row" { a href={ (base) (words::segment(&file.name)) } download { (file.name) } }
+                            th scope="row" {
+                                @if is_live { a href={ (base) (words::segment(&file.name)) } download { (file.name) } }
+                                @else { (file.name) }
+                            }
                             td data-label="What" { (file.kind.as_str().replace('-', " ")) }
                             td data-label="Taken" { (parts::time(file.at)) }
                             td .num data-label="Size" { (words::bytes(file.bytes as f64)) }
@@ -460,10 +529,10 @@ fn evidence(view: &FleetView, incident: &Incident) -> Markup {
                     }
                 }
             }
-            p { "All of it lies in " code { (folder) } "." }
+            @if is_live { p { "All of it lies in " code { (folder) } "." } }
             h3 { "To go on by hand" }
             pre .commands tabindex="0" {
-                "cd " (quoted(&folder)) "\n"
+                @if is_live { "cd " (quoted(&folder)) "\n" }
                 @for [before, after] in pairs {
                     "go tool pprof -diff_base " (before.name) " " (after.name) "\n"
                     "unswept profile diff " (before.name) " " (after.name) "\n"

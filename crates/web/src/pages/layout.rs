@@ -1,7 +1,9 @@
 //! What every page has around its content.
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use model::FleetView;
+
+use crate::assets;
 
 /// Where in the site a page is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(super) fn page(
     let open = view
         .incidents
         .iter()
-        .filter(|incident| incident.state == model::IncidentState::Open);
+        .filter(|incident| incident.wants_attention());
     let open = open.count();
     frame(
         title,
@@ -47,18 +49,48 @@ pub(super) fn page(
 
 /// A page without a view behind it.
 pub(super) fn message(title: &str, text: &str) -> Markup {
+    plain(
+        title,
+        html! {
+            h1 { (title) }
+            p { (text) }
+            p { a href="/" { "All targets" } }
+        },
+    )
+}
+
+/// A page of its own content, without a view behind it.
+pub(super) fn plain(title: &str, content: Markup) -> Markup {
     frame(
         title,
         false,
         html! { nav aria-label="Pages" { (link("/", "Targets", false)) } },
-        html! {
-            main #main tabindex="-1" {
-                h1 { (title) }
-                p { (text) }
-                p { a href="/" { "All targets" } }
-            }
-        },
+        html! { main #main tabindex="-1" { (content) } },
     )
+}
+
+/// A page as a file of its own: everything is in it, and nothing may be loaded.
+pub(super) fn report(title: &str, view: &FleetView, content: Markup) -> Markup {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+         script-src 'unsafe-inline'; connect-src data:";
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · unswept" }
+                style { (PreEscaped(assets::text("style.css"))) }
+            }
+            body {
+                header { span .brand { "unswept" } p { "Written " (super::parts::time(view.at)) } }
+                main #main { (content) }
+                script type="module" { (PreEscaped(crate::report::script())) }
+            }
+        }
+    }
 }
 
 fn frame(title: &str, charts: bool, head: Markup, content: Markup) -> Markup {

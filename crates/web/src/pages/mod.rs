@@ -1,6 +1,7 @@
 //! The pages, made on the server. Each is complete without scripts; `live.js` replaces the
 //! elements that have `data-part` when there is a newer view.
 
+pub(crate) mod answers;
 mod fleet;
 mod goroutines;
 mod holders;
@@ -12,11 +13,14 @@ mod target;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
 use model::{EvidenceKind, FleetView, Incident, IncidentId, Kind, TargetId};
 
+pub(crate) use holders::graph_source as holders_source;
 pub(crate) use incident::title as incident_title;
+pub(crate) use incident::{Mode, flame_source, page as incident_page};
 
 use crate::compare::Compared;
 use crate::state::Shared;
@@ -53,7 +57,11 @@ pub(crate) async fn incidents(State(shared): State<Shared>) -> Response {
 }
 
 /// One incident.
-pub(crate) async fn incident(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
+pub(crate) async fn incident(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
     let view = shared.seams.fleet.view();
     let Some(found) = view.incident(&IncidentId(id)).cloned() else {
         return not_found("There is no such incident.");
@@ -64,7 +72,9 @@ pub(crate) async fn incident(State(shared): State<Shared>, Path(id): Path<String
         _ => Ok(None),
     };
     let held = evidence::held(&shared, found.clone(), found.verdict.target.id.clone()).await;
-    incident::page(&view, &found, &heap, &goroutines, &held).into_response()
+    let is_operator = shared.seams.operator.is(&headers);
+    let mode = Mode::Live { is_operator };
+    incident::page(&view, &found, &heap, &goroutines, &held, mode).into_response()
 }
 
 /// The latest incident in which a target was looked into.
@@ -74,6 +84,24 @@ fn incident_with_looks(view: &FleetView, target: &TargetId) -> Option<Arc<Incide
         files.any(|file| file.kind == EvidenceKind::Holders && file.target == *target)
     };
     view.incidents.iter().find(looked).cloned()
+}
+
+/// The page that asks for the operator's token, which lies in `file`.
+pub(crate) fn login(file: &str, next: &str, is_wrong: bool) -> Markup {
+    let form = html! {
+        h1 { "Log in as the operator" }
+        @if is_wrong { p .callout role="alert" { "That is not the token of this watcher." } }
+        p { "Whoever may read the watcher's files may change things here. The token lies in "
+            code { (file) } " on its host." }
+        form .answer method="post" action="/login" {
+            input type="hidden" name="next" value=(next);
+            p {
+                label .wide { "Token" input name="token" type="password" required autofocus autocomplete="current-password"; }
+                button .button { "Log in" }
+            }
+        }
+    };
+    layout::plain("Log in", form)
 }
 
 /// A page that says what is missing.

@@ -3,7 +3,8 @@
 mod answers;
 mod description;
 #[path = "../../examples/preview/made_up.rs"]
-mod made_up;
+pub(crate) mod made_up;
+mod operator;
 mod pages;
 
 use std::sync::Arc;
@@ -16,21 +17,31 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::{WebState, router};
+use crate::{Operator, WebState, router};
+
+const TOKEN: &str = "0123456789abcdef";
 
 /// The router and the sender of its versions.
 fn server() -> (Router, watch::Sender<u64>) {
     let made_up = Arc::new(MadeUp::default());
     let (changed, version) = watch::channel(7);
-    let state = WebState::new(made_up.clone(), made_up.clone(), made_up, version);
+    let operator = Operator::Token {
+        token: TOKEN.into(),
+        file: "/var/lib/unswept/operator-token".into(),
+    };
+    let state = WebState::new(made_up.clone(), made_up.clone(), made_up, operator, version);
     (router(state), changed)
 }
 
+/// A request of somebody who may read.
+fn reader(method: &str, path: &str) -> axum::http::request::Builder {
+    let built = Request::builder().method(method).uri(path);
+    built.header("host", "localhost:7787")
+}
+
+/// A request of the operator.
 fn request(method: &str, path: &str) -> axum::http::request::Builder {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost:7787")
+    reader(method, path).header("authorization", format!("Bearer {TOKEN}"))
 }
 
 /// Status, headers and body of an answer.

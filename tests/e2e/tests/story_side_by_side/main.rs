@@ -2,6 +2,7 @@
 //! and a watcher of its own.
 
 mod after_a_kill;
+mod answers;
 mod diagnose;
 mod hard_targets;
 mod in_a_pod;

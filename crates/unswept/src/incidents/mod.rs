@@ -1,5 +1,11 @@
 //! `unswept incidents`: reads the incidents' folders directly, so it works beside a running
-//! watcher, which holds the store's lock.
+//! watcher, which holds the store's lock. What changes something goes to that watcher.
+
+mod answer;
+pub(crate) mod args;
+mod export;
+mod report;
+mod window;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,10 +14,11 @@ use std::process::ExitCode;
 use model::incident::SCHEMA;
 use model::{Clock, EvidenceKind, Incident, IncidentState, UnixMs};
 
-use crate::args::{Format, Incidents, IncidentsList, IncidentsShow};
+use crate::args::Format;
 use crate::terminal::{self, Screen};
 use crate::text::{Column, Line, Style, hang, table};
-use crate::{answer, setup, words};
+use crate::{setup, words};
+use args::{Incidents, List, Show};
 
 /// No manifest of ours comes near this.
 const MANIFEST_BYTES_MAX: u64 = 8 << 20;
@@ -54,11 +61,18 @@ pub(crate) fn run(command: &Incidents) -> anyhow::Result<ExitCode> {
     match command {
         Incidents::List(arguments) => list(arguments)?,
         Incidents::Show(arguments) => show(arguments)?,
+        Incidents::Ack(arguments) => answer::ack(arguments)?,
+        Incidents::Mute(arguments) => answer::mute(arguments)?,
+        Incidents::Mark(arguments) => answer::mark(arguments)?,
+        Incidents::Undo(arguments) => answer::undo(arguments)?,
+        Incidents::Export(arguments) => export::run(arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(arguments: &IncidentsList) -> anyhow::Result<()> {
+pub(crate) use report::run as report;
+
+fn list(arguments: &List) -> anyhow::Result<()> {
     let found = Found::read(&folder_of(arguments.data.as_deref())?)?;
     match arguments.format {
         Format::Json => terminal::json(&found.incidents)?,
@@ -74,7 +88,7 @@ fn list(arguments: &IncidentsList) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(arguments: &IncidentsShow) -> anyhow::Result<()> {
+fn show(arguments: &Show) -> anyhow::Result<()> {
     let folder = folder_of(arguments.data.as_deref())?;
     let found = Found::read(&folder)?;
     let incident = found.one(&arguments.id, &folder)?;
@@ -89,11 +103,14 @@ fn show(arguments: &IncidentsShow) -> anyhow::Result<()> {
 }
 
 fn folder_of(data: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let data = match data {
-        Some(data) => data.to_owned(),
-        None => setup::default_data_dir()?,
-    };
-    Ok(data.join("incidents"))
+    Ok(data_of(data)?.join("incidents"))
+}
+
+fn data_of(data: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match data {
+        Some(data) => Ok(data.to_owned()),
+        None => setup::default_data_dir(),
+    }
 }
 
 /// The incidents of a data folder, the latest first.
@@ -191,6 +208,13 @@ fn read_manifest(folder: &Path, id: &str) -> Result<Incident, String> {
 
 fn state(incident: &Incident) -> Line {
     match incident.state {
+        IncidentState::Open if incident.silence.is_some() => {
+            let because = incident
+                .silence
+                .map_or("", |silence| silence.because.as_str());
+            Line::new(Style::Plain, because)
+        }
+        IncidentState::Open if incident.is_acknowledged() => Line::new(Style::Bad, "acknowledged"),
         IncidentState::Open => Line::new(Style::Bad, "open"),
         IncidentState::Resolved => Line::new(Style::Good, "resolved"),
     }
@@ -239,7 +263,7 @@ fn show_lines(incident: &Incident, folder: &Path, now: UnixMs, width: usize) -> 
             .with(Style::Bad, format!("leak {}", incident.kind.as_str()))
             .with(
                 Style::Plain,
-                format!(", {}, ", answer::kind_in_words(incident.kind)),
+                format!(", {}, ", crate::answer::kind_in_words(incident.kind)),
             ),
     ];
     lines[0].append(state(incident));
@@ -251,7 +275,7 @@ fn show_lines(incident: &Incident, folder: &Path, now: UnixMs, width: usize) -> 
         ));
     }
     if let Some(finding) = finding {
-        lines.extend(answer::suspects(&finding.suspects, width));
+        lines.extend(crate::answer::suspects(&finding.suspects, width));
     }
     lines.push(Line::new(Style::Strong, "timeline"));
     for event in &incident.timeline {
@@ -331,8 +355,20 @@ fn facts(incident: &Incident, now: UnixMs) -> Vec<(&'static str, String)> {
     if let Some(pid) = verdict.target.pid {
         facts.push(("process", format!("pid {pid} on {}", verdict.target.host)));
     }
-    if incident.targets.len() > 1 {
-        facts.push(("targets", incident.targets.len().to_string()));
+    for said in &incident.answers {
+        let text = engine::answering::in_words(said);
+        facts.push(("answered", format!("{}: {text}", said.at)));
+    }
+    if let Some(siblings) = incident.siblings {
+        let text = format!(
+            "{} of {} running targets of this revision leak",
+            siblings.leaking, siblings.of_revision
+        );
+        facts.push(("siblings", text));
+    }
+    let members = incident.members().count();
+    if members > 1 {
+        facts.push(("targets", members.to_string()));
     }
     facts
 }
