@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use model::ProcessKey;
 use rustix::thread::CapabilitySet;
 
-use crate::answers::{Ability, Discovery, Greeting, Host, Mappings, ReadFailure, Reading};
+use crate::answers::{Ability, Discovery, Ended, Greeting, Host, Mappings, ReadFailure, Reading};
 use crate::child;
 use crate::clock::SystemClock;
 use crate::error::ReaderError;
@@ -260,6 +260,20 @@ impl Reader {
         let key = key.clone();
         match self.shared.call(Request::Mappings { key, any_size })? {
             Answer::Mappings(mappings) => Ok(mappings),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How a process ended that was read while it lived: its cgroup's counts are compared with those
+    /// of then. To be asked once, and at once: a container's cgroup and what a process ended with are
+    /// gone in a moment.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`].
+    pub fn ended(&self, key: &ProcessKey) -> Result<Ended, ReaderError> {
+        let key = key.clone();
+        match self.shared.call(Request::Ended { key })? {
+            Answer::Ended(ended) => Ok(ended),
             other => Err(unexpected(&other)),
         }
     }
