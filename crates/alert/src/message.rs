@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::verdict::{Suspect, TimeToLimit};
-use model::{EvidenceKind, Incident, IncidentState, Labels, UnixMs};
+use model::{EvidenceKind, Incident, IncidentState, Kind, Labels, UnixMs};
 use serde::Serialize;
 
 use crate::HeapProfile;
@@ -170,11 +170,10 @@ fn annotations(incident: &Incident, origin: &Origin) -> BTreeMap<String, String>
     });
     put(
         "summary",
-        format!(
-            "{} leaks: {}{grows}",
-            incident.workload,
-            incident.kind.as_str()
-        ),
+        match incident.kind {
+            Kind::Oom => format!("{} was killed for lack of memory", incident.workload),
+            kind => format!("{} leaks: {}{grows}", incident.workload, kind.as_str()),
+        },
     );
     if let Some(growth) = growth {
         let [low, high] = [growth.low, growth.high].map(|value| rate(value, &growth.unit));

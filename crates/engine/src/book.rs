@@ -143,7 +143,10 @@ impl Book {
         incident.note(
             at,
             "opened",
-            format!("{} judged a leak of kind {}", target.name, kind.as_str()),
+            match kind {
+                Kind::Oom => format!("{} was killed before a leak was found", target.name),
+                kind => format!("{} judged a leak of kind {}", target.name, kind.as_str()),
+            },
         );
         Arc::make_mut(
             self.incidents

@@ -8,13 +8,17 @@
 #![forbid(unsafe_code)]
 
 pub mod book;
+mod cause;
 mod clock;
 pub mod config;
 mod config_inspect;
 mod config_notify;
+mod costly;
+mod deaths;
 pub mod diagnose;
 mod driver;
 pub mod evidence;
+mod exit;
 mod go_source;
 mod holders;
 pub mod judging;
@@ -22,6 +26,9 @@ mod leaks;
 mod limits;
 mod main_loop;
 mod memory;
+pub mod rails;
+mod ring;
+mod ring_files;
 mod tracked;
 pub mod watch;
 mod writer;

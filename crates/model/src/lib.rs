@@ -14,6 +14,7 @@ pub mod incident;
 pub mod labels;
 pub mod memory;
 pub mod process;
+pub mod refusal;
 pub mod series;
 pub mod target;
 pub mod time;
@@ -29,6 +30,7 @@ pub use memory::{
     Ledger, MappingBytes, Pressure, ProcessMemory, Setting, SettingSource,
 };
 pub use process::{BootId, Pid, ProcessKey, StartTicks};
+pub use refusal::{Refusal, RefusedCapture};
 pub use series::{
     Append, Batch, Budget, Cancel, MatchOp, Matcher, Query, Sample, Series, SeriesRead,
 };
