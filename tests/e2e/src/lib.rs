@@ -11,11 +11,13 @@
 #![forbid(unsafe_code)]
 
 pub mod browser;
+pub mod cgroup;
 pub mod http;
 pub mod process;
 pub mod server;
 pub mod setting;
 pub mod shop;
+pub mod stalls;
 pub mod targets;
 pub mod watcher;
 

@@ -26,6 +26,8 @@ pub struct Settings {
     pub log: String,
     /// Between two light snapshots.
     pub ring_interval: Duration,
+    /// Whether targets may be made to collect their garbage.
+    pub force_gc: bool,
     /// As a user without privileges.
     pub as_nobody: bool,
 }
@@ -40,6 +42,7 @@ impl Default for Settings {
             more: String::new(),
             log: "warn".into(),
             ring_interval: Duration::from_secs(30),
+            force_gc: false,
             as_nobody: false,
         }
     }
@@ -51,10 +54,11 @@ impl Settings {
             "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 3s,\n  \
              external_labels: {{cluster: '{}'}}}}\n\
              discovery: {{local_processes: {}, refresh_interval: 1s, min_age: 1s}}\n\
-             evidence: {{ring_interval: {}s}}\n",
+             evidence: {{ring_interval: {}s, force_gc: {}}}\n",
             self.cluster,
             self.local_processes,
-            self.ring_interval.as_secs()
+            self.ring_interval.as_secs(),
+            self.force_gc
         );
         if let Some(url) = &self.webhook {
             text.push_str(&format!(

@@ -2,7 +2,9 @@
 //! and a watcher of its own.
 
 mod after_a_kill;
+mod captures;
 mod diagnose;
 mod hard_targets;
+mod killed_for_memory;
 mod no_endpoint;
 mod page;
