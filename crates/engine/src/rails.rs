@@ -51,8 +51,8 @@ pub(crate) fn is_costly(request: Request) -> bool {
     )
 }
 
-/// Whether `request` may be taken from a target that stands so. Of a costly one this is the part that
-/// the target itself decides; see [`Rails::begin`].
+/// Whether `request` may be taken from a target that stands so. Of a costly one this is what the
+/// target itself decides; whether another one is under way, or was a short while ago, is the rest.
 ///
 /// # Errors
 /// The [`Refusal`].
