@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::verdict::{Suspect, TimeToLimit};
-use model::{AnswerSort, EvidenceKind, Incident, IncidentState, Labels, Siblings, UnixMs};
+use model::{AnswerSort, EvidenceKind, Incident, IncidentState, Kind, Labels, Siblings, UnixMs};
 use serde::Serialize;
 
 use crate::HeapProfile;
@@ -182,11 +182,10 @@ fn annotations(incident: &Incident, origin: &Origin) -> BTreeMap<String, String>
     });
     put(
         "summary",
-        format!(
-            "{} leaks: {}{grows}",
-            incident.workload,
-            incident.kind.as_str()
-        ),
+        match incident.kind {
+            Kind::Oom => format!("{} was killed for lack of memory", incident.workload),
+            kind => format!("{} leaks: {}{grows}", incident.workload, kind.as_str()),
+        },
     );
     if let Some(growth) = growth {
         let [low, high] = [growth.low, growth.high].map(|value| rate(value, &growth.unit));

@@ -1,7 +1,7 @@
 //! Profiles from a target's pprof endpoint.
 //!
-//! Only forms that do not stop the target for long: the heap profile without `gc=1` and without
-//! `debug=1`, goroutines as `debug=0` (counts per stack). Source: Go's net/http/pprof.
+//! What costs the target more than a moment (a forced collection, `debug=2`) is only fetched by who has
+//! asked whether it may be. Never `heap?debug=1`. Source: Go's net/http/pprof.
 
 use std::time::Duration;
 
@@ -18,21 +18,41 @@ pub enum ProfileKind {
     Heap,
     /// Goroutines by stack.
     Goroutine,
+    /// The heap profile after a collection that is forced.
+    HeapAfterGc,
+    /// Goroutines one by one, as text; stops the target.
+    GoroutineDump,
+    /// Goroutines that nothing can wake again (Go 1.27 and newer); forces a collection.
+    GoroutineLeak,
 }
 
 impl ProfileKind {
-    /// The name in the URL.
+    /// Its name, for people.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Heap | Self::HeapAfterGc => "heap",
+            Self::Goroutine | Self::GoroutineDump => "goroutine",
+            Self::GoroutineLeak => "goroutineleak",
+        }
+    }
+
+    /// What stands behind the base in the URL.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
             Self::Heap => "heap",
+            Self::HeapAfterGc => "heap?gc=1",
             Self::Goroutine => "goroutine",
+            Self::GoroutineDump => "goroutine?debug=2",
+            Self::GoroutineLeak => "goroutineleak",
         }
     }
 }
 
 /// Fetches a profile from the pprof index at `base`, such as `http://127.0.0.1:6060/debug/pprof`.
-/// The bytes are `profile.proto`, compressed.
+/// The bytes are `profile.proto`, compressed; text for [`ProfileKind::GoroutineDump`]. With more than
+/// `body_bytes_max`, and never more than [`PROFILE_BYTES_MAX`], it is refused.
 ///
 /// # Errors
 /// [`FetchError`].
@@ -40,12 +60,13 @@ pub async fn fetch_profile(
     fetcher: &Fetcher,
     base: &str,
     kind: ProfileKind,
+    body_bytes_max: usize,
 ) -> Result<Vec<u8>, FetchError> {
-    let url = format!("{base}/{}", kind.as_str());
+    let url = format!("{base}/{}", kind.path());
     let request = Request {
         url: &url,
         timeout: TIMEOUT,
-        body_bytes_max: PROFILE_BYTES_MAX,
+        body_bytes_max: body_bytes_max.min(PROFILE_BYTES_MAX),
         accept: None,
     };
     let Response { body, .. } = fetcher.get(&request).await?;

@@ -166,7 +166,10 @@ impl Book {
         incident.note(
             at,
             "opened",
-            format!("{} judged a leak of kind {}", target.name, kind.as_str()),
+            match kind {
+                Kind::Oom => format!("{} was killed before a leak was found", target.name),
+                kind => format!("{} judged a leak of kind {}", target.name, kind.as_str()),
+            },
         );
         crate::answering::inherit(&mut incident, answers, at);
         Arc::make_mut(

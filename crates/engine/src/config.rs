@@ -20,6 +20,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const JOBS_MAX: usize = 1_000;
 const INSTANCES_MAX: usize = 20_000;
 const LOAD_SERIES_MAX: usize = 32;
+/// Listing more goroutines one by one stops any service for too long.
+const GOROUTINE_DUMP_MAX: u64 = 10_000;
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -98,6 +100,12 @@ pub struct Evidence {
     /// The least time between two captures for incidents of one target.
     #[serde(deserialize_with = "duration")]
     pub capture_interval: Duration,
+    /// Whether a target may be made to collect its garbage, to see what is left.
+    pub force_gc: bool,
+    /// With more goroutines than this no goroutine profile is taken, and no collection forced.
+    pub goroutine_profile_max: u64,
+    /// With more goroutines than this they are not listed one by one.
+    pub goroutine_dump_max: u64,
 }
 
 /// A log that a target writes lines of `GODEBUG=gctrace=1,scavtrace=1` to.
@@ -182,6 +190,9 @@ impl Default for Evidence {
         Self {
             ring_interval: Duration::from_secs(600),
             capture_interval: Duration::from_secs(600),
+            force_gc: false,
+            goroutine_profile_max: 30_000,
+            goroutine_dump_max: 2_500,
         }
     }
 }
@@ -323,6 +334,12 @@ impl Config {
             if span < Duration::from_secs(least) {
                 return Err(format!("{name} must be {least}s or more, it is {span:?}"));
             }
+        }
+        if self.evidence.goroutine_dump_max > GOROUTINE_DUMP_MAX {
+            return Err(format!(
+                "evidence.goroutine_dump_max must be {GOROUTINE_DUMP_MAX} or less: more stop a \
+                 service for too long"
+            ));
         }
         self.inspect.check()?;
         if let Some(log) = self.trace_files.iter().find(|log| !log.file.is_absolute()) {
@@ -499,6 +516,11 @@ mod tests {
                 "a log somewhere",
                 "trace_files: [{name: shop, file: shop.err}]\n",
                 "begin with /",
+            ),
+            (
+                "a long stop",
+                "evidence: {goroutine_dump_max: 10001}\n",
+                "10000 or less",
             ),
             (
                 "no size",

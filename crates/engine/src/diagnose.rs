@@ -5,18 +5,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use collect::{Endpoint, Source};
-use locate::{Evidence, Interpretation, Look, Request};
+use locate::{Evidence, Interpretation, Look};
 use model::verdict::Advice;
 use model::{Facts, Judgement, Kind, Target, TargetState, TargetView, Verdict};
 use reader::{GoProcess, HoldersBudget, HoldersLook};
 use tokio::sync::{mpsc, watch};
 
+use crate::config;
 use crate::driver::{Driver, Orders, Report, RoundReport};
-use crate::evidence::{Subject, look_of};
+use crate::evidence::{Subject, Terms, look_of};
 use crate::holders::{self, Refusal};
 use crate::judging::judge_target;
 use crate::limits::Machine;
 use crate::memory::MemorySeries;
+use crate::ring;
 use crate::tracked::Tracked;
 
 /// Without `--for` it ends after so long at the latest.
@@ -110,8 +112,8 @@ pub async fn diagnose(
                     break;
                 }
             }
-            Some(Report::Ring(files)) if session.before.is_none() => {
-                session.before = Some(look_of(&files));
+            Some(Report::Ring(snapshot)) if session.before.is_none() => {
+                session.before = Some(look_of(&snapshot.files));
             }
             Some(Report::Ring(_)) => {}
             None => break,
@@ -159,7 +161,11 @@ impl Session {
             period: order.interval,
             timeout: Duration::from_secs(10),
             // One snapshot from the beginning is what the end is compared with.
-            ring_interval: LONGEST * 1_000,
+            evidence: config::Evidence {
+                ring_interval: LONGEST * 1_000,
+                ..config::Evidence::default()
+            },
+            machine: order.machine,
             probe_ports: true,
             trace_file: None,
             load_series: Vec::new(),
@@ -299,8 +305,9 @@ impl Session {
             return Ok(verdict);
         }
         let subject = Subject::new(&self.tracked.view.target, self.tracked.endpoint.clone());
-        let requests = [Request::Heap, Request::Goroutine, Request::Mappings];
-        let mut capture = subject.capture(&self.source, &requests, "after").await;
+        let settings = config::Evidence::default();
+        let terms = Terms::for_incident(self.tracked.standing(), &settings);
+        let mut capture = subject.capture(&self.source, &ring::REQUESTS, &terms).await;
         let mut before = self.before.take().unwrap_or_default();
         let module = verdict.target.module.clone();
         let kinds = leaks(&verdict);

@@ -9,17 +9,21 @@ use std::time::Duration;
 use collect::probe::{Wanted, probe};
 use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceFile};
 use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
-use locate::Request;
 use model::{
-    Batch, ContainerMemory, EvidenceFile, GcSettings, GoMemory, GoSource, Labels, Ledger,
-    MappingBytes, ProcessMemory, Sample, TARGET_LABEL, Target, TargetState, UnixMs,
+    Batch, ContainerMemory, GcSettings, GoMemory, GoSource, Labels, Ledger, MappingBytes,
+    ProcessMemory, Sample, TARGET_LABEL, Target, TargetState, UnixMs,
 };
-use reader::{Access, GoFailure, GoFigures, GoProcess, ReadFailure};
+use reader::{Access, Ended, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
 use wire::Role;
 
+use crate::config::Evidence;
 use crate::evidence::Subject;
+use crate::exit::Exit;
 use crate::go_source;
+use crate::limits::{self, Known, Machine};
+use crate::rails::Standing;
+use crate::ring::{Ring, Snapshot};
 
 /// Smaps holds the target's mmap lock: read at most so much of the time (one part in a thousand).
 const MAPPINGS_DUTY: u64 = 1_000;
@@ -41,7 +45,9 @@ pub(crate) struct Orders {
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) period: Duration,
     pub(crate) timeout: Duration,
-    pub(crate) ring_interval: Duration,
+    pub(crate) evidence: Evidence,
+    /// What its limit is made of beside its container.
+    pub(crate) machine: Machine,
     pub(crate) probe_ports: bool,
     /// A log with lines of gctrace and scavtrace.
     pub(crate) trace_file: Option<PathBuf>,
@@ -56,7 +62,7 @@ pub(crate) enum Report {
     /// A round is over.
     Round(Box<RoundReport>),
     /// A light snapshot for the ring was taken.
-    Ring(Vec<EvidenceFile>),
+    Ring(Snapshot),
 }
 
 /// One round, ready to be stored and shown.
@@ -77,6 +83,8 @@ pub(crate) struct RoundReport {
     pub(crate) go_version: Option<String>,
     /// The metrics endpoint's answer as it came, for evidence.
     pub(crate) metrics: Option<Vec<u8>>,
+    /// How it ended, where it did and that was asked at once.
+    pub(crate) ended: Option<Ended>,
     pub(crate) batch: Batch,
 }
 
@@ -91,7 +99,9 @@ pub(crate) struct Driver {
     probes: Vec<String>,
     mappings: Option<MappingBytes>,
     mappings_due: Duration,
-    ring_due: Duration,
+    ring: Ring,
+    /// How the target stood when it was last read.
+    standing: Standing,
     /// The last good answer of the metrics endpoint had all that is asked of the process else.
     scrape_tells: bool,
 }
@@ -108,6 +118,7 @@ impl Driver {
             .with([(TARGET_LABEL, orders.target.id.0.as_str())]);
         let traces = orders.trace_file.clone().map(TraceFile::new);
         let load = LoadTracker::with_named(orders.load_series.clone());
+        let ring = Ring::new(orders.evidence.clone(), orders.period);
         Self {
             orders,
             collector,
@@ -119,7 +130,8 @@ impl Driver {
             probes: Vec::new(),
             mappings: None,
             mappings_due: Duration::ZERO,
-            ring_due: Duration::ZERO,
+            ring,
+            standing: Standing::default(),
             scrape_tells: true,
         }
     }
@@ -129,27 +141,65 @@ impl Driver {
         let mut ticks = tokio::time::interval(self.orders.period);
         // After a hang the rhythm goes on; missed rounds are not made up for.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut exit = Exit::of(self.orders.target.process.as_ref());
         loop {
-            ticks.tick().await;
+            let ended = tokio::select! {
+                _ = ticks.tick() => None,
+                () = exit.comes() => self.ended().await,
+            };
             self.look_for_endpoint().await;
             self.read_mappings().await;
             let when = go_source::ask_process(self.collector.endpoint(), self.scrape_tells);
             self.collector.set_ask_process(when);
             let round = self.collector.round().await;
             let traced = self.read_traces().await;
-            let report = self.report(round, traced);
+            let mut report = self.report(round, traced);
+            report.ended = ended;
+            let own_bytes = self.take_standing(&report);
             let gone = matches!(report.state, TargetState::Gone { .. });
             let answered = report.go.is_some() || self.collector.endpoint().metrics_url.is_none();
             if reports.send(Report::Round(Box::new(report))).await.is_err() || gone {
                 return;
             }
-            if answered && let Some(files) = self.ring().await {
-                let sent = reports.send(Report::Ring(files)).await;
-                if sent.is_err() {
-                    return;
-                }
+            if !answered {
+                continue;
+            }
+            let (subject, standing) = (self.subject(), self.standing.clone());
+            let source = &self.orders.source;
+            let taken = self.ring.take(&subject, source, standing, own_bytes);
+            if let Some(snapshot) = taken.await
+                && reports.send(Report::Ring(snapshot)).await.is_err()
+            {
+                return;
             }
         }
+    }
+
+    /// How the process ended, asked at once: what tells that is gone in a moment.
+    async fn ended(&self) -> Option<Ended> {
+        let key = self.orders.target.process.clone()?;
+        let reader = self.orders.source.reader.clone();
+        let asked = tokio::task::spawn_blocking(move || reader.ended(&key)).await;
+        asked.ok()?.ok()
+    }
+
+    /// How the target stands by this round, for what may be taken from it; and what it holds itself.
+    fn take_standing(&mut self, report: &RoundReport) -> Option<u64> {
+        let rss_bytes = report.process.map(|process| process.rss_bytes);
+        if rss_bytes.is_some() {
+            let known = Known {
+                is_here: self.orders.target.process.is_some(),
+                in_pod: self.orders.target.pod.is_some(),
+                rss_bytes,
+                container: report.container.as_ref(),
+                available_bytes: report.machine_available_bytes,
+            };
+            self.standing.limit = limits::effective(&known, self.orders.machine);
+        }
+        let goroutines = report.go.and_then(|go| go.goroutines);
+        let goroutines = goroutines.map(|goroutines| goroutines as u64);
+        self.standing.goroutines = goroutines.or(self.standing.goroutines);
+        rss_bytes
     }
 
     fn now(&self) -> Duration {
@@ -245,27 +295,6 @@ impl Driver {
         self.mappings_due = self.now() + pause.max(cost);
     }
 
-    /// A light snapshot (heap and goroutines, mappings as last read) when the ring is due.
-    async fn ring(&mut self) -> Option<Vec<EvidenceFile>> {
-        if self.now() < self.ring_due {
-            return None;
-        }
-        let subject = self.subject();
-        let requests = [Request::Heap, Request::Goroutine, Request::Mappings];
-        let capture = subject
-            .capture(&self.orders.source, &requests, "ring")
-            .await;
-        // Before the endpoint was found there is nothing to take: try again next round.
-        let complete = capture.look.heap.is_some() || self.orders.process.is_none();
-        let pause = if complete {
-            self.orders.ring_interval
-        } else {
-            self.orders.period * 10
-        };
-        self.ring_due = self.now() + pause.min(self.orders.ring_interval);
-        (!capture.files.is_empty()).then_some(capture.files)
-    }
-
     /// What the lines in its log say of the collector, where a log is configured; why it cannot be
     /// read otherwise.
     async fn read_traces(&mut self) -> Option<Result<GoMemory, String>> {
@@ -316,6 +345,7 @@ impl Driver {
             started: None,
             go_version: None,
             metrics: None,
+            ended: None,
             batch: Batch::default(),
         };
         if let Some(up) = up {

@@ -1,9 +1,16 @@
 //! Taking evidence: what `locate` asks for is fetched, kept as files, and read into a look.
 
 use collect::{Endpoint, ProfileKind, Source, profiles};
+use fetch::FetchError;
 use locate::{Abilities, Look, Request};
-use model::{EvidenceFile, EvidenceKind, MappingBytes, ProcessKey, Target, TargetId, UnixMs};
+use model::{
+    EvidenceFile, EvidenceKind, MappingBytes, ProcessKey, Refusal, RefusedCapture, Target,
+    TargetId, UnixMs,
+};
 use profile::{Limits, Profile};
+
+use crate::config;
+use crate::rails::{self, Standing};
 
 /// From where evidence is taken.
 #[derive(Clone)]
@@ -23,8 +30,45 @@ pub struct Capture {
     pub files: Vec<EvidenceFile>,
     /// The same, read.
     pub look: Look,
-    /// What was asked for and not had, in words.
-    pub refusals: Vec<String>,
+    /// What was asked for and not had.
+    pub refusals: Vec<RefusedCapture>,
+}
+
+/// How a capture is to be taken.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// What the files' names begin with.
+    pub prefix: &'static str,
+    /// The most that a profile may have.
+    pub profile_bytes_max: usize,
+    /// How the target stands: it decides what may be taken.
+    pub standing: Standing,
+    /// Its limits are in these settings.
+    pub settings: config::Evidence,
+}
+
+impl Terms {
+    /// For an incident.
+    #[must_use]
+    pub fn for_incident(standing: Standing, settings: &config::Evidence) -> Self {
+        Self {
+            prefix: "after",
+            profile_bytes_max: profiles::PROFILE_BYTES_MAX,
+            standing,
+            settings: settings.clone(),
+        }
+    }
+
+    /// For the ring, which keeps small files only.
+    #[must_use]
+    pub fn for_ring(standing: Standing, settings: &config::Evidence) -> Self {
+        let kept = usize::try_from(store::SNAPSHOT_BYTES_MAX).unwrap_or(usize::MAX);
+        Self {
+            prefix: "ring",
+            profile_bytes_max: kept,
+            ..Self::for_incident(standing, settings)
+        }
+    }
 }
 
 impl Subject {
@@ -38,92 +82,146 @@ impl Subject {
         }
     }
 
-    /// What can be asked of it.
+    /// What can be asked of it, where a collection may be forced if `force_gc`.
     #[must_use]
-    pub fn abilities(&self) -> Abilities {
+    pub fn abilities(&self, force_gc: bool) -> Abilities {
         Abilities {
             profiles: !self.endpoint.pprof_bases.is_empty(),
             mappings: self.process.is_some(),
             holders: self.process.is_some(),
+            force_gc,
         }
     }
 
-    /// Takes `requests` one after the other. What fails is a refusal, and the rest goes on: a
-    /// target may be dying while we ask.
-    pub async fn capture(&self, source: &Source, requests: &[Request], prefix: &str) -> Capture {
+    /// Takes the light ones of `requests` one after the other; see `costly` for the others, and
+    /// `holders`, which takes its time. What fails is a refusal, and the rest goes on: a target may be
+    /// dying while we ask.
+    pub async fn capture(&self, source: &Source, requests: &[Request], terms: &Terms) -> Capture {
         let mut capture = Capture::default();
         for request in requests {
-            match request {
+            let taken = match request {
+                Request::Heap | Request::Goroutine if self.endpoint.pprof_bases.is_empty() => {
+                    let why = "no pprof endpoint is known for this target".to_owned();
+                    Err(Refusal::Failed { why })
+                }
                 Request::Heap => {
-                    self.profile(source, ProfileKind::Heap, prefix, &mut capture)
-                        .await
+                    let kind = ProfileKind::Heap;
+                    let taken = self
+                        .light(source, *request, kind, terms, &mut capture)
+                        .await;
+                    taken.map(|profile| capture.look.heap = Some(profile))
                 }
                 Request::Goroutine => {
-                    self.profile(source, ProfileKind::Goroutine, prefix, &mut capture)
+                    let kind = ProfileKind::Goroutine;
+                    let taken = self
+                        .light(source, *request, kind, terms, &mut capture)
                         .await;
+                    taken.map(|profile| capture.look.goroutine = Some(profile))
                 }
-                Request::Mappings => self.mappings(source, prefix, &mut capture).await,
-                // It may take half a minute: no incident waits for it. See `holders`.
-                Request::Holders => {}
+                Request::Mappings => self.mappings(source, terms, &mut capture).await,
+                Request::HeapAfterGc
+                | Request::GoroutineDump
+                | Request::GoroutineLeak
+                | Request::Holders => Ok(()),
+            };
+            if let Err(refusal) = taken {
+                capture.refusals.push(self.refused(*request, refusal));
             }
-        }
-        if self.endpoint.pprof_bases.is_empty() {
-            capture
-                .refusals
-                .push("profiles: no pprof endpoint is known for this target".into());
         }
         capture
     }
 
-    async fn profile(&self, source: &Source, kind: ProfileKind, prefix: &str, to: &mut Capture) {
-        let mut said = Vec::new();
-        let fetcher = source.fetcher_for(&self.endpoint);
-        for base in &self.endpoint.pprof_bases {
-            let bytes = match profiles::fetch_profile(&fetcher, base, kind).await {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    said.push(error.to_string());
-                    continue;
-                }
-            };
-            match parse(bytes).await {
-                Ok((bytes, profile)) => {
-                    let (evidence, slot) = match kind {
-                        ProfileKind::Heap => (EvidenceKind::HeapProfile, &mut to.look.heap),
-                        ProfileKind::Goroutine => {
-                            (EvidenceKind::GoroutineProfile, &mut to.look.goroutine)
-                        }
-                    };
-                    *slot = Some(profile);
-                    let name = format!("{prefix}-{}.pb.gz", kind.as_str());
-                    to.files
-                        .push(self.file(evidence, source.clock.now(), name, bytes));
-                    return;
-                }
-                Err(reason) => {
-                    said.push(format!("{base}/{} is no profile: {reason}", kind.as_str()))
-                }
-            }
-        }
-        if !said.is_empty() {
-            to.refusals
-                .push(format!("{} profile: {}", kind.as_str(), said.join("; ")));
+    /// That `request` was not had.
+    pub(crate) fn refused(&self, request: Request, refusal: Refusal) -> RefusedCapture {
+        RefusedCapture {
+            capture: rails::evidence_of(request),
+            target: self.target.clone(),
+            refusal,
         }
     }
 
-    async fn mappings(&self, source: &Source, prefix: &str, to: &mut Capture) {
+    async fn light(
+        &self,
+        source: &Source,
+        request: Request,
+        kind: ProfileKind,
+        terms: &Terms,
+        to: &mut Capture,
+    ) -> Result<Profile, Refusal> {
+        rails::allowed(request, &terms.standing, &terms.settings)?;
+        let (bytes, profile) = self.profile(source, kind, terms.profile_bytes_max).await?;
+        let (evidence, at) = (rails::evidence_of(request), source.clock.now());
+        let name = format!("{}-{}.pb.gz", terms.prefix, kind.as_str());
+        to.files.push(self.file(evidence, at, name, bytes));
+        Ok(profile)
+    }
+
+    /// Fetches a profile from the first endpoint that has it, and reads it.
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`] or [`Refusal::Failed`].
+    pub(crate) async fn profile(
+        &self,
+        source: &Source,
+        kind: ProfileKind,
+        bytes_max: usize,
+    ) -> Result<(Vec<u8>, Profile), Refusal> {
+        let mut said = Vec::new();
+        for base in &self.endpoint.pprof_bases {
+            match self.fetch(source, base, kind, bytes_max).await {
+                Ok(bytes) => match parse(bytes).await {
+                    Ok(read) => return Ok(read),
+                    Err(reason) => {
+                        said.push(format!("{base}/{} is no profile: {reason}", kind.path()))
+                    }
+                },
+                Err(Refusal::Failed { why }) => said.push(why),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Err(Refusal::Failed {
+            why: said.join("; "),
+        })
+    }
+
+    pub(crate) async fn fetch(
+        &self,
+        source: &Source,
+        base: &str,
+        kind: ProfileKind,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, Refusal> {
+        let fetcher = source.fetcher_for(&self.endpoint);
+        let fetched = profiles::fetch_profile(&fetcher, base, kind, bytes_max).await;
+        fetched.map_err(|error| match error {
+            FetchError::TooLarge { limit_bytes, .. } => Refusal::TooLarge {
+                allowed_bytes: limit_bytes as u64,
+            },
+            other => Refusal::Failed {
+                why: other.to_string(),
+            },
+        })
+    }
+
+    async fn mappings(
+        &self,
+        source: &Source,
+        terms: &Terms,
+        to: &mut Capture,
+    ) -> Result<(), Refusal> {
         match self.read_mappings(source).await {
             Some(Ok(mappings)) => {
                 if let Ok(bytes) = serde_json::to_vec_pretty(&mappings.bytes) {
-                    let name = format!("{prefix}-mappings.json");
+                    let name = format!("{}-mappings.json", terms.prefix);
                     let at = source.clock.now();
                     to.files
                         .push(self.file(EvidenceKind::Mappings, at, name, bytes));
                 }
                 to.look.mappings = Some(mappings.bytes);
+                Ok(())
             }
-            Some(Err(reason)) => to.refusals.push(format!("mappings: {reason}")),
-            None => {}
+            Some(Err(why)) => Err(Refusal::Failed { why }),
+            None => Ok(()),
         }
     }
 
@@ -140,7 +238,14 @@ impl Subject {
         })
     }
 
-    fn file(&self, kind: EvidenceKind, at: UnixMs, name: String, bytes: Vec<u8>) -> EvidenceFile {
+    /// A file of this target.
+    pub(crate) fn file(
+        &self,
+        kind: EvidenceKind,
+        at: UnixMs,
+        name: String,
+        bytes: Vec<u8>,
+    ) -> EvidenceFile {
         EvidenceFile {
             kind,
             target: self.target.clone(),

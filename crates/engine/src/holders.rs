@@ -227,7 +227,7 @@ impl MainLoop {
             return;
         };
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
-        let abilities = subject.abilities();
+        let abilities = subject.abilities(false);
         let wanted = verdict.findings.iter().filter(|finding| {
             finding.verdict == Judgement::Leak
                 && locate::plan(finding, abilities).contains(&Request::Holders)

@@ -5,17 +5,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locate::{Evidence, Interpretation, Look, Request};
+use locate::{Evidence, Interpretation, Look};
 use model::{
     CommandOutcome, EvidenceFile, EvidenceKind, EvidenceRef, Finding, Incident, IncidentId,
-    Judgement, Kind, Target, TargetId, UnixMs, Verdict,
+    Judgement, Kind, RefusedCapture, TargetId, UnixMs, Verdict,
 };
 use store::Store;
 
 use crate::book::{Standing, TARGETS_CAPTURED_MAX, family, targets_captured};
-use crate::evidence::{Capture, Subject, look_of};
+use crate::evidence::{Capture, Subject, Terms, look_of};
 use crate::holders::{culprit_of, note_once};
 use crate::main_loop::{Event, MainLoop, save};
+use crate::rails;
+use crate::ring::REQUESTS;
+use crate::ring_files;
 
 /// Judgements in a row that must find the leak: one may be bad luck.
 const STREAK_MIN: u32 = 2;
@@ -28,7 +31,7 @@ pub(crate) struct Captured {
     kind: Kind,
     verdict: Verdict,
     files: Vec<EvidenceFile>,
-    refusals: Vec<String>,
+    refusals: Vec<RefusedCapture>,
     found: Interpretation,
 }
 
@@ -59,6 +62,7 @@ impl MainLoop {
             }
         }
         self.look_at_holders(id, &verdict);
+        self.take_owed(id);
         let open = self.book.latest().filter(|incident| {
             incident.state == model::IncidentState::Open && incident.has_target(id)
         });
@@ -130,20 +134,21 @@ impl MainLoop {
             incident.evidence.iter().any(|e| e.target == *id)
                 || targets_captured(incident) >= TARGETS_CAPTURED_MAX
         });
-        if tracked.capturing || recent || enough {
+        if !tracked.may_be_captured() || recent || enough {
             return;
         }
         tracked.capturing = true;
         tracked.captured_at.insert(kind, now);
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
         let metrics = tracked.metrics.clone();
+        let terms = Terms::for_incident(tracked.standing(), &self.config.evidence);
         let (source, events) = (self.source().clone(), self.events.clone());
         let (store, verdict) = (Arc::clone(&self.parts.store), verdict.clone());
         tokio::spawn(async move {
             let finding = finding_of(&verdict, kind);
-            let abilities = subject.abilities();
+            let abilities = subject.abilities(terms.settings.force_gc);
             let requests = finding.map_or_else(Vec::new, |f| locate::plan(f, abilities));
-            let mut capture = subject.capture(&source, &requests, "after").await;
+            let mut capture = subject.capture(&source, &requests, &terms).await;
             let at = source.clock.now();
             if let Some(bytes) = metrics {
                 let name = "after-metrics.txt".into();
@@ -178,6 +183,7 @@ impl MainLoop {
         let mut seen = Vec::new();
         if let Some(tracked) = self.targets.get_mut(&target) {
             tracked.capturing = false;
+            tracked.captured_round = Some(tracked.rounds);
             if matches!(kind, Kind::GoHeap | Kind::Goroutine) {
                 tracked.looks.join(kind, &mut found);
                 files.extend(tracked.looks.files(&target));
@@ -201,10 +207,12 @@ impl MainLoop {
         if let Some(tracked) = self.targets.get_mut(&target) {
             tracked.found.insert(kind, found);
         }
+        self.note_refusals(&id, at, refusals);
+        self.note_ring_refusals(&id, &target);
+        if let Some(finding) = finding_of(&verdict, kind) {
+            self.owe(&target, finding, &id);
+        }
         if let Some(incident) = self.book.get_mut(&id) {
-            for refusal in refusals {
-                incident.note(at, "refused", refusal);
-            }
             for (code, text) in seen {
                 note_once(incident, at, code, text);
             }
@@ -222,6 +230,29 @@ impl MainLoop {
             });
         }
         self.store_evidence(id, files);
+    }
+
+    /// Says in an incident what was not taken for it.
+    fn note_refusals(&mut self, id: &IncidentId, at: UnixMs, refusals: Vec<RefusedCapture>) {
+        if let Some(incident) = self.book.get_mut(id) {
+            for refused in refusals {
+                let text = rails::in_words(refused.capture, &refused.refusal);
+                incident.note_refused(at, refused, text);
+            }
+        }
+    }
+
+    /// Says in an incident what the target's ring lacks.
+    pub(crate) fn note_ring_refusals(&mut self, id: &IncidentId, target: &TargetId) {
+        let at = self.clock().now();
+        let tracked = self.targets.get(target);
+        let refusals = tracked.map(|tracked| tracked.ring_refusals.clone());
+        if let Some(incident) = self.book.get_mut(id) {
+            for refused in refusals.unwrap_or_default() {
+                let text = rails::in_words(refused.capture, &refused.refusal);
+                incident.note_refused(at, refused, format!("from before: {text}"));
+            }
+        }
     }
 
     /// Writes evidence beside everything else; the incident hears when it lies there.
@@ -257,6 +288,7 @@ impl MainLoop {
         if let Some(target) = taken_of.filter(|_| any) {
             // A look that ended meanwhile found no evidence to lie beside.
             self.join_looks(&target);
+            self.take_owed(&target);
         }
         if self.told.contains(id) {
             return;
@@ -321,15 +353,16 @@ impl MainLoop {
                 reason: format!("no target {id} is running"),
             };
         };
-        if tracked.capturing {
+        if !tracked.may_be_captured() {
             return CommandOutcome::Busy;
         }
+        tracked.snapshotting = true;
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
+        let terms = Terms::for_ring(tracked.standing(), &self.config.evidence);
         let (source, events, id) = (self.source().clone(), self.events.clone(), id.clone());
         tokio::spawn(async move {
-            let requests = [Request::Heap, Request::Goroutine, Request::Mappings];
-            let capture = subject.capture(&source, &requests, "ring").await;
-            let report = crate::driver::Report::Ring(capture.files);
+            let capture = subject.capture(&source, &REQUESTS, &terms).await;
+            let report = crate::driver::Report::Ring(capture.into());
             // An error means that the watcher is ending.
             let _ = events.send(Event::Report(id, report)).await;
         });
@@ -379,7 +412,7 @@ fn read(
     } = capture;
     let finding = finding_of(&verdict, kind);
     let onset = finding.and_then(|finding| finding.onset);
-    let before = before_files(store, &verdict.target, onset);
+    let before = ring_files::before(store, &verdict.target.id, onset);
     let earlier: Look = look_of(&before);
     let module = verdict.target.module.clone();
     let evidence = Evidence {
@@ -399,43 +432,4 @@ fn read(
         refusals,
         found,
     }
-}
-
-/// Of each kind of file the ring's snapshot nearest before the onset, else the oldest, named
-/// `before-...`.
-fn before_files(store: &Store, target: &Target, onset: Option<UnixMs>) -> Vec<EvidenceFile> {
-    let mut ring = store.ring(&target.id);
-    ring.sort_by_key(|snapshot| snapshot.at);
-    let kinds = [
-        EvidenceKind::HeapProfile,
-        EvidenceKind::GoroutineProfile,
-        EvidenceKind::Mappings,
-    ];
-    let mut files = Vec::new();
-    for kind in kinds {
-        let of_kind: Vec<&EvidenceRef> = ring.iter().filter(|s| s.kind == kind).collect();
-        let before = of_kind
-            .iter()
-            .rev()
-            .find(|s| onset.is_some_and(|onset| s.at <= onset));
-        let Some(chosen) = before.or(of_kind.first()) else {
-            continue;
-        };
-        if let Ok(Some(bytes)) = store.read_ring(chosen) {
-            let name = match kind {
-                EvidenceKind::HeapProfile => "before-heap.pb.gz",
-                EvidenceKind::GoroutineProfile => "before-goroutine.pb.gz",
-                _ => "before-mappings.json",
-            };
-            let (target, at, name) = (target.id.clone(), chosen.at, name.to_owned());
-            files.push(EvidenceFile {
-                kind,
-                target,
-                at,
-                name,
-                bytes,
-            });
-        }
-    }
-    files
 }

@@ -9,13 +9,17 @@
 
 pub mod answering;
 pub mod book;
+mod cause;
 mod clock;
 pub mod config;
 mod config_inspect;
 mod config_notify;
+mod costly;
+mod deaths;
 pub mod diagnose;
 mod driver;
 pub mod evidence;
+mod exit;
 mod go_source;
 mod holders;
 pub mod joining;
@@ -27,6 +31,9 @@ mod marks;
 mod memory;
 pub mod people;
 mod placing;
+pub mod rails;
+mod ring;
+mod ring_files;
 mod tracked;
 pub mod watch;
 mod writer;

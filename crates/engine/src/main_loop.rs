@@ -18,12 +18,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::book::Book;
 use crate::config::Config;
+use crate::costly::CostlyTaken;
+use crate::deaths::Death;
 use crate::driver::{Driver, Orders, Report};
 use crate::holders::Refusal;
 use crate::judging::judge_target;
 use crate::leaks::Captured;
 use crate::limits::Machine;
 use crate::marks::Marks;
+use crate::rails::Rails;
 use crate::tracked::Tracked;
 use crate::watch::{Parts, Shared, dispatcher};
 use crate::writer::Writer;
@@ -33,6 +36,8 @@ const BEAT: Duration = Duration::from_millis(500);
 /// Judgements at a time; the others wait for the next beat.
 const JUDGING_MAX: usize = 4;
 const TARGETS_MAX: usize = 20_000;
+/// A process that so many looks in a row have not found has ended.
+const UNSEEN_MAX: u32 = 2;
 
 /// All that can wake the main loop beside its heartbeat.
 pub(crate) enum Event {
@@ -50,6 +55,10 @@ pub(crate) enum Event {
     EvidenceMoved(model::IncidentId, Vec<model::EvidenceFile>),
     /// A look at who holds a target's heap is over.
     Holders(TargetId, Box<Result<reader::HoldersLook, Refusal>>),
+    /// A costly capture is over.
+    Costly(Box<CostlyTaken>),
+    /// What a process's end left to know is known.
+    Died(Box<Death>),
     /// Somebody asks for something.
     Command(Command, oneshot::Sender<CommandOutcome>),
 }
@@ -64,6 +73,8 @@ pub(crate) struct MainLoop {
     pub(crate) targets: BTreeMap<TargetId, Tracked>,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) marks: Marks,
+    /// Which costly captures are under way.
+    pub(crate) rails: Rails,
     /// Incidents whose alert was sent since the start.
     pub(crate) told: HashSet<model::IncidentId>,
     pub(crate) last_saved: HashMap<model::IncidentId, Duration>,
@@ -99,6 +110,7 @@ impl MainLoop {
             targets: BTreeMap::new(),
             dispatcher,
             marks,
+            rails: Rails::default(),
             told: HashSet::new(),
             last_saved: HashMap::new(),
             attempts: 0,
@@ -173,6 +185,8 @@ impl MainLoop {
             Event::Judged(id, verdict) => self.judged(&id, verdict),
             Event::Holders(id, said) => self.holders_seen(&id, *said),
             Event::Captured(captured) => self.captured(*captured),
+            Event::Costly(taken) => self.costly_taken(*taken),
+            Event::Died(death) => self.died(*death),
             Event::EvidenceStored(id, refs) => self.evidence_stored(&id, refs),
             Event::EvidenceMoved(id, files) => self.store_evidence(id, files),
             Event::Command(command, answer) => self.command(command, answer),
@@ -244,17 +258,23 @@ impl MainLoop {
         let mut ended = Vec::new();
         for (id, tracked) in &mut self.targets {
             let local = tracked.view.target.process.is_some();
-            // Right after a driver's last round it may have said so itself.
-            if local && !seen.contains(id) && discovery.pending == 0 && !tracked.is_gone() {
-                tracked.view.state = TargetState::Gone { at: discovery.at };
-                if let Some(driver) = tracked.driver.take() {
-                    driver.abort();
-                }
-                ended.push(id.clone());
+            if !local || seen.contains(id) || discovery.pending > 0 || tracked.is_gone() {
+                tracked.unseen = 0;
+                continue;
             }
+            tracked.unseen += 1;
+            // Its driver asks at once how it ended, and says so itself right after.
+            if tracked.unseen < UNSEEN_MAX {
+                continue;
+            }
+            tracked.view.state = TargetState::Gone { at: discovery.at };
+            if let Some(driver) = tracked.driver.take() {
+                driver.abort();
+            }
+            ended.push(id.clone());
         }
         for id in ended {
-            self.mark_ended(&id, discovery.at);
+            self.target_ended(&id, discovery.at, None);
         }
         for process in &discovery.processes {
             self.see_process(process, discovery.at);
@@ -392,7 +412,8 @@ impl MainLoop {
             endpoint,
             period,
             timeout: self.config.global.scrape_timeout,
-            ring_interval: self.config.evidence.ring_interval,
+            evidence: self.config.evidence.clone(),
+            machine: self.machine(),
             probe_ports: self.config.discovery.probe_ports,
             load_series: self.config.load.series.clone(),
             process,
@@ -428,16 +449,25 @@ impl MainLoop {
 
     // --- what was read ---
 
-    fn reported(&mut self, id: &TargetId, report: Report) {
-        let machine = Machine {
+    fn machine(&self) -> Machine {
+        Machine {
             memory_bytes: self.parts.host.memory_total_bytes,
             eviction_bytes: self.config.limits.eviction_available,
-        };
+        }
+    }
+
+    fn reported(&mut self, id: &TargetId, report: Report) {
+        let machine = self.machine();
         let Some(tracked) = self.targets.get_mut(id) else {
             return;
         };
         match report {
-            Report::Ring(files) => self.writer.ring(id.clone(), files),
+            Report::Ring(snapshot) => {
+                tracked.ring_refusals = snapshot.refusals;
+                tracked.snapshotting = false;
+                tracked.captured_round = Some(tracked.rounds);
+                self.writer.ring(id.clone(), snapshot.files);
+            }
             Report::Round(mut round) => {
                 let was_gone = tracked.is_gone();
                 let (kills, started) = (tracked.oom_kills(), tracked.view.target.start_time);
@@ -447,11 +477,11 @@ impl MainLoop {
                 let killed = kills.is_some_and(|kills| tracked.oom_kills() > Some(kills));
                 let again = started != tracked.view.target.start_time;
                 let again = again.then(|| tracked.view.target.clone());
-                if killed {
+                if killed && !is_gone {
                     self.mark_oom(id, round.at);
                 }
                 if is_gone {
-                    self.mark_ended(id, round.at);
+                    self.target_ended(id, round.at, round.ended.take());
                 } else if let Some(target) = again {
                     self.mark_started(&target);
                 }

@@ -128,7 +128,14 @@ impl MainLoop {
         }
     }
 
-    /// Marks that the kernel has killed something in a target's container.
+    /// Marks that a target was killed for lack of memory; its incidents say so by themselves.
+    pub(crate) fn mark_killed(&mut self, target: &Target, at: UnixMs) {
+        self.writer.append(Batch {
+            samples: vec![simple(target, MarkKind::Oom, at).sample()],
+        });
+    }
+
+    /// Marks that the kernel has killed something in a target's container, which itself goes on.
     pub(crate) fn mark_oom(&mut self, id: &TargetId, at: UnixMs) {
         if let Some(tracked) = self.targets.get(id) {
             let mark = simple(&tracked.view.target, MarkKind::Oom, at);

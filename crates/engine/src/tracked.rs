@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use collect::Endpoint;
 use locate::Interpretation;
-use model::{EffectiveLimit, Facts, GcSettings, Kind, Target, TargetState, TargetView, UnixMs};
+use model::{
+    EffectiveLimit, Facts, GcSettings, Kind, RefusedCapture, Target, TargetState, TargetView,
+    UnixMs,
+};
 use reader::GoProcess;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::costly::Owed;
 use crate::driver::RoundReport;
 use crate::holders::{Looks, is_heap};
 use crate::limits::{self, Known, Machine};
+use crate::rails::Standing;
 
 /// A gone target stays on the page for so long,
 const GONE_SHOWN: Duration = Duration::from_secs(3_600);
@@ -39,12 +44,23 @@ pub(crate) struct Tracked {
     pub(crate) judging: bool,
     pub(crate) judged_at: Option<Duration>,
     pub(crate) capturing: bool,
+    /// A snapshot that somebody asked for is under way.
+    pub(crate) snapshotting: bool,
+    /// The round after which something was taken last. What that made the target allocate is seen in the
+    /// next one only, so nothing light is taken twice between two: garbage adds up.
+    pub(crate) captured_round: Option<u64>,
     pub(crate) captured_at: HashMap<Kind, Duration>,
     /// What was seen of who holds its heap.
     pub(crate) looks: Looks,
     /// Whom its own evidence suspects, by the kind of leak.
     pub(crate) found: HashMap<Kind, Interpretation>,
+    /// Costly evidence that its incidents are still owed.
+    pub(crate) owed: Owed,
+    /// What its ring lacks, and why.
+    pub(crate) ring_refusals: Vec<RefusedCapture>,
     pub(crate) rounds: u64,
+    /// Looks of discovery in a row that have not found its process.
+    pub(crate) unseen: u32,
 }
 
 impl Tracked {
@@ -80,10 +96,29 @@ impl Tracked {
             judging: false,
             judged_at: None,
             capturing: false,
+            snapshotting: false,
+            captured_round: None,
             captured_at: HashMap::new(),
             looks: Looks::default(),
             found: HashMap::new(),
+            owed: Owed::default(),
+            ring_refusals: Vec::new(),
             rounds: 0,
+            unseen: 0,
+        }
+    }
+
+    /// Whether what was taken of it last shows in its figures by now.
+    pub(crate) fn may_be_captured(&self) -> bool {
+        !self.capturing && !self.snapshotting && self.captured_round != Some(self.rounds)
+    }
+
+    /// How it stands, for what may be taken from it.
+    pub(crate) fn standing(&self) -> Standing {
+        let goroutines = self.view.go.and_then(|go| go.goroutines);
+        Standing {
+            limit: self.view.limit.clone(),
+            goroutines: goroutines.map(|goroutines| goroutines as u64),
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Abilities {
     pub mappings: bool,
     /// Its memory can be looked into: it is a process here, and that is allowed.
     pub holders: bool,
+    /// It may be made to collect its garbage.
+    pub force_gc: bool,
 }
 
 /// One thing to fetch.
@@ -44,6 +46,12 @@ pub enum Request {
     Goroutine,
     /// The mappings by class.
     Mappings,
+    /// The heap profile after a collection that is forced: what is left is no garbage.
+    HeapAfterGc,
+    /// The goroutines one by one, with what they wait for and since when. It stops the target.
+    GoroutineDump,
+    /// The goroutines that nothing can wake again, by the runtime's own proof, which takes a collection.
+    GoroutineLeak,
     /// Who holds its heap: a walk over the heap's pointers, by far the costliest of all.
     Holders,
 }
@@ -93,12 +101,15 @@ pub fn plan(finding: &Finding, abilities: Abilities) -> Vec<Request> {
             Request::Goroutine,
             Request::Heap,
             Request::Mappings,
+            Request::GoroutineDump,
+            Request::GoroutineLeak,
             Request::Holders,
         ],
         Some(Kind::GoHeap) => vec![
             Request::Heap,
             Request::Goroutine,
             Request::Mappings,
+            Request::HeapAfterGc,
             Request::Holders,
         ],
         Some(Kind::Native | Kind::NativeHeap | Kind::NativeMmap) => {
@@ -108,7 +119,8 @@ pub fn plan(finding: &Finding, abilities: Abilities) -> Vec<Request> {
         _ => vec![Request::Heap, Request::Goroutine, Request::Mappings],
     };
     requests.retain(|request| match request {
-        Request::Heap | Request::Goroutine => abilities.profiles,
+        Request::Heap | Request::Goroutine | Request::GoroutineDump => abilities.profiles,
+        Request::HeapAfterGc | Request::GoroutineLeak => abilities.profiles && abilities.force_gc,
         Request::Mappings => abilities.mappings,
         Request::Holders => abilities.holders,
     });
@@ -181,17 +193,24 @@ mod tests {
             profiles: true,
             mappings: true,
             holders: true,
+            force_gc: true,
+        };
+        let unforced = Abilities {
+            force_gc: false,
+            ..all
         };
         let rows = [
-            (Kind::GoHeap, all, Some(Request::Heap), 4),
-            (Kind::Goroutine, all, Some(Request::Goroutine), 4),
+            (Kind::GoHeap, all, Some(Request::Heap), 5),
+            (Kind::GoHeap, unforced, Some(Request::Heap), 4),
+            (Kind::Goroutine, all, Some(Request::Goroutine), 6),
+            (Kind::Goroutine, unforced, Some(Request::Goroutine), 5),
             (Kind::Native, all, Some(Request::Mappings), 3),
             (
                 Kind::GoHeap,
                 Abilities {
                     profiles: false,
                     mappings: true,
-                    holders: false,
+                    ..Abilities::default()
                 },
                 Some(Request::Mappings),
                 1,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, AnswerSort, Said, Silence};
+use crate::refusal::{Refusal, RefusedCapture};
 use crate::target::{Revision, TargetId, Workload};
 use crate::time::UnixMs;
 use crate::verdict::{Kind, Verdict};
@@ -47,6 +48,14 @@ pub enum EvidenceKind {
     Verdict,
     /// Who holds the heap, JSON: names, types and sizes, no contents.
     Holders,
+    /// The heap profile after a collection that was forced: never compared with ordinary ones.
+    HeapProfileGc,
+    /// The goroutines one by one, with what they wait for and since when: text.
+    GoroutineStacks,
+    /// The goroutines that nothing can wake again, as the runtime itself finds them.
+    GoroutineLeakProfile,
+    /// The target's latest series, JSON.
+    Series,
     /// Why something was not taken.
     Refusal,
 }
@@ -62,6 +71,10 @@ impl EvidenceKind {
             Self::Metrics => "metrics",
             Self::Verdict => "verdict",
             Self::Holders => "holders",
+            Self::HeapProfileGc => "heap-profile-gc",
+            Self::GoroutineStacks => "goroutine-stacks",
+            Self::GoroutineLeakProfile => "goroutine-leak-profile",
+            Self::Series => "series",
             Self::Refusal => "refusal",
         }
     }
@@ -110,6 +123,9 @@ pub struct Event {
     pub code: String,
     /// In words.
     pub text: String,
+    /// What was not taken and why, where that is what happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedCapture>,
 }
 
 /// One incident. Its folder's `manifest.json` is this, and is the truth.
@@ -190,15 +206,49 @@ pub const SCHEMA: &str = "unswept/incident/1";
 impl Incident {
     /// Adds an event; the oldest but the first one goes when there are 200.
     pub fn note(&mut self, at: UnixMs, code: &str, text: impl Into<String>) {
+        self.add(Event {
+            at,
+            code: code.into(),
+            text: text.into(),
+            refused: None,
+        });
+    }
+
+    /// Adds that something was not taken, in `text` for people; once for each target, capture and
+    /// reason, whatever the figures are meanwhile. Says whether it was new.
+    pub fn note_refused(
+        &mut self,
+        at: UnixMs,
+        refused: RefusedCapture,
+        text: impl Into<String>,
+    ) -> bool {
+        let of = |refused: &RefusedCapture| {
+            let why = match &refused.refusal {
+                Refusal::Failed { why } => Some(why.clone()),
+                _ => None,
+            };
+            let reason = std::mem::discriminant(&refused.refusal);
+            (refused.capture, refused.target.clone(), reason, why)
+        };
+        let mut told = self.timeline.iter().filter_map(|e| e.refused.as_ref());
+        if told.any(|have| of(have) == of(&refused)) {
+            return false;
+        }
+        self.add(Event {
+            at,
+            code: "refused".into(),
+            text: text.into(),
+            refused: Some(refused),
+        });
+        true
+    }
+
+    fn add(&mut self, event: Event) {
         const EVENTS_MAX: usize = 200;
         if self.timeline.len() >= EVENTS_MAX {
             self.timeline.remove(1);
         }
-        self.timeline.push(Event {
-            at,
-            code: code.into(),
-            text: text.into(),
-        });
+        self.timeline.push(event);
     }
 
     /// Whether `target` belongs to it, and to no other incident of its kind.
@@ -254,5 +304,33 @@ impl Incident {
             let all = found.into_iter().collect::<Option<Vec<_>>>()?;
             all.try_into().ok()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_for_each_reason() {
+        let mut incident: Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        let mut note = |target: &str, refusal: Refusal| {
+            let refused = RefusedCapture {
+                capture: EvidenceKind::GoroutineStacks,
+                target: TargetId(target.into()),
+                refusal,
+            };
+            incident.note_refused(UnixMs(0), refused, "in words")
+        };
+        assert!(note("a", Refusal::TooSoon { wait_s: 60 }));
+        assert!(!note("a", Refusal::TooSoon { wait_s: 45 }), "the same");
+        assert!(note("b", Refusal::TooSoon { wait_s: 45 }), "of another");
+        assert!(note("a", Refusal::GoroutinesUnknown), "for another reason");
+        let failed = |why: &str| Refusal::Failed { why: why.into() };
+        assert!(note("a", failed("404")) && note("a", failed("timeout")));
+        let last = serde_json::to_value(incident.timeline.last()).unwrap();
+        assert_eq!(last["refused"]["reason"], "failed", "{last}");
+        assert_eq!(last["refused"]["why"], "timeout", "{last}");
     }
 }

@@ -16,6 +16,7 @@ pub mod labels;
 pub mod mark;
 pub mod memory;
 pub mod process;
+pub mod refusal;
 pub mod series;
 pub mod size;
 pub mod target;
@@ -36,6 +37,7 @@ pub use memory::{
     Ledger, MappingBytes, Pressure, ProcessMemory, Setting, SettingSource,
 };
 pub use process::{BootId, Pid, ProcessKey, StartTicks};
+pub use refusal::{Refusal, RefusedCapture};
 pub use series::{
     Append, Batch, Budget, Cancel, MatchOp, Matcher, Query, Sample, Series, SeriesRead,
 };

@@ -375,6 +375,49 @@ pub struct Mappings {
     pub elapsed_us: u64,
 }
 
+/// How a process ended, as far as it can be known from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// What it ended with; `None` where its parent was told first, or it ended with 0: the kernel
+    /// writes that also for those who may not know.
+    pub status: Option<EndStatus>,
+    /// Whether it was killed for lack of memory.
+    pub out_of_memory: OutOfMemory,
+}
+
+/// What a process ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndStatus {
+    /// It ended itself with this code.
+    Exited(u32),
+    /// This signal ended it.
+    Signal(u32),
+}
+
+/// Whether a process was killed for lack of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum OutOfMemory {
+    /// Kills were counted about its end.
+    Killed {
+        /// How many.
+        kills: u64,
+        /// In which cgroup: its own, or the next one above that is still there.
+        cgroup: String,
+        /// Whose limit was met, such as `memory.max /pod1`; `None` when it was none of those above it:
+        /// the whole machine was short.
+        limit: Option<String>,
+    },
+    /// None was counted: whatever ended it was something else.
+    No,
+    /// It cannot be told.
+    Unknown {
+        /// Why not.
+        why: String,
+    },
+}
+
 /// Why one process could not be read. The reader itself is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "failure", rename_all = "kebab-case")]

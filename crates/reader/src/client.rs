@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use model::ProcessKey;
 use rustix::thread::CapabilitySet;
 
-use crate::answers::{Ability, Discovery, Greeting, Host, Mappings, ReadFailure, Reading};
+use crate::answers::{Ability, Discovery, Ended, Greeting, Host, Mappings, ReadFailure, Reading};
 use crate::child;
 use crate::clock::SystemClock;
 use crate::dialer::{DialFailure, Dialer};
@@ -318,6 +318,20 @@ impl Reader {
     /// [`DialFailure::Unavailable`].
     pub fn can_dial(&self) -> Result<(), DialFailure> {
         self.shared.dialer.ready()
+    }
+
+    /// How a process ended that was read while it lived: its cgroup's counts are compared with those
+    /// of then. To be asked once, and at once: a container's cgroup and what a process ended with are
+    /// gone in a moment.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`].
+    pub fn ended(&self, key: &ProcessKey) -> Result<Ended, ReaderError> {
+        let key = key.clone();
+        match self.shared.call(Request::Ended { key })? {
+            Answer::Ended(ended) => Ok(ended),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// What this host and the reader's privileges allow.

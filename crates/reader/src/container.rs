@@ -275,7 +275,7 @@ fn read_events(folder: &Path, version: Version) -> ContainerEvents {
 }
 
 /// The number behind a name at the beginning of a line.
-fn value_of(bytes: &[u8], name: &[u8]) -> Option<u64> {
+pub(crate) fn value_of(bytes: &[u8], name: &[u8]) -> Option<u64> {
     let mut lines = bytes.split(|&b| b == b'\n').map(words);
     let mut line = lines.find_map(|mut words| (words.next()? == name).then_some(words))?;
     number(line.next()?)
@@ -314,7 +314,7 @@ fn processes_rss(list: &Path) -> Option<u64> {
 }
 
 /// The path itself and every folder above it, down to the empty one.
-fn ancestors(below: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn ancestors(below: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(below), |path| {
         (!path.is_empty()).then(|| path.rsplit_once('/').map_or("", |(front, _)| front))
     })
@@ -322,11 +322,11 @@ fn ancestors(below: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The number in a file; `None` for `max`.
-fn number_in(path: &Path) -> Option<u64> {
+pub(crate) fn number_in(path: &Path) -> Option<u64> {
     number(read_file(path)?.trim_ascii())
 }
 
-fn read_file(path: &Path) -> Option<Vec<u8>> {
+pub(crate) fn read_file(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path).ok()?;
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;

@@ -13,7 +13,7 @@ use model::ProcessKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::answers::{Ability, Discovery, Greeting, Host, Mappings, ReadFailure, Reading};
+use crate::answers::{Ability, Discovery, Ended, Greeting, Host, Mappings, ReadFailure, Reading};
 use crate::holders::{HoldersBudget, HoldersFailure, HoldersLook};
 
 /// Both sides must have the same.
@@ -47,6 +47,10 @@ pub(crate) enum Request {
         key: ProcessKey,
         any_size: bool,
     },
+    /// How a process ended that was read before.
+    Ended {
+        key: ProcessKey,
+    },
     Doctor,
     HoldersStart {
         key: ProcessKey,
@@ -65,6 +69,7 @@ impl Request {
             Self::Discover => "discover",
             Self::Read { .. } => "read",
             Self::Mappings { .. } => "mappings",
+            Self::Ended { .. } => "ended",
             Self::Doctor => "doctor",
             Self::HoldersStart { .. } | Self::HoldersPoll { .. } => "holders",
         }
@@ -80,6 +85,7 @@ pub(crate) enum Answer {
     Discovery(Discovery),
     Readings(Vec<Result<Reading, ReadFailure>>),
     Mappings(Result<Mappings, ReadFailure>),
+    Ended(Ended),
     Doctor(Vec<Ability>),
     /// The number of the look that was started.
     HoldersStarted(Result<u64, HoldersFailure>),

@@ -6,7 +6,7 @@
 //! capability of the calling process. The executable's `main` hands control to [`serve`] when
 //! [`is_reader`] says so. From then on every look at another process is one typed, bounded request
 //! over the socket: [`Reader::discover`], [`Reader::read`], [`Reader::read_with_go`],
-//! [`Reader::mappings`], [`Reader::host`], [`Reader::doctor`]. [`Reader::start_holders`] has a child of the reader's
+//! [`Reader::mappings`], [`Reader::ended`], [`Reader::host`], [`Reader::doctor`]. [`Reader::start_holders`] has a child of the reader's
 //! own look, by the one argument [`HOLDERS_ARGUMENT`]: `main` then does [`find_holders`] when [`is_holders`] says so.
 //!
 //! [`Reader::dial`] opens a socket in the network namespace of a process, through a second child, the
@@ -35,10 +35,12 @@ mod dialer;
 mod discover;
 mod error;
 mod executables;
+mod exits;
 mod frame;
 mod holders;
 mod host;
 mod identity;
+mod kills;
 mod listeners;
 mod mappings;
 mod names;
@@ -51,13 +53,14 @@ mod runtimes;
 mod serve;
 
 pub use answers::{
-    Ability, Access, CgroupVersion, ContainerIdentity, ContainerRuntime, Discovery, GoBuild, GoEnv,
-    GoFailure, GoFigures, GoProcess, Greeting, Handlers, Host, Mappings, PodIdentity, QosClass,
-    ReadFailure, Reading,
+    Ability, Access, CgroupVersion, ContainerIdentity, ContainerRuntime, Discovery, EndStatus,
+    Ended, GoBuild, GoEnv, GoFailure, GoFigures, GoProcess, Greeting, Handlers, Host, Mappings,
+    OutOfMemory, PodIdentity, QosClass, ReadFailure, Reading,
 };
 pub use client::{Reader, ReaderOptions, ReaderStatus};
 pub use dialer::DialFailure;
 pub use error::ReaderError;
+pub use exits::{Exits, WaitedFor};
 pub use holders::{
     BudgetPart, HOLDERS_ARGUMENT, HoldersBudget, HoldersCost, HoldersFailure, HoldersLook,
     find_holders, is_holders,

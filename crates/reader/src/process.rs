@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use model::{Clock, ContainerMemory, ProcessKey, ProcessMemory};
 
-use crate::answers::{Mappings, ReadFailure, Reading};
+use crate::answers::{EndStatus, Ended, Mappings, ReadFailure, Reading};
 use crate::cgroup::{self, Mount};
 use crate::container;
 use crate::host::Boot;
+use crate::kills::{Counts, Lives};
 use crate::opener::How;
 use crate::proc_dir::{FdCount, ProcDir};
 use crate::procfs::{self, Stat};
@@ -34,6 +35,7 @@ pub(crate) struct ProcessReader {
     runtimes: Runtimes,
     /// For processes with many descriptors: when the next listing is allowed.
     not_before: HashMap<ProcessKey, Duration>,
+    lives: Lives,
 }
 
 impl ProcessReader {
@@ -41,6 +43,15 @@ impl ProcessReader {
         Self {
             runtimes: Runtimes::new(how),
             not_before: HashMap::new(),
+            lives: Lives::default(),
+        }
+    }
+
+    /// How a process ended that was read before.
+    pub(crate) fn ended(&mut self, key: &ProcessKey, boot: &Boot) -> Ended {
+        Ended {
+            status: end_status(key, boot),
+            out_of_memory: self.lives.ended(key),
         }
     }
 
@@ -80,9 +91,14 @@ impl ProcessReader {
         let memory = self.memory(key, &dir, &stat, boot, clock)?;
         // Next to the kernel's figures, so that both are of one moment.
         let go = go.then(|| self.runtimes.figures(key, &dir, &stat, clock));
+        let container = container_of(&dir, mounts, clock, containers)?;
+        let container = container.map(|(container, counts)| {
+            self.lives.saw(key, counts, clock.monotonic());
+            container
+        });
         Ok(Reading {
             memory,
-            container: container_of(&dir, mounts, clock, containers)?,
+            container,
             machine_available_bytes: available_bytes(),
             go,
         })
@@ -179,22 +195,37 @@ fn available_bytes() -> Option<u64> {
 }
 
 /// By mount and path below it.
-type Containers = HashMap<(PathBuf, String), Option<ContainerMemory>>;
+type Containers = HashMap<(PathBuf, String), Option<(ContainerMemory, Counts)>>;
 
 fn container_of(
     dir: &ProcDir,
     mounts: &[Mount],
     clock: &dyn Clock,
     read: &mut Containers,
-) -> Result<Option<ContainerMemory>, ReadFailure> {
+) -> Result<Option<(ContainerMemory, Counts)>, ReadFailure> {
     let membership = cgroup::parse_membership(&dir.read("cgroup")?);
     let Some((mount, below)) = cgroup::locate(mounts, &membership) else {
         return Ok(None);
     };
     let cgroup = (mount.mount_point.clone(), below);
-    let memory = read.entry(cgroup);
-    let memory = memory.or_insert_with(|| container::read(mounts, &membership, clock.now()));
-    Ok(memory.clone())
+    let found = read.entry(cgroup).or_insert_with(|| {
+        let memory = container::read(mounts, &membership, clock.now())?;
+        let counts = Counts::read(&mount.mount_point, mount.version, &memory.path);
+        Some((memory, counts))
+    });
+    Ok(found.clone())
+}
+
+/// What a process ended with, while its parent has not asked for that yet.
+fn end_status(key: &ProcessKey, boot: &Boot) -> Option<EndStatus> {
+    let stat = open(key, boot).ok()?.stat().ok()?;
+    let is_it = stat.start_ticks == key.start_ticks.0 && stat.has_ended();
+    match (stat.exit_code & 0x7f, stat.exit_code >> 8) {
+        _ if !is_it => None,
+        (0, 0) => None,
+        (0, code) => Some(EndStatus::Exited(code)),
+        (signal, _) => Some(EndStatus::Signal(signal)),
+    }
 }
 
 /// Reads the classes of mappings of one process.

@@ -22,6 +22,8 @@ pub(crate) struct Stat {
     pub(crate) start_ticks: u64,
     /// Which `exec` of the process this is, as far as that can be told.
     pub(crate) exec: Exec,
+    /// As `wait` would tell it, once it has ended; 0 also for those who may not know.
+    pub(crate) exit_code: u32,
 }
 
 /// Where code and stack begin and code ends: other addresses after each `exec`, since the kernel
@@ -59,6 +61,7 @@ pub(crate) fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         code: (address(3).unwrap_or(0), address(0).unwrap_or(0)), // fields 26 and 27
         stack: address(0).unwrap_or(0),
     };
+    let exit_code = fields.nth(23).and_then(|text| text.parse().ok()); // field 52
     Some(Stat {
         comm: String::from_utf8_lossy(comm).into_owned(),
         state,
@@ -66,6 +69,7 @@ pub(crate) fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         cpu_ticks: utime.saturating_add(stime),
         start_ticks,
         exec,
+        exit_code: exit_code.unwrap_or(0),
     })
 }
 

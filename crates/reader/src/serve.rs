@@ -174,6 +174,7 @@ impl<'a> Server<'a> {
                 let mappings = process::mappings(reader, &key, any_size, &self.boot, self.clock);
                 Answer::Mappings(mappings)
             }
+            Request::Ended { key } => Answer::Ended(self.processes.ended(&key, &self.boot)),
             Request::HoldersStart { key, budget } if key.boot_id == self.boot.id => {
                 let started = self.looks.start(&key, budget, &self.mounts, self.clock);
                 Answer::HoldersStarted(started)

@@ -30,4 +30,5 @@ mod store;
 pub use error::StoreError;
 pub use evidence::{Problem, read_evidence_file};
 pub use options::Options;
+pub use ring::SNAPSHOT_BYTES_MAX;
 pub use store::{Health, Stats, Store};

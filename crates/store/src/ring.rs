@@ -17,7 +17,7 @@ use crate::error::StoreError;
 pub(crate) const SNAPSHOTS_MAX: usize = 6;
 
 /// The most one snapshot may have.
-pub(crate) const SNAPSHOT_BYTES_MAX: u64 = 2 << 20;
+pub const SNAPSHOT_BYTES_MAX: u64 = 2 << 20;
 
 /// A snapshot older than this goes before any younger one.
 const AGE_MAX: Duration = Duration::from_secs(86_400);

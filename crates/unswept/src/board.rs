@@ -290,7 +290,12 @@ fn incident_lines(incident: &Incident, frame: &Frame<'_>, width: usize) -> Vec<L
         .findings
         .iter()
         .find(|f| f.kind == Some(incident.kind));
-    let head = Line::new(Style::Bad, format!("leak {}", incident.kind.as_str()))
+    let kind = incident.kind.as_str();
+    let kind = match incident.kind.is_leak() {
+        true => format!("leak {kind}"),
+        false => kind.to_owned(),
+    };
+    let head = Line::new(Style::Bad, kind)
         .with(Style::Plain, "  ")
         .with(Style::Strong, &incident.workload.0)
         .with(

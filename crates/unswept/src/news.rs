@@ -114,11 +114,11 @@ fn incident_line(incident: &model::Incident, data_dir: &str) -> String {
         IncidentState::Open => "open",
         IncidentState::Resolved => "resolved",
     };
-    let mut line = format!(
-        "incident {state}: {} leak in {}",
-        incident.kind.as_str(),
-        incident.workload
-    );
+    let kind = incident.kind.as_str();
+    let mut line = match incident.kind.is_leak() {
+        true => format!("incident {state}: {kind} leak in {}", incident.workload),
+        false => format!("incident {state}: {kind} in {}", incident.workload),
+    };
     if let Some(growth) = finding.and_then(|finding| finding.growth.as_ref()) {
         line.push_str(&format!(", {}", words::rate_with_interval(growth)));
     }

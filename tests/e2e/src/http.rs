@@ -33,7 +33,7 @@ impl Answer {
 /// # Errors
 /// In words, when there is no answer that can be read within 10 s.
 pub fn get(url: &str) -> Result<Answer, String> {
-    request("GET", url, "")
+    request("GET", url, "", "")
 }
 
 /// GET of a JSON document.
@@ -57,10 +57,21 @@ pub fn get_json(url: &str) -> Result<Value, String> {
 /// # Errors
 /// In words, when there is no answer that can be read within 10 s.
 pub fn post(url: &str) -> Result<Answer, String> {
-    request("POST", url, "Content-Length: 0\r\n")
+    request("POST", url, "Content-Length: 0\r\n", "")
 }
 
-fn request(method: &str, url: &str, more: &str) -> Result<Answer, String> {
+/// POST of a JSON document.
+///
+/// # Errors
+/// In words, when there is no answer that can be read within 10 s.
+pub fn post_json(url: &str, document: &Value) -> Result<Answer, String> {
+    let body = document.to_string();
+    let length = body.len();
+    let more = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    request("POST", url, &more, &body)
+}
+
+fn request(method: &str, url: &str, more: &str, body: &str) -> Result<Answer, String> {
     let rest = url
         .strip_prefix("http://")
         .ok_or(format!("{url}: not http"))?;
@@ -70,8 +81,9 @@ fn request(method: &str, url: &str, more: &str) -> Result<Answer, String> {
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .map_err(said)?;
-    let head =
-        format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n");
+    let head = format!(
+        "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n{body}"
+    );
     stream.write_all(head.as_bytes()).map_err(said)?;
     let mut bytes = Vec::new();
     stream

@@ -18,11 +18,11 @@ pub mod process;
 pub mod server;
 pub mod setting;
 pub mod shop;
+pub mod stalls;
 pub mod targets;
 pub mod watcher;
 
 pub use browser::Browser;
-pub use cgroup::Cgroup;
 pub use process::Running;
 pub use server::{Behaviour, Server};
 pub use setting::Setting;

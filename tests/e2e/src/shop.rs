@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::cgroup::MemoryCgroup;
 use crate::process::{self, Running};
-use crate::{Cgroup, Setting, wait_until};
+use crate::{Setting, wait_until};
 
 /// The line that is to blame for a leak, as the sources mark it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,18 +117,16 @@ impl Shop {
     /// # Panics
     /// When it does not serve within 10 s.
     #[must_use]
-    pub fn start_as(&self, name: &str, group: Option<&Cgroup>, arguments: &[&str]) -> OpenShop {
+    pub fn start_as(
+        &self,
+        name: &str,
+        group: Option<&MemoryCgroup>,
+        arguments: &[&str],
+    ) -> OpenShop {
         let program = self.program.with_file_name(name);
         fs::hard_link(&self.program, &program).expect("another name in our folder");
         let command = match group {
-            Some(group) => {
-                let mut command = process::command("sh");
-                command
-                    .args(["-c", r#"echo $$ > "$0" && exec "$@""#])
-                    .arg(group.procs())
-                    .arg(program);
-                command
-            }
+            Some(group) => group.command(&program),
             None => process::command(program),
         };
         self.start_by(command, arguments)

@@ -28,6 +28,8 @@ pub struct Settings {
     pub ring_interval: Duration,
     /// Where the node's file system is, if not found by itself.
     pub host_root: Option<PathBuf>,
+    /// Whether targets may be made to collect their garbage.
+    pub force_gc: bool,
     /// As a user without privileges.
     pub as_nobody: bool,
     /// With the product's own periods, as on a node in production.
@@ -45,6 +47,7 @@ impl Default for Settings {
             log: "warn".into(),
             ring_interval: Duration::from_secs(30),
             host_root: None,
+            force_gc: false,
             as_nobody: false,
             as_shipped: false,
         }
@@ -60,10 +63,11 @@ impl Settings {
             "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 3s,\n  \
              external_labels: {{cluster: '{}'}}}}\n\
              discovery: {{local_processes: {}, refresh_interval: 1s, min_age: 1s}}\n\
-             evidence: {{ring_interval: {}s}}\n",
+             evidence: {{ring_interval: {}s, force_gc: {}}}\n",
             self.cluster,
             self.local_processes,
-            self.ring_interval.as_secs()
+            self.ring_interval.as_secs(),
+            self.force_gc
         );
         if let Some(url) = &self.webhook {
             text.push_str(&format!(

@@ -9,9 +9,10 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use e2e::cgroup::MemoryCgroup;
 use e2e::shop::OpenShop;
 use e2e::watcher::Incident;
-use e2e::{Cgroup, Setting, Settings, Shop, Watcher, process, tell};
+use e2e::{Setting, Settings, Shop, Watcher, process, tell};
 use serde_json::{Value, json};
 
 /// Every service is watched for so long: several days of the slow leak, and more waves.
@@ -36,7 +37,7 @@ struct Service {
     closed: u32,
     rest_bytes: i64,
     // Last: it can only be taken away once its process has ended.
-    _group: Option<Cgroup>,
+    _group: Option<MemoryCgroup>,
 }
 
 impl Service {
@@ -105,7 +106,7 @@ fn open_all(shop: &Shop, in_cgroups: bool) -> Vec<Service> {
             let name = scenario["name"].as_str().expect("a name");
             let arguments = ["-load", LOAD, "-day", DAY, "-scenario", name];
             let group =
-                in_cgroups.then(|| Cgroup::new(name, LIMIT_BYTES).expect("a memory cgroup"));
+                in_cgroups.then(|| MemoryCgroup::make(name, LIMIT_BYTES).expect("a memory cgroup"));
             // Replicas of one service would share incidents.
             let open = shop.start_as(&format!("service-{number}"), group.as_ref(), &arguments);
             Service {

@@ -23,6 +23,9 @@ const E2E_PREFIXES: &[&str] = &["peer_", "story_", "safety_", MEASUREMENT];
 /// What is run by `cargo xtask bench` only.
 const MEASUREMENT: &str = "bench_";
 
+/// Stories that wait more than they compute: more of them run beside each other than there are processors.
+const WAITING: &str = "story_side_by_side";
+
 /// Builds all tests. One selection for all stages: see above.
 const BUILD_TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-run"];
 
@@ -262,7 +265,12 @@ fn cargo_test(
 fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow::Result<()> {
     let mut outcome = Ok(());
     for program in e2e_programs(run, started, prefix)? {
-        let done = e2e_run(run, started, &program, &[], counts);
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let variables: &[(&str, &str)] = match name.starts_with(WAITING) {
+            true => &[("RUST_TEST_THREADS", "3")],
+            false => &[],
+        };
+        let done = e2e_run(run, started, &program, variables, counts);
         outcome = outcome.and(done);
     }
     outcome

@@ -260,7 +260,13 @@ fn show_lines(incident: &Incident, folder: &Path, now: UnixMs, width: usize) -> 
     let mut lines = vec![
         Line::new(Style::Strong, &incident.workload.0)
             .with(Style::Plain, ": ")
-            .with(Style::Bad, format!("leak {}", incident.kind.as_str()))
+            .with(
+                Style::Bad,
+                match incident.kind.is_leak() {
+                    true => format!("leak {}", incident.kind.as_str()),
+                    false => incident.kind.as_str().to_owned(),
+                },
+            )
             .with(
                 Style::Plain,
                 format!(", {}, ", crate::answer::kind_in_words(incident.kind)),

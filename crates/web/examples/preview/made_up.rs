@@ -914,6 +914,7 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
         at: at(minutes),
         code: code.into(),
         text: text.into(),
+        refused: None,
     };
     Some(Incident {
         schema: INCIDENT_SCHEMA.into(),

@@ -3,8 +3,10 @@
 
 mod after_a_kill;
 mod answers;
+mod captures;
 mod diagnose;
 mod hard_targets;
 mod in_a_pod;
+mod killed_for_memory;
 mod no_endpoint;
 mod page;
