@@ -432,7 +432,7 @@ mod tests {
     }
 
     async fn get_by(fetcher: &Fetcher, url: &str) -> Result<Response, FetchError> {
-        let timeout = Duration::from_millis(300);
+        let timeout = Duration::from_millis(1500);
         let request = Request {
             url,
             timeout,
