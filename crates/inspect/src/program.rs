@@ -194,6 +194,13 @@ impl Program {
 
     /// Whether the table of its Go version passes every check.
     fn by_table(&mut self, why: &mut Vec<String>) -> bool {
+        if let Some(experiment) = other_heap(self.go_version()) {
+            why.push(format!(
+                "it was built with GOEXPERIMENT={experiment}, for which there is no table: built without `-ldflags=-w` \
+                 its debug information tells"
+            ));
+            return false;
+        }
         let minor = minor_version(self.go_version());
         match minor.and_then(|minor| Table::embedded(minor, self.elf.arch)) {
             Some(table) => match self.try_layout(table.layout, &table.signatures) {
@@ -457,6 +464,21 @@ impl std::fmt::Debug for Program {
     }
 }
 
+/// The experiment of a version that lays the heap out in another way than others of that version do. What moves fields
+/// of structures is found by the checks; these leave them where they are and give spans other bitmaps.
+fn other_heap(version: &str) -> Option<&str> {
+    const OTHER: [&str; 4] = [
+        "allocheaders",
+        "noallocheaders",
+        "greenteagc",
+        "nogreenteagc",
+    ];
+    let (_, experiments) = version.split_once(" X:")?;
+    experiments
+        .split([',', ' '])
+        .find(|experiment| OTHER.contains(experiment))
+}
+
 /// The minor number of `go1.27.3`, `go1.28rc1`, `go1.26.1 X:nogreenteagc`.
 pub(crate) fn minor_version(version: &str) -> Option<u32> {
     let rest = version.strip_prefix("go1.")?;
@@ -504,5 +526,21 @@ mod tests {
         let auxv: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(entry_of(&auxv), Some(0x46_0000));
         assert_eq!(entry_of(&auxv[..20]), None);
+    }
+
+    #[test]
+    fn experiments_with_another_heap_are_known() {
+        for (version, want) in [
+            ("go1.27.3", None),
+            ("go1.26.6 X:nogreenteagc", Some("nogreenteagc")),
+            (
+                "go1.22.10 X:boringcrypto,noallocheaders",
+                Some("noallocheaders"),
+            ),
+            ("go1.24.11 X:noswissmap", None),
+            ("devel go1.28-0a1b X:jsonv2 darwin", None),
+        ] {
+            assert_eq!(other_heap(version), want, "{version}");
+        }
     }
 }

@@ -93,7 +93,7 @@ pub(crate) struct Group {
     pub(crate) now: GoroutineGroup,
     /// How many there were at the first look, and what they held.
     pub(crate) before: Option<(u64, u64)>,
-    /// How many every look says can never run again.
+    /// How many every look says can never run again: proven, or, of a program that ran on, likely.
     pub(crate) leaked: u64,
 }
 
@@ -393,13 +393,14 @@ fn groups(first: Option<&Report>, last: Vec<GoroutineGroup>) -> Vec<Group> {
         .collect();
     let groups = last.into_iter().map(|now| {
         let before = earlier.get(&group_key(&now)).copied();
-        // Of a running program one look proves nothing: who had leaked then has leaked now.
+        // Of a running program a look proves nothing; that an earlier one says the same makes it likelier.
+        let leaked = |group: &GoroutineGroup| group.proven_leaked.max(group.seem_leaked);
         let agreed = match first {
-            Some(_) => before.map_or(0, |before| before.proven_leaked),
+            Some(_) => before.map_or(0, leaked),
             None => u64::MAX,
         };
         Group {
-            leaked: now.proven_leaked.min(agreed).min(now.count),
+            leaked: leaked(&now).min(agreed).min(now.count),
             before: before.map(|before| (before.count, held(before))),
             now,
         }

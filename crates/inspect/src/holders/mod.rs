@@ -20,7 +20,7 @@ mod sums;
 mod timers;
 mod users;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -424,8 +424,7 @@ impl From<RootKind> for HolderKind {
 
 impl Report {
     /// Compares two looks at a running program that were taken one after the other: holders whose sizes differ by more
-    /// than a hundredth are marked approximate, and of each group of goroutines no more count as proven leaked than in
-    /// either look.
+    /// than a hundredth are marked approximate, and goroutines seem to have leaked only if they do in both.
     pub fn agree(mut self, other: &Self) -> Self {
         for holder in &mut self.holders {
             let same = |other: &&Holder| other.kind == holder.kind && other.name == holder.name;
@@ -437,13 +436,10 @@ impl Report {
             let difference = holder.retained_bytes.abs_diff(before);
             holder.approximate = difference > holder.retained_bytes / 100;
         }
-        let others = other.goroutines.iter();
-        let before: HashMap<_, u64> = others
-            .map(|group| (group.key(), group.proven_leaked))
-            .collect();
+        let seen = other.goroutines.iter().flat_map(|group| &group.leaked);
+        let seen: HashSet<u64> = seen.copied().collect();
         for group in &mut self.goroutines {
-            let before = before.get(&group.key()).copied().unwrap_or(0);
-            group.proven_leaked = group.proven_leaked.min(before);
+            group.agree(&seen);
         }
         self
     }

@@ -33,7 +33,8 @@ fn report_of(running: &Running) -> Report {
     let program = Program::attach(running.pid()).unwrap();
     let options = Options::default();
     let taken = Taken::read(&program, &options, Reading::Copy(Vec::new()), None).unwrap();
-    taken.report(&program, &options).unwrap()
+    // All of it waits, so nothing moves.
+    taken.of_one_moment().report(&program, &options).unwrap()
 }
 
 /// What the runtime's own profile says: leaked goroutines by the function that they began in. `None` where it has no

@@ -85,18 +85,19 @@ fn place(at: &Place) -> Markup {
 /// What the proof came to, in words: it may be that all, some or none of them are stuck for good.
 fn proof(of: &Held, group: &Group) -> Markup {
     let now = &group.now;
-    let is_sure = of.since.is_some() || !of.report.approximate;
+    let is_sure = !of.report.approximate;
     html! {
         @if group.leaked > 0 {
             div {
                 span .badge.leak {
                     span .sign aria-hidden="true" { "▲" }
-                    @if group.leaked >= now.count { "never again" }
-                    @else { (words::count(group.leaked as f64)) " never again" }
+                    @if group.leaked < now.count { (words::count(group.leaked as f64)) " " }
+                    @if is_sure { "never again" } @else { "likely never again" }
                 }
             }
-            div .small { "Nothing that could run reaches what they wait for"
-                @if is_sure { "." } @else { ", as one look at the running program has it." }
+            div .small {
+                @if is_sure { "Nothing that could run reaches what they wait for." }
+                @else { "Nothing that could run was seen to reach what they wait for. The program ran on meanwhile, so this is no proof." }
             }
         }
         @for way in &now.kept_by { div .small { (kept(now, way)) } }

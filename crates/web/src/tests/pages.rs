@@ -106,14 +106,14 @@ async fn an_incident_tells_what_holds_the_memory() {
             "Names or ways too long or too many for a page are cut.",
             "A look was refused. </strong>it needs more memory",
             "type=holders&amp;target=",
-            "1\u{202f}900 never again",
+            "1\u{202f}900 likely never again",
             "Still reached by <code>main.pool.jobs</code>",
             "chan send",
             "for 12 min or more",
         ],
         &[
             "There is only one look: it tells who is big, not who grows.",
-            "as one look at the running program has it",
+            "so this is no proof",
         ],
     ];
     for (incident, wanted) in view.incidents.iter().zip(wanted) {

@@ -12,6 +12,8 @@ mod places;
 mod waiting;
 mod ways;
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::label::Labels;
@@ -54,9 +56,15 @@ pub struct GoroutineGroup {
     pub waited: Option<WaitTimes>,
     /// How many wait for a channel or semaphore that was found, so that the proof was tried.
     pub judged: u64,
-    /// How many have leaked: nothing that could run reaches what they wait on. Of a program that ran while it was read
-    /// this is no proof until another look agrees.
+    /// How many have leaked: nothing that could run reaches what they wait on. Zero for a program that ran while it was
+    /// read: what moves meanwhile may be missed in each look.
     pub proven_leaked: u64,
+    /// How many seem to have leaked, of a program that ran while it was read: the same goroutines in each look.
+    #[serde(default)]
+    pub seem_leaked: u64,
+    /// The goroutines that are, or seem to be; for [`Report::agree`].
+    #[serde(skip)]
+    pub(super) leaked: Vec<u64>,
     /// What keeps what the others wait on: the most frequent ways first, of a sample.
     pub kept_by: Vec<KeptBy>,
 }
@@ -173,7 +181,9 @@ impl Stuck {
             let bytes = goroutine.stack_bytes.allocated;
             group.stack_bytes = group.stack_bytes.saturating_add(bytes);
             group.judged += u64::from(self.judged[at]);
-            group.proven_leaked += u64::from(self.leaked[at]);
+            if self.leaked[at] {
+                group.leaked.push(goroutine.id);
+            }
             waited[number].extend(goroutine.waited_ns);
         }
         for ((group, &sum), waited) in groups.iter_mut().zip(sums).zip(waited) {
@@ -182,15 +192,20 @@ impl Stuck {
             let all = group.stack_bytes.saturating_add(bytes);
             group.average_bytes = all / group.count.max(1);
             group.waited = WaitTimes::of(waited);
+            let leaked = group.leaked.len() as u64;
+            match taken.approximate {
+                true => group.seem_leaked = leaked,
+                false => group.proven_leaked = leaked,
+            }
         }
         groups
     }
 }
 
 impl GoroutineGroup {
-    /// What goroutines of one group have in common.
-    pub(super) fn key(&self) -> (&str, &str, Option<&Place>, Option<&Place>) {
-        let places = (self.at.as_ref(), self.created_by.as_ref());
-        (&self.entry, &self.state, places.0, places.1)
+    /// Only goroutines that seem to have leaked in both looks at a running program still do.
+    pub(super) fn agree(&mut self, seen: &HashSet<u64>) {
+        self.leaked.retain(|goroutine| seen.contains(goroutine));
+        self.seem_leaked = self.seem_leaked.min(self.leaked.len() as u64);
     }
 }

@@ -100,6 +100,8 @@ impl Places {
             waited: None,
             judged: 0,
             proven_leaked: 0,
+            seem_leaked: 0,
+            leaked: Vec::new(),
             kept_by: Vec::new(),
         };
         self.groups.iter().map(group).collect()

@@ -2,7 +2,6 @@
 
 use inspect::holders::{GoroutineGroup, HolderKind, KeptBy, Place, Report};
 
-use super::look::Mode;
 use super::tree::INDENT;
 use crate::text::{Line, Style};
 use crate::words;
@@ -13,7 +12,7 @@ const SHOWN: usize = 8;
 const WAYS: usize = 3;
 
 /// The groups that hold most, below a heading; nothing for a program without goroutines of its own.
-pub(super) fn lines(report: &Report, mode: Mode, once: bool) -> Vec<Line> {
+pub(super) fn lines(report: &Report) -> Vec<Line> {
     if report.goroutines.is_empty() {
         return Vec::new();
     }
@@ -24,10 +23,8 @@ pub(super) fn lines(report: &Report, mode: Mode, once: bool) -> Vec<Line> {
             "       HOLD       EACH      COUNT  GOROUTINES, WITH THEIR STACKS",
         ),
     ];
-    // Of a running program one look proves nothing.
-    let is_sure = mode != Mode::Running || !once;
     for group in report.goroutines.iter().take(SHOWN) {
-        group_lines(group, is_sure, &mut lines);
+        group_lines(group, &mut lines);
     }
     let left_out = report.goroutines.len().saturating_sub(SHOWN);
     if left_out > 0 {
@@ -40,7 +37,7 @@ pub(super) fn lines(report: &Report, mode: Mode, once: bool) -> Vec<Line> {
     lines
 }
 
-fn group_lines(group: &GoroutineGroup, is_sure: bool, lines: &mut Vec<Line>) {
+fn group_lines(group: &GoroutineGroup, lines: &mut Vec<Line>) {
     let held = group.stack_bytes.saturating_add(group.retained_bytes);
     let mut line = Line::new(
         Style::Plain,
@@ -71,7 +68,9 @@ fn group_lines(group: &GoroutineGroup, is_sure: bool, lines: &mut Vec<Line>) {
         );
     }
     if group.proven_leaked > 0 {
-        more(Style::Bad, leaked(group, is_sure));
+        more(Style::Bad, leaked(group, group.proven_leaked, true));
+    } else if group.seem_leaked > 0 {
+        more(Style::Doubt, leaked(group, group.seem_leaked, false));
     }
     for way in group.kept_by.iter().take(WAYS) {
         more(Style::Faint, kept(group, way));
@@ -100,21 +99,26 @@ fn state(group: &GoroutineGroup) -> String {
     }
 }
 
-fn leaked(group: &GoroutineGroup, is_sure: bool) -> String {
-    let (who, wait) = match group.proven_leaked >= group.count {
-        true if group.count == 1 => ("it is".to_owned(), "it waits"),
-        true => ("all are".to_owned(), "they wait"),
-        false => (
-            format!("{} are", words::count(group.proven_leaked)),
-            "they wait",
-        ),
+/// That `count` of the group have leaked, or only seem to: a look at a running program may have missed what moved.
+fn leaked(group: &GoroutineGroup, count: u64, is_proven: bool) -> String {
+    let is_all = count >= group.count;
+    let (who, wait) = match is_all {
+        true if group.count == 1 => ("it".to_owned(), "it waits"),
+        true => ("all".to_owned(), "they wait"),
+        false => (words::count(count), "they wait"),
     };
-    let by = if is_sure {
-        ""
-    } else {
-        " (one look at a running program is no proof)"
-    };
-    format!("{who} stuck for good: nothing that could run reaches what {wait} for{by}")
+    let is_one = count == 1 && (group.count == 1 || !is_all);
+    if is_proven {
+        let are = if is_one { "is" } else { "are" };
+        return format!(
+            "{who} {are} stuck for good: nothing that could run reaches what {wait} for"
+        );
+    }
+    let seem = if is_one { "seems" } else { "seem" };
+    format!(
+        "{who} {seem} stuck for good: nothing that could run was seen to reach what {wait} for (no proof, as it ran on: \
+         --pause proves it)"
+    )
 }
 
 /// `what they wait for is still reached by main.never`; of several ways each with its part of the sample.
@@ -184,24 +188,27 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
-    fn shown(report: &Report, once: bool) -> String {
-        let lines = lines(report, Mode::Running, once);
+    fn shown(report: &Report) -> String {
+        let lines = lines(report);
         lines.iter().map(|line| line.paint(false) + "\n").collect()
     }
 
     #[test]
     fn groups_tell_what_they_hold_and_whether_they_go_on() {
-        insta::assert_snapshot!(shown(&report(), false));
+        insta::assert_snapshot!(shown(&report()));
     }
 
     #[test]
-    fn one_look_is_no_proof_and_many_groups_are_left_out() {
+    fn a_look_at_a_running_program_is_no_proof_and_many_groups_are_left_out() {
         let mut report = report();
-        assert!(shown(&report, true).contains("is no proof"));
+        let of = &mut report.goroutines[0];
+        (of.proven_leaked, of.seem_leaked) = (0, 4271);
+        assert!(shown(&report).contains("4,271 seem stuck for good"));
+        assert!(shown(&report).contains("no proof"));
         let one = report.goroutines[1].clone();
         report.goroutines = vec![one; SHOWN + 2];
-        assert!(shown(&report, false).ends_with("2 groups that hold less are left out (--json)\n"));
+        assert!(shown(&report).ends_with("2 groups that hold less are left out (--json)\n"));
         report.goroutines.clear();
-        assert_eq!(shown(&report, false), "");
+        assert_eq!(shown(&report), "");
     }
 }

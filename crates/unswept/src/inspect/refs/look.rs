@@ -67,7 +67,8 @@ impl LookError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Pause {
     pub(crate) pause_us: u64,
-    /// Our processor time meanwhile, of all threads; of a clone nothing, as it is the kernel that clones.
+    /// Our processor time meanwhile, of all threads; of a clone nothing, as it is the kernel that clones, and nothing
+    /// when the limit came first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_us: Option<u64>,
     pub(crate) threads: usize,
@@ -138,8 +139,9 @@ pub(crate) fn take(
     if let Some(clone) = clone {
         end(opened, clone)?;
     }
-    // A running program is looked at twice: what the looks agree about is sure.
-    let is_agreed = mode == Mode::Running && !arguments.once;
+    // A running program is looked at twice: what the looks agree about is sure. So is one that was let go too soon.
+    let is_cut = pause.is_some_and(|pause: Pause| pause.cut);
+    let is_agreed = is_cut || mode == Mode::Running && !arguments.once;
     if is_agreed {
         drop(taken);
         let second = running(&opened.program, &options)?;
@@ -242,7 +244,8 @@ fn paused(
     let taken = taken?;
     let took = Pause {
         pause_us: micros(report.stopping + report.held + report.detaching),
-        cpu_us: Some(micros(cpu)),
+        // Of a pause that ended meanwhile it is not known which part was in it.
+        cpu_us: (!report.cut).then(|| micros(cpu)),
         threads: report.threads,
         cut: report.cut,
     };

@@ -44,7 +44,7 @@ pub(super) fn lines(arguments: &Refs, opened: &Opened, look: &Look) -> Vec<Line>
             ),
         ));
     }
-    lines.extend(groups::lines(report, look.mode, arguments.once));
+    lines.extend(groups::lines(report));
     let width = Screen::stdout().width;
     lines
         .into_iter()
@@ -72,6 +72,10 @@ fn how(look: &Look) -> String {
         }
         Mode::Running => format!("{read}; the process ran on: sizes are of no one moment"),
         Mode::Core => format!("{read}; from a core"),
+        Mode::Paused if look.is_agreed => format!(
+            "{read}; the process stood still for {pause:.1} ms, its limit (--max-pause), and ran on before all was read: \
+             sizes marked ~ moved between two looks"
+        ),
         Mode::Paused => format!("{read}; the process stood still for {pause:.1} ms"),
         Mode::Snapshot => {
             format!("{read}; the process stood still for {pause:.1} ms and was cloned")
