@@ -473,7 +473,8 @@ fn other_heap(version: &str) -> Option<&str> {
         "greenteagc",
         "nogreenteagc",
     ];
-    let (_, experiments) = version.split_once(" X:")?;
+    // `go1.22.10 X:...`, in newer versions `go1.26.6-X:...`.
+    let (_, experiments) = version.split_once([' ', '-'])?.1.split_once("X:")?;
     experiments
         .split([',', ' '])
         .find(|experiment| OTHER.contains(experiment))
@@ -532,7 +533,8 @@ mod tests {
     fn experiments_with_another_heap_are_known() {
         for (version, want) in [
             ("go1.27.3", None),
-            ("go1.26.6 X:nogreenteagc", Some("nogreenteagc")),
+            ("go1.26.6-X:nogreenteagc", Some("nogreenteagc")),
+            ("go1.25.1 X:greenteagc", Some("greenteagc")),
             (
                 "go1.22.10 X:boringcrypto,noallocheaders",
                 Some("noallocheaders"),

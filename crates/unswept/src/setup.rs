@@ -23,7 +23,7 @@ pub(crate) fn reader(host: &HostArguments) -> anyhow::Result<Reader> {
     Ok(Reader::start(options(host))?)
 }
 
-/// As [`reader`], as the configuration wants it.
+/// As [`reader()`], as the configuration wants it.
 pub(crate) fn reader_for(host: &HostArguments, config: &Config) -> anyhow::Result<Reader> {
     let discovery = &config.discovery;
     let dials = discovery.local_processes && discovery.probe_ports && discovery.network_namespaces;
