@@ -58,11 +58,27 @@ fn parse(dump: &str) -> BTreeMap<u64, (String, Vec<String>)> {
     goroutines
 }
 
+/// A dump in which nobody runs: whoever said that all is ready takes a moment to wait itself, and who runs has no stack.
+fn at_rest(program: &Program) -> Goroutines {
+    let runs = |dump: &Goroutines| {
+        let mut all = dump.goroutines.iter();
+        all.any(|goroutine| goroutine.status == Status::Running)
+    };
+    let begin = Instant::now();
+    loop {
+        let dump = goroutines(program, &Options::default()).unwrap();
+        if !runs(&dump) || begin.elapsed() > Duration::from_secs(5) {
+            return dump;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Takes a dump from outside and the program's own, and holds the first against the second. How many goroutines were
 /// in each state.
 fn compare(mut parked: Running, case: &str) -> BTreeMap<String, usize> {
     let program = Program::attach(parked.pid()).unwrap();
-    let dump = goroutines(&program, &Options::default()).unwrap();
+    let dump = at_rest(&program);
     let (ours, own) = (
         parse(&dump.text(false).to_string()),
         parse(&parked.ask("dump")),
