@@ -70,6 +70,7 @@ var (
 	blocks    [][]byte
 	sessions  = map[string]*session{}
 	prices    = map[int]price{}
+	index     = map[int]*price{}
 	catalog   sync.Map
 	onEvict   func(key string) int
 	jobs      chan *event
@@ -105,6 +106,8 @@ func holders() []holder {
 			What: "map[string]*session, some linked to others", plant: plantSessions, grow: growSessions},
 		{Name: "main.prices", Kind: "global", MadeIn: "main.plantPrices",
 			What: "map[int]price, by value and without pointers", plant: plantPrices},
+		{Name: "main.index", Kind: "global", MadeIn: "main.plantIndex",
+			What: "a map of more than a hundred tables", plant: plantIndex},
 		{Name: "main.catalog", Kind: "global", MadeIn: "main.plantCatalog",
 			What: "sync.Map", plant: plantCatalog},
 		{Name: "main.onEvict", Kind: "global", MadeIn: "main.plantOnEvict",
@@ -180,6 +183,14 @@ func plantPrices() (int, int) {
 		prices[i] = price{item: int64(i)}
 	}
 	return 40_000 * 64, 40_000
+}
+
+// plantIndex fills a map until its directory has a type in front of it (more than 512 bytes), and longer.
+func plantIndex() (int, int) {
+	for i := 0; i < 64_000; i++ {
+		index[i] = &price{item: int64(i)}
+	}
+	return 64_000 * 64, 64_000
 }
 
 func plantCatalog() (int, int) {

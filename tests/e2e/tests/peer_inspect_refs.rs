@@ -19,6 +19,7 @@ const NS: u64 = 1_000_000_000;
 const READABLE: &[(&str, &[&str])] = &[
     ("main.blocks", &["[*]", "uint8"]),
     ("main.sessions", &["[*]", "main.session", ".token"]),
+    ("main.index", &["[*]", "main.price"]),
     ("main.catalog", &["main.event", ".body"]),
     ("main.jobs", &["main.event", ".body"]),
     ("main.lastCall", &["context.valueCtx"]),
@@ -310,7 +311,15 @@ fn by_name(truth: &[Value], refs: &Value) -> Vec<String> {
         let missing = words.iter().filter(|word| !below.contains(*word));
         wrong.extend(missing.map(|word| format!("nothing below {name} says `{word}`: {below}")));
     }
+    wrong.extend(bare_tables(refs));
     wrong
+}
+
+/// The runtime's own name of what a map is made of tells nobody anything.
+fn bare_tables(refs: &Value) -> Option<String> {
+    let inner = "internal/runtime/maps";
+    let shown = holders(refs).find(|holder| holder.to_string().contains(inner))?;
+    Some(format!("{inner} is told: {shown}"))
 }
 
 /// Without symbols: the five biggest have their sizes, and say where they were allocated.
@@ -335,6 +344,7 @@ fn by_size(truth: &[Value], refs: &Value) -> Vec<String> {
             ));
         }
     }
+    wrong.extend(bare_tables(refs));
     wrong
 }
 

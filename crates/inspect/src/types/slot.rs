@@ -194,9 +194,13 @@ impl Types<'_> {
         self.slots.intern(text)
     }
 
-    /// What an object of at least `bytes` bytes holds whose runtime type is told: by its header, by its span.
+    /// What an object of at least `bytes` bytes holds whose runtime type is told: by its header, by its span. `None`
+    /// also where that type says less than whatever leads to the object does.
     pub fn object(&mut self, descriptor: u64, bytes: u64) -> Option<Label> {
         let ty = self.by_descriptor(descriptor)?;
+        if special::is_bare_table(self, ty) {
+            return None;
+        }
         let size = self.size(ty);
         let many = size > 0 && bytes / 2 >= size;
         Some(Label {

@@ -22,6 +22,8 @@ pub(super) enum Role {
     SwissMap,
     /// The pointers to tables of such a map.
     Directory,
+    /// A table of such a map as the runtime's own source has it: of which keys and elements only the map tells.
+    BareTable,
     /// What points at the groups of such a map.
     Groups,
     /// The header of a map until Go 1.23.
@@ -103,6 +105,7 @@ impl Role {
             "sync.poolLocal" | "sync.poolLocalInternal" => Self::PoolLocal,
             "time.Timer" | "time.Ticker" => Self::UserTimer,
             "runtime.timeTimer" => Self::RuntimeTimer,
+            "internal/runtime/maps.table" => Self::BareTable,
             _ => Self::Plain,
         }
     }
@@ -110,7 +113,7 @@ impl Role {
     /// How its field of that name shows.
     pub(super) fn show(self, field: &str) -> Show {
         match (self, field) {
-            (Self::Plain, _) => Show::Name,
+            (Self::Plain | Self::BareTable, _) => Show::Name,
             (Self::Bucket | Self::Entry, "key" | "keys") => Show::Key,
             (Self::Bucket | Self::Entry, "elem" | "elems" | "value" | "values") => Show::Elem,
             (Self::List, "Value") | (Self::PoolLocal, "private") => Show::Elem,
@@ -226,6 +229,13 @@ pub(super) fn directory(types: &mut Types<'_>, dir_ptr: TypeId) -> Option<(TypeI
         role: Role::Directory,
     });
     Some((directory, group))
+}
+
+/// Whether it is a table without the types of its keys and elements, or a pointer to one: what the allocator is told of
+/// every map's directory and tables.
+pub(super) fn is_bare_table(types: &mut Types<'_>, ty: TypeId) -> bool {
+    let table = pointee(types, ty).unwrap_or(ty);
+    types.get(table).role == Role::BareTable
 }
 
 /// The type of a field of a small structure.

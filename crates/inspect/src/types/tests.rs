@@ -138,6 +138,29 @@ fn slots_of_a_structure_that_only_descriptors_describe() {
     assert_eq!(types.by_descriptor(end + 800), None);
 }
 
+/// A map's directory above 512 bytes has the type that it was allocated with in front of it, which knows neither keys nor
+/// elements: the map does.
+#[test]
+fn the_runtimes_type_of_a_table_tells_less_than_the_map() {
+    let mut image = Image::default();
+    let table = image.descriptor("internal/runtime/maps.table", 25, 32, &[0, 0, 0, 0]);
+    let directory = image.descriptor("*internal/runtime/maps.table", 22, 8, &[table]);
+    let other = image.descriptor("main.table", 25, 32, &[0, 0, 0, 0]);
+    let pointers = image.descriptor("*main.table", 22, 8, &[other]);
+    let end = image.here();
+    let mut memory = Pieces::new();
+    memory.put(START, image.0);
+    let mut types = Types::new(sources(&memory, end));
+    assert_eq!(types.object(directory, 8 * 128), None);
+    assert_eq!(types.object(table, 32), None);
+    assert!(
+        types
+            .object(pointers, 8 * 128)
+            .is_some_and(|label| label.many)
+    );
+    assert!(types.object(other, 32).is_some());
+}
+
 #[test]
 fn a_type_made_of_itself_has_a_name_of_bounded_length() {
     let mut image = Image::default();
