@@ -80,7 +80,9 @@ Where to start:
   unswept inspect memstats 4242    what its memory is made of
   unswept inspect goroutines 4242  what all its goroutines do
   unswept inspect heap 4242        which lines allocated what it holds
-  unswept inspect heap core --exe ./shop   the same of a core file, days later
+  unswept inspect refs 4242        who holds it: variables, goroutines, timers, with paths
+  unswept inspect refs 4242 --diff 30s     what grows meanwhile: a leak's name
+  unswept inspect refs core --exe ./shop   the same of a core file, days later
 
 Who may look: the process's own user, where the process may be dumped and kernel.yama.ptrace_scope
 is 0; or whoever has CAP_SYS_PTRACE. For a container: from the host, or from a debug container that

@@ -281,11 +281,11 @@ pub(crate) struct Refs {
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// Holders told
+    /// Holders told; at least 500 by --json and --format pprof
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) top: usize,
 
-    /// Steps of a path told
+    /// Steps of a path told; at least 12 by --json and --format pprof
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) depth: usize,
 
@@ -305,7 +305,8 @@ pub(crate) enum RefsFormat {
     Tree,
     /// All of it, for programs (schema unswept/inspect-refs/1)
     Json,
-    /// A gzipped profile whose stacks are the paths, for flame graphs
+    /// A gzipped profile whose stacks are the paths, for flame graphs: all that is reached adds up in
+    /// it, what --top and --depth leave out in frames called `(others)` or in the step above
     Pprof,
 }
 

@@ -92,7 +92,8 @@ pub(crate) fn take(
     clock: &impl Clock,
 ) -> anyhow::Result<Look> {
     let memory = arguments.max_memory.map(|mib| mib << 20);
-    let is_json = arguments.print.format() == RefsFormat::Json;
+    // A program cuts for itself.
+    let is_for_programs = arguments.print.format() != RefsFormat::Tree;
     let options = Options {
         max_bytes: memory.unwrap_or(Options::default().max_bytes),
         memory_bytes: memory.unwrap_or(Options::default().memory_bytes),
@@ -101,16 +102,15 @@ pub(crate) fn take(
             false => Effort::Fast { threads: 2 },
         },
         // A comparison needs more holders than a person reads.
-        holders: match arguments.diff.is_some() || arguments.against.is_some() || is_json {
+        holders: match arguments.diff.is_some() || arguments.against.is_some() || is_for_programs {
             true => arguments.top.max(500),
             false => arguments.top,
         },
-        // A program cuts for itself.
-        depth: match is_json {
+        depth: match is_for_programs {
             true => arguments.depth.max(12),
             false => arguments.depth,
         },
-        timers: match is_json {
+        timers: match is_for_programs {
             true => 1000,
             false => Options::default().timers,
         },
