@@ -58,8 +58,7 @@ impl Setting {
         found
     }
 
-    /// Holds a verdict or an incident against the schema in docs/ that it names: `unswept/verdict/1`
-    /// is in `verdict-1.schema.json`.
+    /// Holds a document against the schema in docs/ that it names: `unswept/verdict/1` is in `verdict-1.schema.json`.
     ///
     /// # Panics
     /// When it breaks the schema, with every place where it does.

@@ -85,7 +85,7 @@ fn ten_thousand_are_read_in_a_moment() {
     let pid = running.pid().to_string();
     let read = |_| {
         let read = inspect(&setting, &["goroutines", &pid, "--format", "json"]);
-        let value = read.json(&target.name, "unswept/inspect-goroutines/1");
+        let value = read.json(&setting, &target.name, "unswept/inspect-goroutines/1");
         value["cost"]["wall_us"].as_u64().expect("cost.wall_us")
     };
     let times: Vec<u64> = (0..READINGS).map(read).collect();

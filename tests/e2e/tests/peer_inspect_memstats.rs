@@ -107,7 +107,7 @@ fn a_reading_is_cheap() {
 }
 
 fn read(setting: &Setting, target: &Target, pid: u32) -> Value {
-    inspect(setting, &["memstats", &pid.to_string(), "--json"]).json(&target.name, SCHEMA)
+    inspect(setting, &["memstats", &pid.to_string(), "--json"]).json(setting, &target.name, SCHEMA)
 }
 
 /// Asks the target before and after; what has not changed meanwhile has to be what we have read.

@@ -238,7 +238,7 @@ fn memory_without_pointers_costs_nothing() {
         format!("{target}: {best:?} for 1 GB without pointers"),
     );
     for look in looks {
-        let refs = look.json(&target.name, SCHEMA);
+        let refs = look.json(&setting, &target.name, SCHEMA);
         assert!(bytes_of(&refs["reached_bytes"]) >= GB, "{refs}");
         assert!(
             bytes_of(&refs["cost"]["bytes"]) < GB / 50,
@@ -256,7 +256,7 @@ fn bytes_of(value: &Value) -> u64 {
 fn look(setting: &Setting, target: &Target, running: &RunningTarget, more: &[&str]) -> Value {
     let pid = running.pid().to_string();
     let words = [&["refs", &pid, "--json"], more].concat();
-    inspect(setting, &words).json(&target.name, SCHEMA)
+    inspect(setting, &words).json(setting, &target.name, SCHEMA)
 }
 
 /// An earlier look from a file is what the next one is compared with; the planted holders stay as they are.
@@ -272,7 +272,7 @@ fn nothing_grew_since(
     let file = file.to_str().expect("a name in UTF-8");
     let pid = running.pid().to_string();
     let words = ["refs", &pid, "--json", "--against", file];
-    let diff = inspect(setting, &words).json(&target.name, DIFF_SCHEMA);
+    let diff = inspect(setting, &words).json(setting, &target.name, DIFF_SCHEMA);
     let changes = diff["changes"].as_array().expect("changes").iter();
     let grown: i64 = changes
         .filter_map(|change| change["growth_bytes"].as_i64())

@@ -77,7 +77,7 @@ fn a_pause_that_reaches_its_limit_is_told_as_partial() {
         "{}",
         cut.said
     );
-    let look = cut.json("refs --pause", "unswept/inspect-refs/1");
+    let look = cut.json(&setting, "refs --pause", "unswept/inspect-refs/1");
     assert_eq!(look["mode"], "paused");
     assert_eq!(look["pause"]["cut"], true, "{}", look["pause"]);
     assert_eq!(look["approximate"], true);
@@ -85,7 +85,7 @@ fn a_pause_that_reaches_its_limit_is_told_as_partial() {
         &setting,
         &["refs", &pid, "--pause", "--max-pause", "10s", "--json"],
     );
-    let look = whole.json("refs --pause", "unswept/inspect-refs/1");
+    let look = whole.json(&setting, "refs --pause", "unswept/inspect-refs/1");
     assert_eq!(look["pause"]["cut"], false, "{}", look["pause"]);
     assert_eq!(look["approximate"], false);
 }

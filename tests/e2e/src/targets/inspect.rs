@@ -50,17 +50,18 @@ impl Inspected {
         String::from_utf8(self.output).expect("text")
     }
 
-    /// Its output as JSON that says which schema it has.
+    /// Its output as JSON that says which schema it has, and keeps to it as docs/ has it.
     ///
     /// # Panics
-    /// When it failed, with what it said, or is something else.
+    /// When it failed, with what it said, is something else, or breaks its schema.
     #[must_use]
-    pub fn json(self, of: &str, schema: &str) -> Value {
+    pub fn json(self, setting: &Setting, of: &str, schema: &str) -> Value {
         let text = self.text(of);
         let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| {
             panic!("{of}: no JSON: {error}\n{text}");
         });
         assert_eq!(value["schema"], schema, "{of}");
+        setting.assert_schema(&value);
         value
     }
 }
