@@ -42,6 +42,7 @@ pub mod memory;
 mod module;
 mod pclntab;
 mod places;
+mod plugins;
 mod program;
 mod read;
 pub mod roots;

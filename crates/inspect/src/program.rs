@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::arch::Machine;
 use crate::check::{Refused, check};
 use crate::core_file::CoreFacts;
-use crate::dwarf::{Dwarf, Frames};
+use crate::dwarf::{Dwarf, Frames, TypeRef};
 use crate::elf::Elf;
 use crate::find_module::find_module;
 use crate::functions::Functions;
@@ -14,6 +14,7 @@ use crate::layout::{Layout, Signature, Table};
 use crate::limits;
 use crate::mapping::{MappedElf, map_lines};
 use crate::memory::{LiveMemory, Memory, le64};
+use crate::plugins::Plugin;
 use crate::symbols::{Symbols, data_symbols, vote};
 use crate::{Executable, InspectError, Module, ReadAt};
 
@@ -46,6 +47,7 @@ pub struct Program {
     modules: Vec<Module>,
     dwarf: Option<Dwarf>,
     frames: OnceLock<Option<Frames>>,
+    plugins: OnceLock<Vec<Plugin>>,
 }
 
 /// What is asked first for a layout.
@@ -154,6 +156,7 @@ impl Program {
             bias: entry.wrapping_sub(elf.entry),
             dwarf: None,
             frames: OnceLock::new(),
+            plugins: OnceLock::new(),
             memory: memory.into(),
             file,
             elf,
@@ -360,22 +363,43 @@ impl Program {
         &self.modules
     }
 
-    /// The files of its plugins, those that can be opened.
-    pub(crate) fn plugins(&self) -> Vec<MappedElf> {
-        let Some(pid) = self.pid else {
-            return Vec::new();
-        };
-        let lines = match self.modules.len() {
-            ..=1 => Vec::new(),
-            _ => map_lines(pid),
-        };
-        let plugins = self.modules.iter().skip(1);
-        plugins
-            .filter_map(|module| {
-                let line = lines.iter().find(|line| line.has(module.text))?;
-                MappedElf::open(pid, &lines, line)
-            })
-            .collect()
+    /// Its plugins, those whose files can be opened; of a core none. Opened when first asked for, with the debug
+    /// information that they have.
+    pub(crate) fn plugins(&self) -> &[Plugin] {
+        let open = || self.pid.map(|pid| Plugin::all(pid, &self.modules));
+        self.plugins.get_or_init(|| open().unwrap_or_default())
+    }
+
+    /// The debug information of its modules, each with what must be added to an address in it.
+    pub(crate) fn dwarfs(&self) -> impl Iterator<Item = (&Dwarf, u64)> {
+        let own = self.dwarf().map(|dwarf| (dwarf, self.bias));
+        let plugins = self.plugins().iter();
+        own.into_iter()
+            .chain(plugins.filter_map(|plugin| Some((plugin.dwarf()?, plugin.mapped.bias))))
+    }
+
+    /// Opens and indexes now what names of variables are read from, so that nobody waits for it while the program stands
+    /// still.
+    pub fn index_names(&self) {
+        for (dwarf, _) in self.dwarfs() {
+            dwarf.index();
+        }
+    }
+
+    /// The debug information that has this type.
+    pub(crate) fn dwarf_of(&self, ty: TypeRef) -> Option<&Dwarf> {
+        self.dwarfs()
+            .map(|(dwarf, _)| dwarf)
+            .find(|dwarf| dwarf.has(ty))
+    }
+
+    /// The debug information of the module with this code, where its functions keep their variables, and what must be
+    /// added to an address in it.
+    pub(crate) fn frames_at(&self, pc: u64) -> Option<(&Dwarf, &Frames, u64)> {
+        match self.plugins().iter().find(|plugin| plugin.has_pc(pc)) {
+            Some(plugin) => Some((plugin.dwarf()?, plugin.frames()?, plugin.mapped.bias)),
+            None => Some((self.dwarf()?, self.frames()?, self.bias)),
+        }
     }
 
     /// The module that this code address belongs to.

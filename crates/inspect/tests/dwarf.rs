@@ -243,6 +243,7 @@ fn ask_everything(dwarf: &Dwarf) {
         memory: &memory,
         dwarf: Some(dwarf),
         bias: 0,
+        plugins: Vec::new(),
         modules: Vec::new(),
         go_minor: 27,
         function: Box::new(|_| Some("f".to_owned())),

@@ -123,13 +123,13 @@ pub(super) fn number(dwarf: &Dwarf, unit: &Unit, value: AttributeValue<Slice<'_>
     }
 }
 
-fn type_ref(unit: &Unit, value: AttributeValue<Slice<'_>>) -> Option<TypeRef> {
+fn type_ref(dwarf: &Dwarf, unit: &Unit, value: AttributeValue<Slice<'_>>) -> Option<TypeRef> {
     let at = match value {
         AttributeValue::DebugInfoRef(offset) => u32::try_from(offset.0).ok()?,
         AttributeValue::UnitRef(offset) => unit.start.checked_add(u32::try_from(offset.0).ok()?)?,
         _ => return None,
     };
-    Some(TypeRef(at))
+    Some(dwarf.type_at(at))
 }
 
 /// One entry's attributes.
@@ -208,7 +208,7 @@ impl<'a> At<'a> {
     }
 
     pub(super) fn ty(&self, name: DwAt) -> Option<TypeRef> {
-        type_ref(self.unit, self.entry.value(name)?)
+        type_ref(self.dwarf, self.unit, self.entry.value(name)?)
     }
 
     fn bytes(&self) -> Option<&'a [u8]> {

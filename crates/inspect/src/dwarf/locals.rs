@@ -120,14 +120,14 @@ impl Frames {
         };
         self.each(dwarf, die, pc, |at, inlined| {
             let origin = at.ty(gimli::DW_AT_abstract_origin);
-            let origin = origin.and_then(|origin| At::read(dwarf, origin.0));
+            let origin = origin.and_then(|origin| At::read(dwarf, origin.die));
             let told = origin.as_ref().unwrap_or(at);
             let (name, ty) = (told.name(), told.ty(gimli::DW_AT_type));
             if let Some(offset) = asked.offset(at, ty)
                 && is_of_source(&name)
                 && found.len() < CANDIDATES_MAX
             {
-                let inlined = inlined.and_then(|die| super::entry::name(dwarf, die.0));
+                let inlined = inlined.and_then(|die| dwarf.name_of(die));
                 found.push(Local {
                     name,
                     ty,

@@ -45,9 +45,13 @@ const ABBREVIATION_TABLE_BYTES_MAX: usize = 64 << 10;
 /// `DW_LANG_Go`.
 const LANGUAGE_GO: u64 = 0x16;
 
-/// A place in `.debug_info`: where the entry of a type begins.
+/// A place in a `.debug_info`: where the entry of a type begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TypeRef(pub(crate) u32);
+pub struct TypeRef {
+    die: u32,
+    /// [`Dwarf::numbered`].
+    file: u16,
+}
 
 /// A global variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub struct Dwarf {
     first: Index,
     /// Variables, constants, functions and closures of every package.
     all: OnceLock<Index>,
+    /// Tells its types from those of other files.
+    number: u16,
 }
 
 /// One unit that Go's compiler wrote.
@@ -122,11 +128,30 @@ impl Dwarf {
             tables,
             first: Index::default(),
             all: OnceLock::new(),
+            number: 0,
         };
         // A program without a unit of that name was made by a linker that we don't know: then each may hold types.
         let any = !dwarf.units.iter().any(|unit| unit.is_runtime);
         dwarf.first = Index::types(&dwarf, |unit| any || unit.is_runtime);
         Some(dwarf)
+    }
+
+    /// Gives its types a number, so that they are told from those of other files of one program. It is zero else.
+    pub(crate) fn numbered(mut self, number: u16) -> Self {
+        self.number = number;
+        self
+    }
+
+    /// Whether it is one of its types.
+    pub(crate) fn has(&self, ty: TypeRef) -> bool {
+        ty.file == self.number
+    }
+
+    fn type_at(&self, die: u32) -> TypeRef {
+        TypeRef {
+            die,
+            file: self.number,
+        }
     }
 
     /// Where a field lies in a structure, and its size, both in bytes.
@@ -188,12 +213,13 @@ impl Dwarf {
         let mut found = self.first.types_named(name);
         found
             .find(|&die| entry::name_is(self, die, name))
-            .map(TypeRef)
+            .map(|die| self.type_at(die))
     }
 
     /// The type whose descriptor lies `offset` bytes behind the first descriptor of the program (`moduledata.types`).
     pub fn type_of_descriptor(&self, offset: u64) -> Option<TypeRef> {
-        self.first.type_of_descriptor(offset).map(TypeRef)
+        let die = self.first.type_of_descriptor(offset)?;
+        Some(self.type_at(die))
     }
 
     /// What the closure with this entry keeps, by offset in its object; link-time address. Empty for a function
@@ -214,14 +240,16 @@ impl Dwarf {
         (self.first.counts().0, variables, closures)
     }
 
-    /// What is known of a type. `None` when there is no type at that place.
+    /// What is known of a type. `None` when there is no type at that place, or it is one of another file.
     pub fn entry(&self, ty: TypeRef) -> Option<TypeEntry> {
-        entry::read(self, ty.0)
+        self.has(ty).then_some(())?;
+        entry::read(self, ty.die)
     }
 
     /// The name of a type alone, typedefs kept: cheaper than [`Dwarf::entry`].
     pub fn name_of(&self, ty: TypeRef) -> Option<String> {
-        entry::name(self, ty.0)
+        self.has(ty).then_some(())?;
+        entry::name(self, ty.die)
     }
 
     /// Follows typedefs. A cycle of them ends somewhere in it.
@@ -237,8 +265,11 @@ impl Dwarf {
 
     fn follow(&self, ty: TypeRef, next: impl Fn(&Self, u32) -> Option<TypeRef>) -> TypeRef {
         let mut at = ty;
+        if !self.has(ty) {
+            return ty;
+        }
         for _ in 0..DEPTH_MAX {
-            match next(self, at.0) {
+            match next(self, at.die) {
                 Some(next) if next != at => at = next,
                 _ => break,
             }
@@ -248,7 +279,13 @@ impl Dwarf {
 
     /// The size of a type in bytes; typedefs are followed.
     pub fn size_of(&self, ty: TypeRef) -> Option<u64> {
-        entry::size(self, self.resolve(ty).0)
+        self.has(ty).then_some(())?;
+        entry::size(self, self.resolve(ty).die)
+    }
+
+    /// Indexes variables and functions now, and not when first asked for them.
+    pub(crate) fn index(&self) {
+        self.all();
     }
 
     fn all(&self) -> &Index {

@@ -46,6 +46,7 @@ fn ask_dwarf(dwarf: &Dwarf) {
         memory: &nothing,
         dwarf: Some(dwarf),
         bias: 0,
+        plugins: Vec::new(),
         modules: Vec::new(),
         go_minor: 0,
         function: Box::new(|_| None),

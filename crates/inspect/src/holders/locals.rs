@@ -145,8 +145,8 @@ impl Place {
 /// the one that it returns to.
 fn candidates(program: &Program, entry: u64, pointer: &RootPointer) -> Option<(u64, Vec<Local>)> {
     let slot = pointer.slot.slot()?;
-    let (dwarf, frames) = (program.dwarf()?, program.frames()?);
-    let link = |addr: u64| addr.wrapping_sub(program.bias());
+    let (dwarf, frames, bias) = program.frames_at(entry)?;
+    let link = |addr: u64| addr.wrapping_sub(bias);
     // Registers are those of the very instruction; what lies in a slot lies there at the call.
     let mut pcs = [pointer.place.saturating_sub(1).max(entry), pointer.place];
     if matches!(slot, FrameSlot::Register(_)) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Collector, RootKind};
 use crate::dwarf::{Dwarf, TypeRef, TypeTag};
 use crate::elf::Elf;
+use crate::mapping::MappedElf;
 use crate::memory::le64;
 use crate::symbols::data_symbols;
 use crate::{InspectError, Program, ReadAt, limits};
@@ -73,7 +74,7 @@ pub(super) fn read(program: &Program, roots: &mut Collector<'_>) -> Result<Globa
         .filter(|root| root.kind == RootKind::Global)
     {
         let ty = globals.all[root.at as usize].ty;
-        let name = ty.and_then(|ty| program.dwarf()?.name_of(ty));
+        let name = ty.and_then(|ty| program.dwarf_of(ty)?.name_of(ty));
         root.is_pool = name.as_deref() == Some("sync.Pool");
     }
     Ok(globals)
@@ -163,25 +164,23 @@ fn is_runtime(name: &str) -> bool {
 /// Every variable that debug information or the symbol table names, by address; of two at one address the one with a
 /// type.
 fn known_variables(program: &Program) -> Vec<Global> {
-    let bias = program.bias();
     let mut known: Vec<Global> = Vec::new();
-    for variable in program
-        .dwarf()
-        .into_iter()
-        .flat_map(|dwarf| dwarf.variables())
-    {
-        let size = variable.ty.and_then(|ty| program.dwarf()?.size_of(ty));
-        known.push(Global {
-            name: variable.name.into(),
-            addr: variable.addr.wrapping_add(bias),
-            bytes: size.unwrap_or(8).max(8),
-            ty: variable.ty,
-            is_named: true,
-        });
+    for (dwarf, bias) in program.dwarfs() {
+        known.extend(dwarf.variables().map(|variable| {
+            let size = variable.ty.and_then(|ty| dwarf.size_of(ty));
+            Global {
+                name: variable.name.into(),
+                addr: variable.addr.wrapping_add(bias),
+                bytes: size.unwrap_or(8).max(8),
+                ty: variable.ty,
+                is_named: true,
+            }
+        }));
     }
-    add_symbols(program.file(), program.elf(), bias, &mut known);
+    add_symbols(program.file(), program.elf(), program.bias(), &mut known);
     for plugin in program.plugins() {
-        add_symbols(&plugin.file, &plugin.elf, plugin.bias, &mut known);
+        let MappedElf { file, elf, bias } = &plugin.mapped;
+        add_symbols(file, elf, *bias, &mut known);
     }
     known.sort_by_key(|global| (global.addr, global.ty.is_none()));
     known.dedup_by_key(|global| global.addr);
@@ -234,9 +233,6 @@ fn add_symbols(file: &(impl ReadAt + ?Sized), elf: &Elf, bias: u64, known: &mut 
 /// `var x = &T{...}` puts the value into a variable of the compiler's, which debug information doesn't name: it is
 /// called as the pointer that leads to it, since nothing else does.
 fn add_statics(program: &Program, known: &mut Vec<Global>) {
-    let Some(dwarf) = program.dwarf() else {
-        return;
-    };
     let is_variable = |addr: u64| {
         let inside = |range: (u64, u64)| (range.0..range.1).contains(&addr);
         program
@@ -246,10 +242,11 @@ fn add_statics(program: &Program, known: &mut Vec<Global>) {
     };
     let pointers: Vec<(&Global, TypeRef)> = known
         .iter()
-        .filter_map(|global| Some((global, pointee(dwarf, global.ty?)?)))
+        .filter_map(|global| Some((global, pointee(program.dwarf_of(global.ty?)?, global.ty?)?)))
         .collect();
     let addrs = pointers.iter().map(|(global, _)| global.addr);
     let (targets, _) = program.memory().records(addrs, 8);
+    let size_of = |ty| program.dwarf_of(ty)?.size_of(ty);
     let mut statics = Vec::new();
     for ((global, pointee), target) in pointers.into_iter().zip(targets.chunks_exact(8)) {
         let target = le64(target, 0);
@@ -262,7 +259,7 @@ fn add_statics(program: &Program, known: &mut Vec<Global>) {
             statics.push(Global {
                 name: Arc::clone(&global.name),
                 addr: target,
-                bytes: dwarf.size_of(pointee).unwrap_or(8).max(8),
+                bytes: size_of(pointee).unwrap_or(8).max(8),
                 ty: Some(pointee),
                 is_named: true,
             });

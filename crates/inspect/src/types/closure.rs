@@ -26,9 +26,9 @@ impl Types<'_> {
 
     fn make_closure(&mut self, pc: u64) -> Option<TypeId> {
         let name = (self.from.function)(pc)?;
-        let captures = match (self.from.dwarf, pc.checked_sub(self.from.bias)) {
-            (Some(dwarf), Some(pc)) => dwarf.captures(pc),
-            _ => Vec::new(),
+        let captures = match self.from.dwarf_at(pc) {
+            Some((dwarf, bias)) => dwarf.captures(pc.wrapping_sub(bias)),
+            None => Vec::new(),
         };
         let mut fields = Vec::with_capacity(captures.len());
         for capture in captures {

@@ -8,7 +8,7 @@ use crate::dwarf::{Dwarf, Member, TypeEntry, TypeRef, TypeTag};
 const WORD: u64 = 8;
 
 pub(super) fn load(types: &mut Types<'_>, die: TypeRef) -> Option<Type> {
-    let dwarf = types.from.dwarf?;
+    let dwarf = types.from.dwarf_of(die)?;
     let entry = dwarf.entry(die)?;
     let (kind, shape) = shape(types, dwarf, &entry);
     let size = match &shape {

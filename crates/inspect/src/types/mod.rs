@@ -207,6 +207,17 @@ pub struct Descriptors {
     pub end: u64,
 }
 
+/// The debug information of a plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct PluginSource<'a> {
+    /// What its file has.
+    pub dwarf: &'a Dwarf,
+    /// What must be added to an address in it.
+    pub bias: u64,
+    /// Its code: start and end.
+    pub text: (u64, u64),
+}
+
 /// What [`Types`] reads from.
 pub struct Sources<'a> {
     /// The target's memory.
@@ -215,6 +226,8 @@ pub struct Sources<'a> {
     pub dwarf: Option<&'a Dwarf>,
     /// What must be added to an address of the debug information.
     pub bias: u64,
+    /// Debug information of plugins.
+    pub plugins: Vec<PluginSource<'a>>,
     /// Of each module, the executable's first.
     pub modules: Vec<Descriptors>,
     /// 27 of Go 1.27; zero where not known.
@@ -227,6 +240,13 @@ impl<'a> Sources<'a> {
     /// What a program offers.
     pub fn of(program: &'a Program) -> Self {
         let modules = program.modules().iter();
+        let plugins = program.plugins().iter().filter_map(|plugin| {
+            Some(PluginSource {
+                dwarf: plugin.dwarf()?,
+                bias: plugin.mapped.bias,
+                text: plugin.text,
+            })
+        });
         let function = |pc| {
             let functions = program.functions_of(pc)?;
             let id = functions.find(pc)?;
@@ -236,6 +256,7 @@ impl<'a> Sources<'a> {
             memory: program.memory(),
             dwarf: program.dwarf(),
             bias: program.bias(),
+            plugins: plugins.collect(),
             modules: modules
                 .map(|module| Descriptors {
                     start: module.types,
@@ -244,6 +265,26 @@ impl<'a> Sources<'a> {
                 .collect(),
             go_minor: minor_version(program.go_version()).unwrap_or(0),
             function: Box::new(function),
+        }
+    }
+
+    /// All debug information, the executable's first.
+    fn dwarfs(&self) -> impl Iterator<Item = &'a Dwarf> {
+        let plugins = self.plugins.iter().map(|plugin| plugin.dwarf);
+        self.dwarf.into_iter().chain(plugins)
+    }
+
+    /// That with this type.
+    fn dwarf_of(&self, ty: TypeRef) -> Option<&'a Dwarf> {
+        self.dwarfs().find(|dwarf| dwarf.has(ty))
+    }
+
+    /// That of the module with this code, and what must be added to an address in it.
+    fn dwarf_at(&self, pc: u64) -> Option<(&'a Dwarf, u64)> {
+        let mut plugins = self.plugins.iter();
+        match plugins.find(|plugin| (plugin.text.0..plugin.text.1).contains(&pc)) {
+            Some(plugin) => Some((plugin.dwarf, plugin.bias)),
+            None => Some((self.dwarf?, self.bias)),
         }
     }
 }
@@ -308,7 +349,7 @@ impl<'a> Types<'a> {
 
     /// The type of a place in the debug information; typedefs lead to what they name.
     pub fn by_die(&mut self, die: TypeRef) -> TypeId {
-        let Some(dwarf) = self.from.dwarf else {
+        let Some(dwarf) = self.from.dwarf_of(die) else {
             return self.unknown;
         };
         self.id(Source::Die(dwarf.canonical(die)))
@@ -352,7 +393,10 @@ impl<'a> Types<'a> {
         if name == "interface {}" || name == "any" {
             return Some(self.any);
         }
-        let die = self.from.dwarf?.type_named(name)?;
+        let die = self
+            .from
+            .dwarfs()
+            .find_map(|dwarf| dwarf.type_named(name))?;
         Some(self.by_die(die))
     }
 

@@ -385,7 +385,7 @@ impl Types<'_> {
     /// The compiler's name of a type.
     fn raw_name(&mut self, ty: TypeId) -> Option<String> {
         match *self.sources.get(ty.0 as usize)? {
-            Source::Die(die) => self.from.dwarf?.name_of(die),
+            Source::Die(die) => self.from.dwarf_of(die)?.name_of(die),
             Source::Descriptor(addr) => descriptor::raw_name(self, addr),
             Source::Made => None,
         }

@@ -50,6 +50,7 @@ fn sources(memory: &Pieces, end: u64) -> Sources<'_> {
         memory,
         dwarf: None,
         bias: 0,
+        plugins: Vec::new(),
         modules: vec![Descriptors { start: START, end }],
         go_minor: 27,
         function: Box::new(|pc| (pc == 0x77).then(|| "main.main.func1".to_owned())),

@@ -197,8 +197,24 @@ fn a_program_with_a_plugin_is_looked_into() {
             let [theirs, ours] = planted(&report, form, [&theirs, "main.ours"]);
             is_within_a_hundredth(&case, theirs, 128 * (64 << 10));
             is_within_a_hundredth(&case, ours, 64 * (64 << 10));
+            if !form.ends_with("stripped") {
+                has_types_of_its_own(&report.holders[0], &case);
+            }
         }
     }
+}
+
+/// What the plugin's own debug information tells of its list.
+#[track_caller]
+fn has_types_of_its_own(theirs: &Holder, case: &str) {
+    let piece = format!("{PART}.piece");
+    assert_eq!(theirs.ty, format!("*{piece}"), "{case}");
+    let list = &theirs.paths[0];
+    let told = (&*list.ty, list.count, &*list.again);
+    assert_eq!(told, (&*piece, 128, ".next"), "{case}");
+    let body = &list.children[0];
+    let told = (&*body.path, &*body.ty, body.count);
+    assert_eq!(told, (".body", "[]uint8", 128), "{case}");
 }
 
 /// The package of the plugin.

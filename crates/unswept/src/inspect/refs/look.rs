@@ -231,6 +231,7 @@ fn paused(
     for module in program.modules() {
         module.functions(program.memory())?;
     }
+    program.index_names();
     let numbers = ThreadNumbers::of(pid);
     let work = |held: &Held<'_>| {
         let registers = |tid| numbers.registers(held.threads(), tid);
