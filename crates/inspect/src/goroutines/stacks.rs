@@ -41,6 +41,25 @@ pub struct Stack {
     pub end: End,
 }
 
+impl Stack {
+    /// The call that a goroutine with this stack began with, as the source has it: of one that C began, what C called.
+    pub(crate) fn entry(&self) -> Option<&Frame> {
+        let is_start = |name: &str| matches!(name, "runtime.goexit" | "runtime.main");
+        // What lies between C and an exported function: the runtime's part, and what cgo made.
+        let is_way_in =
+            |name: &str| name.starts_with("runtime.cgocallback") || name.starts_with("_cgoexp_");
+        let calls = self.frames.iter().rev();
+        let mut calls = calls.filter(|frame| !is_start(&frame.function) && !frame.wrapper);
+        let outermost = calls.next()?;
+        match is_way_in(&outermost.function) {
+            true => calls
+                .find(|frame| !is_way_in(&frame.function))
+                .or(Some(outermost)),
+            false => Some(outermost),
+        }
+    }
+}
+
 /// Distinct stacks by the number of their frames' places.
 pub(super) struct Stacks<'a> {
     code: &'a Code<'a>,

@@ -196,13 +196,8 @@ fn root_name(program: &Program, taken: &Taken, root: &Root) -> String {
 /// The function that a goroutine began in, else the one that began it.
 fn entry(taken: &Taken, goroutine: &Goroutine) -> String {
     let dump = &taken.roots.goroutines;
-    let frames = goroutine.stack.and_then(|stack| dump.stacks.get(stack));
-    let frames = frames.map_or(&[][..], |stack| &stack.frames);
-    let is_start = |name: &str| matches!(name, "runtime.goexit" | "runtime.main");
-    let outermost = frames
-        .iter()
-        .rev()
-        .find(|frame| !is_start(&frame.function) && !frame.wrapper);
+    let stack = goroutine.stack.and_then(|stack| dump.stacks.get(stack));
+    let outermost = stack.and_then(|stack| stack.entry());
     let creator = goroutine
         .creator
         .and_then(|creator| dump.creators.get(creator));

@@ -151,6 +151,19 @@ fn a_program_with_c_in_it_is_looked_into() {
             let [handles, pinned] = planted(&report, form, ["runtime/cgo.handles", "main.pinner"]);
             is_within_a_hundredth(&case, handles, 128 * (16 << 10) + 4 * (256 << 10));
             is_within_a_hundredth(&case, pinned, 128 * (16 << 10));
+            // Those that C began have called nothing else of the program's.
+            let began = |entry: &str| {
+                let mut groups = report.goroutines.iter();
+                groups
+                    .find(|group| group.entry == entry)
+                    .map(|group| group.count)
+            };
+            assert_eq!(
+                began("main.fromC"),
+                Some(4),
+                "{case}: {:#?}",
+                report.goroutines
+            );
             // 16 MiB of C's are nobody's here.
             let is_gos = report.reached_bytes.abs_diff(stats.heap_alloc) < MIB / 2;
             assert!(is_gos, "{case}: {} {stats:?}", report.reached_bytes);

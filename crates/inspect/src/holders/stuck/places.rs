@@ -159,13 +159,11 @@ fn state(goroutine: &Goroutine) -> String {
 /// library waits with.
 fn of_stack(stack: &Stack) -> (Arc<str>, Option<Source>) {
     let calls = || stack.frames.iter().filter(|frame| !frame.wrapper);
-    let is_start = |name: &str| matches!(name, "runtime.goexit" | "runtime.main");
-    let outermost = calls().rev().find(|frame| !is_start(&frame.function));
     let at = calls()
         .find(|frame| !waits_inside(&frame.function))
         .or_else(|| calls().find(|frame| !frame.hidden))
         .or_else(|| calls().next());
-    let entry = outermost.map(|frame| frame.function.clone());
+    let entry = stack.entry().map(|frame| frame.function.clone());
     (entry.unwrap_or_else(|| "".into()), at.map(source))
 }
 
