@@ -99,6 +99,8 @@ pub(crate) struct SeenStack<'a> {
     pub(crate) general: &'a [u64],
     /// What its record has of [`OWN`](super::OWN).
     pub(crate) own: [u64; OWN.len()],
+    /// Where the `runtime.m` of its thread lies, and of the one that it is bound to; zero where it has none.
+    pub(crate) threads: [u64; 2],
 }
 
 /// How sure the place of a goroutine is.
@@ -271,6 +273,7 @@ impl<'a, 'v> Look<'a, 'v> {
                             },
                             general,
                             own: raw.own,
+                            threads: [raw.thread, raw.locked],
                         });
                     }
                     None => self.show_unknown(raw),
@@ -444,7 +447,7 @@ impl<'a, 'v> Look<'a, 'v> {
             scan: raw.scan,
             wait_reason: reason.cloned().unwrap_or_default(),
             waited_ns: self.waited_ns(raw),
-            locked_to_thread: raw.locked,
+            locked_to_thread: raw.locked != 0,
             bubble: self.bubble(raw.bubble),
             system: self.is_system(raw),
             stack,
@@ -492,6 +495,7 @@ impl<'a, 'v> Look<'a, 'v> {
             standing: Standing::Guessed,
             general: &[],
             own: raw.own,
+            threads: [raw.thread, raw.locked],
         });
     }
 

@@ -90,7 +90,8 @@ pub(super) struct RawGoroutine {
     pub(super) thread: u64,
     pub(super) wait_since: u64,
     pub(super) wait_reason: usize,
-    pub(super) locked: bool,
+    /// The thread that it is bound to, or zero.
+    pub(super) locked: u64,
     pub(super) parent: u64,
     pub(super) created_at: u64,
     pub(super) start_pc: u64,
@@ -215,7 +216,7 @@ impl Fields {
             thread: self.m.get(bytes),
             wait_since: self.wait_since.get(bytes),
             wait_reason: self.wait_reason.get(bytes) as usize,
-            locked: self.locked.get(bytes) != 0,
+            locked: self.locked.get(bytes),
             parent: optional(self.parent),
             created_at: self.created_at.get(bytes),
             start_pc: self.start_pc.get(bytes),

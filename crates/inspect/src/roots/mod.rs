@@ -139,8 +139,8 @@ pub struct RootSet {
     pub globals: Globals,
     /// The goroutines that `Goroutine` roots name.
     pub goroutines: Goroutines,
-    /// The runtime's structures of goroutines and processors, by their object. They lead from each to all others, so
-    /// their pointers count for the runtime, and nobody's way leads through them: see `Heap::cut`.
+    /// The runtime's structures of goroutines, processors and threads, by their object. They lead from each to all
+    /// others, so they and their pointers count for the runtime, and nobody's way leads through them: see `Heap::cut`.
     pub structures: Vec<u32>,
     /// The timers that `Timer` roots stand for.
     pub timers: Vec<Timer>,
@@ -303,7 +303,7 @@ impl Collector<'_> {
         let return_bytes = if program.machine().call_pushes { 8 } else { 0 };
         let mut scanner = StackScanner::new(program.memory(), &code, rodata, return_bytes);
         let mut found: Vec<(u64, StackPointer)> = Vec::new();
-        let mut pointers = Vec::new();
+        let (mut pointers, mut threads) = (Vec::new(), Vec::new());
         let heap = self.heap;
         let mut visit = |seen: &SeenStack<'_>| {
             pointers.clear();
@@ -320,12 +320,15 @@ impl Collector<'_> {
             let own = seen.own.into_iter();
             let own = own.filter(|&value| heap.object_at(value).is_some());
             found.extend(own.map(|value| (seen.addr, StackPointer::of_record(value))));
+            let of = seen.threads.into_iter();
+            threads.extend(of.filter_map(|thread| heap.object_at(thread)));
         };
         let options = goroutines::Options {
             system: true,
             ..*options
         };
         let dump = goroutines::with_stacks(program, &options, Some(&mut visit))?;
+        self.structures.extend(threads);
         let mut by_addr = HashMap::new();
         for (at, goroutine) in dump.goroutines.iter().enumerate() {
             let kind = match goroutine.system {
@@ -373,6 +376,15 @@ impl Collector<'_> {
         self.structures.sort_unstable();
         self.structures.dedup();
         let root = self.add(RootKind::Runtime, u64::MAX);
+        // A call of C has its thread's structure in a variable: that is no reason to keep it.
+        for pointer in &mut self.pointers {
+            let of_goroutine = self.roots[pointer.root as usize].kind == RootKind::Goroutine;
+            let object = || heap.object_at(pointer.value);
+            let is_own = |object| self.structures.binary_search(&object).is_ok();
+            if of_goroutine && object().is_some_and(is_own) {
+                (pointer.root, pointer.slot, pointer.place) = (root, FramePlace::NONE, 0);
+            }
+        }
         for object in self.structures.clone() {
             let span = heap.span_of(object);
             let is_record = self.records.binary_search(&object).is_ok();

@@ -14,7 +14,7 @@ use std::process::Command;
 use common::{FORMS, Release, Running, Source, releases};
 use inspect::goroutines::{Options as DumpOptions, goroutines};
 use inspect::heap::Reading;
-use inspect::holders::{Holder, Options, Report, Taken};
+use inspect::holders::{Holder, HolderKind, Options, Report, Taken};
 use inspect::{HeapProfile, Locations, MemStats, MemStatsReader, Program};
 
 const ALLOW: (&str, &str) = (
@@ -163,6 +163,17 @@ fn a_program_with_c_in_it_is_looked_into() {
                 Some(4),
                 "{case}: {:#?}",
                 report.goroutines
+            );
+            // `go C.sit()` keeps nothing; the thread that it has is the runtime's.
+            let threads = report
+                .holders
+                .iter()
+                .filter(|of| of.kind == HolderKind::Goroutine);
+            let mut threads = threads.flat_map(|of| &of.paths).map(|path| &*path.ty);
+            assert!(
+                !threads.any(|ty| ty.starts_with("runtime.")),
+                "{case}: {:#?}",
+                report.holders
             );
             // 16 MiB of C's are nobody's here.
             let is_gos = report.reached_bytes.abs_diff(stats.heap_alloc) < MIB / 2;
