@@ -184,14 +184,18 @@ impl<'a> Labels<'a> {
         match root.kind {
             RootKind::Global | RootKind::Runtime if taken.roots.is_global(root) => {
                 let global = &taken.roots.globals.all[root.at as usize];
-                let Some(ty) = global.ty.map(|ty| self.types.by_die(ty)) else {
-                    return (Piece::default(), None);
-                };
                 let at = global.addr + pointer.place;
-                let label = Label::one(ty);
-                let slot = self
-                    .types
-                    .slot(label, pointer.place, at, pointer.value, &words);
+                let types = &mut self.types;
+                let slot = match global.ty.map(|ty| types.by_die(ty)) {
+                    Some(ty) => {
+                        let label = Label::one(ty);
+                        types.slot(label, pointer.place, at, pointer.value, &words)
+                    }
+                    None => match types.in_interface(at, pointer.value, &words) {
+                        Some(slot) => slot,
+                        None => return (Piece::default(), None),
+                    },
+                };
                 let object = words.heap.object_at(pointer.value);
                 let start = object.map_or(pointer.value, |object| words.heap.address(object));
                 (slot.piece, slot.label(pointer.value - start))

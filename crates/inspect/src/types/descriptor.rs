@@ -37,6 +37,10 @@ pub(super) struct Header {
 }
 
 impl Header {
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(self.kind)
+    }
+
     /// `None` when what lies at `addr` is no descriptor.
     pub(super) fn read(memory: &dyn Memory, addr: u64) -> Option<Self> {
         let mut bytes = [0; HEADER_BYTES];

@@ -18,6 +18,7 @@ mod slot;
 mod special;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 
 use std::collections::HashMap;
 use std::sync::Arc;

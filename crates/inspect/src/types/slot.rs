@@ -308,7 +308,13 @@ impl Types<'_> {
     }
 
     /// What the value's word of an interface points at: a value that is a pointer itself lies in that word.
-    fn boxed(&mut self, piece: Piece, ty: Option<TypeId>, value: u64, words: &dyn Words) -> Slot {
+    pub(super) fn boxed(
+        &mut self,
+        piece: Piece,
+        ty: Option<TypeId>,
+        value: u64,
+        words: &dyn Words,
+    ) -> Slot {
         let Some(ty) = ty else {
             return Slot {
                 piece,

@@ -162,6 +162,39 @@ fn the_runtimes_type_of_a_table_tells_less_than_the_map() {
     assert!(types.object(other, 32).is_some());
 }
 
+/// The word before tells it, if it is a table of methods with the type's own hash.
+#[test]
+fn an_interface_without_a_type_tells_its_own() {
+    let mut image = Image::default();
+    let value = image.descriptor("main.T", 25, 32, &[0, 0, 0, 0]);
+    let pointer = image.descriptor("*main.T", 22, 8, &[value]);
+    let interface = image.descriptor("main.I", 20, 16, &[0, 1, 1]);
+    let at = (pointer - START) as usize + 16;
+    image.0[at..at + 4].copy_from_slice(&77u32.to_le_bytes());
+    let table = image.here();
+    image.words(&[interface, pointer, 77, 0]);
+    let wrong_hash = image.here();
+    image.words(&[interface, pointer, 78, 0]);
+    let no_interface = image.here();
+    image.words(&[value, pointer, 77, 0]);
+    let end = image.here();
+    let mut memory = Pieces::new();
+    memory.put(START, image.0);
+    let mut types = Types::new(sources(&memory, end));
+    for (name, word, want) in [
+        ("a table", table, Some("main.T")),
+        ("another hash", wrong_hash, None),
+        ("of no interface", no_interface, None),
+        ("a type", pointer, None),
+        ("nothing", 0, None),
+    ] {
+        let words = |at: u64| (at == 0x9000).then_some(word);
+        let slot = types.in_interface(0x9008, 0x5000, &words);
+        let ty = slot.and_then(|slot| slot.pointee).map(|ty| types.name(ty));
+        assert_eq!(ty.as_deref(), want, "{name}");
+    }
+}
+
 #[test]
 fn a_type_made_of_itself_has_a_name_of_bounded_length() {
     let mut image = Image::default();
