@@ -60,14 +60,16 @@ pub fn post(url: &str) -> Result<Answer, String> {
     request("POST", url, "Content-Length: 0\r\n", "")
 }
 
-/// POST of a JSON document.
+/// POST of a JSON document by who has the operator's token.
 ///
 /// # Errors
 /// In words, when there is no answer that can be read within 10 s.
-pub fn post_json(url: &str, document: &Value) -> Result<Answer, String> {
+pub fn post_json(url: &str, token: &str, document: &Value) -> Result<Answer, String> {
     let body = document.to_string();
     let length = body.len();
-    let more = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    let more = format!(
+        "Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
+    );
     request("POST", url, &more, &body)
 }
 

@@ -145,6 +145,18 @@ impl Watcher {
         http::get_json(&format!("{}/api/v1/unswept/{path}", self.url))
     }
 
+    /// Asks for something as its operator.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn command(&self, command: &Value) -> Result<http::Answer, String> {
+        let file = self.data.join("operator-token");
+        let token =
+            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let url = format!("{}/api/v1/unswept/commands", self.url);
+        http::post_json(&url, token.trim(), command)
+    }
+
     /// The row of a process in the API's list of targets.
     ///
     /// # Errors

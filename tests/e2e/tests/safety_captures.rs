@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use e2e::cgroup::MemoryCgroup;
 use e2e::stalls::{self, Service};
-use e2e::{Setting, Settings, Watcher, http, process, tell, wait_until};
+use e2e::{Setting, Settings, Watcher, process, tell, wait_until};
 use serde_json::json;
 
 const MB: u64 = 1_000_000;
@@ -102,12 +102,11 @@ fn stalls(story: Instant, watcher: &Watcher, ring: &Path, service: &Service) {
 fn snapshot(watcher: &Watcher, ring: &Path, service: &Service) {
     let patience = Duration::from_secs(30);
     let target = wait_until("the target", patience, || target_of(watcher, service));
-    let url = format!("{}/api/v1/unswept/commands", watcher.url);
     let command = json!({"command": "snapshot", "target": target});
     let before = files(ring, &target);
     let started = Instant::now();
     loop {
-        let answer = http::post_json(&url, &command).expect("an answer");
+        let answer = watcher.command(&command).expect("an answer");
         match answer.status {
             202 => break,
             // What the last one made the target allocate is not in its figures yet.
