@@ -1,5 +1,6 @@
 //! What can be asked on the command line, and the help that teaches it.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,24 @@ pub(crate) const PAUSE_GUARD: &str = "pause-guard";
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+/// The command of a command line. Without one it is `watch`, which the environment may tell something, too.
+///
+/// # Errors
+/// As clap has it; asking for help is one.
+pub(crate) fn command(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    match Arguments::try_parse_from(words)?.command {
+        Some(command) => Ok(command),
+        None => Ok(Command::Watch(Bare::try_parse_from(["unswept"])?.watch)),
+    }
+}
+
+/// No words at all: what is left are the environment and what is so by default.
+#[derive(Parser)]
+struct Bare {
+    #[command(flatten)]
+    watch: Watch,
 }
 
 const HELP: &str = "\
@@ -127,19 +146,6 @@ pub(crate) struct Watch {
 }
 
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7787";
-
-impl Default for Watch {
-    fn default() -> Self {
-        Self {
-            config: None,
-            listen: SocketAddr::from(([127, 0, 0, 1], 7787)),
-            data: None,
-            host: HostArguments::default(),
-            insecure_listen: false,
-            plain: false,
-        }
-    }
-}
 
 /// How the host is seen, for all commands that look at its processes.
 #[derive(Debug, Clone, Default, Args)]
@@ -357,6 +363,24 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_watches() {
+        let parsed = |words: &[&str]| {
+            let words = words.iter().map(OsString::from);
+            command(words).map_err(|error| error.kind())
+        };
+        let (Ok(Command::Watch(bare)), Ok(Command::Watch(told))) =
+            (parsed(&["unswept"]), parsed(&["unswept", "watch"]))
+        else {
+            panic!("both watch");
+        };
+        assert_eq!(format!("{bare:?}"), format!("{told:?}"));
+        assert!(matches!(
+            parsed(&["unswept", "--help"]),
+            Err(clap::error::ErrorKind::DisplayHelp)
+        ));
     }
 
     /// A command and what its arguments say of themselves.

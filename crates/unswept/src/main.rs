@@ -26,8 +26,7 @@ mod words;
 
 use std::process::ExitCode;
 
-use args::{Arguments, Command};
-use clap::Parser;
+use args::Command;
 
 fn main() -> ExitCode {
     // Before anything else: this may be the reader, which shares nothing with the rest.
@@ -43,13 +42,10 @@ fn main() -> ExitCode {
             Err(error) => exit::failed(&error.into()),
         };
     }
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let command = match args::command(std::env::args_os()) {
+        Ok(command) => command,
         Err(error) => return exit::usage(&error),
     };
-    let command = arguments
-        .command
-        .unwrap_or_else(|| Command::Watch(args::Watch::default()));
     let done = match command {
         Command::Watch(watch) => watch::run(&watch),
         Command::Diagnose(diagnose) => diagnose::run(&diagnose),
