@@ -84,21 +84,24 @@ pub(super) fn page(
     text.push_str(&machine_table(machine));
     text.push_str("\n| what | asked | measured | | by |\n|---|---|---|---|---|\n");
     for figure in figures {
-        let mark = match figure.kept {
-            Some(true) => "✓",
-            Some(false) => "✗",
-            None => "",
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {mark} | `{}` |",
-            cell(&figure.what),
-            cell(&figure.asked),
-            cell(&figure.measured),
-            figure.by
-        );
+        text.push_str(&row(figure, &format!("`{}`", figure.by)));
     }
     text
+}
+
+/// A figure as a row of five cells, of which `last` is the last.
+pub(super) fn row(figure: &Figure, last: &str) -> String {
+    let mark = match figure.kept {
+        Some(true) => "✓",
+        Some(false) => "✗",
+        None => "",
+    };
+    format!(
+        "| {} | {} | {} | {mark} | {last} |\n",
+        cell(&figure.what),
+        cell(&figure.asked),
+        cell(&figure.measured)
+    )
 }
 
 /// The machine as a table.
@@ -111,7 +114,7 @@ pub(super) fn machine_table(machine: &[(&str, String)]) -> String {
 }
 
 /// One cell of a table: one line, and no border of its own.
-pub(super) fn cell(text: &str) -> String {
+fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 

@@ -1,14 +1,13 @@
 //! `cargo xtask bench shop`: what is said of each scenario of the sample shop, original and renamed, bare and in a
 //! memory cgroup, as a table in the book.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::page::{CHANGED, cell, machine, machine_table, save};
+use super::page::{CHANGED, machine, machine_table, row, save};
 use super::{Figure, Results};
 use crate::stages::soak::measure;
 use crate::workspace::Workspace;
@@ -62,7 +61,8 @@ fn run_batch(workspace: &Workspace, batch: &str) -> anyhow::Result<Vec<Figure>> 
     rows.collect()
 }
 
-/// A row of the table: the scenario, what should be said of it, what was.
+/// A row of the table: the scenario, what should be said of it, what was; in place of how it was measured, how many
+/// of its ledgers closed.
 fn figure(batch: &str, row: &Value) -> Figure {
     let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let list = |key: &str| -> Vec<String> {
@@ -124,16 +124,8 @@ fn page(rows: &[Figure], machine: &[(&str, String)], commit: Option<&str>) -> St
     );
     text.push_str(&machine_table(machine));
     text.push_str("\n| service | asked | said | | ledgers |\n|---|---|---|---|---|\n");
-    for row in rows {
-        let mark = if row.kept == Some(true) { "✓" } else { "✗" };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {mark} | {} |",
-            cell(&row.what),
-            cell(&row.asked),
-            cell(&row.measured),
-            row.by
-        );
+    for figure in rows {
+        text.push_str(&row(figure, &figure.by));
     }
     text
 }
