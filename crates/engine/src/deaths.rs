@@ -162,6 +162,7 @@ impl MainLoop {
             at,
             mut files,
             verdict,
+            found,
             ..
         } = death;
         let Some(incident) = self.book.get(id) else {
@@ -185,6 +186,13 @@ impl MainLoop {
                 bytes,
             });
         }
+        // The kill is the incident, whatever was biggest then.
+        let culprit = match incident.kind {
+            Kind::Oom => String::new(),
+            _ => culprit_of(&found.suspects),
+        };
+        // Counted now, not once it is on the disk: replicas often die together.
+        self.book.captured(id, &target, &culprit);
         self.note_ring_refusals(id, &target);
         self.store_evidence(id.clone(), files);
     }
