@@ -2,7 +2,8 @@
 //!
 //! Prints the median CPU time of several runs and the memory per object, for a random graph, where nearly every
 //! step misses the cache, and for one shaped as heaps are: most pointers go to something allocated nearby, and
-//! most objects have no pointers.
+//! most objects have no pointers. First, what a random graph costs any depth-first walk: as many reads as there are
+//! objects, each at a place that only the one before names.
 
 use std::env;
 use std::fs;
@@ -10,6 +11,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use inspect::graph::{Dominators, Edges, Effort, Roots};
+use memmap2::{Advice, MmapMut};
 
 /// Pointers by source, as a snapshot of memory would give them.
 struct Heap {
@@ -101,6 +103,34 @@ fn heaplike(objects: u64, pointers: u64) -> Heap {
     Heap { starts, targets }
 }
 
+/// Bytes of a node in a walk's memory.
+const NODE: usize = 16;
+
+/// CPU seconds of one step to every one of `nodes` places on large pages, in a random order that is one circle.
+fn chase(nodes: usize) -> std::io::Result<f64> {
+    let mut order: Vec<u32> = (0..nodes as u32).collect();
+    let mut random = Random(44);
+    for at in (1..nodes).rev() {
+        // Never itself: what is left is one circle (Sattolo 1986).
+        order.swap(at, random.below(at as u64) as usize);
+    }
+    let mut memory = MmapMut::map_anon(nodes * NODE)?;
+    // Where the kernel refuses, small pages do.
+    let _ = memory.advise(Advice::HugePage);
+    for (place, next) in memory.chunks_exact_mut(NODE).zip(&order) {
+        place[..4].copy_from_slice(&next.to_ne_bytes());
+    }
+    let before = cpu_seconds();
+    let mut at = 0;
+    for _ in 0..nodes {
+        let mut next = [0; 4];
+        next.copy_from_slice(&memory[at * NODE..at * NODE + 4]);
+        at = u32::from_ne_bytes(next) as usize;
+    }
+    std::hint::black_box(at);
+    Ok(cpu_seconds() - before)
+}
+
 /// CPU seconds of this process, user and system, all threads.
 fn cpu_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -125,6 +155,12 @@ fn main() {
     println!(
         "asked for 24000000 objects and 64000000 pointers: cpu under 8 s; low memory under 24 bytes per object"
     );
+    match chase(objects as usize) {
+        Ok(cpu) => {
+            println!("{objects} steps, each to a place that the last one names: cpu {cpu:.2} s")
+        }
+        Err(error) => eprintln!("no memory for {objects} steps: {error}"),
+    }
     for (shape, make) in [
         ("random", random as fn(u64, u64) -> Heap),
         ("heaplike", heaplike),
