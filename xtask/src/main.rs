@@ -46,6 +46,9 @@ commands
             inspect             looking into a process of 1 and of 6 GB, and the graph alone: half an
                                 hour and 12 GB of free memory; goes on where it was interrupted
             --quick             small sizes, half a minute, nothing written
+            shop                every leak and look-alike of the sample shop, original and renamed, bare
+                                and in cgroups: kind, culprit, time; half an hour
+            watch               what watching 21 services costs: a quarter of an hour
   layouts make the tables of Go runtimes' layouts anew, from programs of each release
             --check             only compare them with those in the tree
   tidy    the rules of this repository that a machine can check: who may know whom,
