@@ -312,7 +312,23 @@ fn by_name(truth: &[Value], refs: &Value) -> Vec<String> {
         wrong.extend(missing.map(|word| format!("nothing below {name} says `{word}`: {below}")));
     }
     wrong.extend(bare_tables(refs));
+    wrong.extend(unused(refs));
     wrong
+}
+
+/// Variables that no code names by the address of their pointer: it lies inside of one, or behind another variable.
+fn unused(refs: &Value) -> Option<String> {
+    for function in ["main.plantCatalog ", "main.growShop "] {
+        let of = |holder: &Value| {
+            let used_by = holder["used_by"].as_array();
+            let mut users = used_by.into_iter().flatten().filter_map(Value::as_str);
+            users.any(|user| user.starts_with(function))
+        };
+        if !holders(refs).any(of) {
+            return Some(format!("no variable is used by {function}"));
+        }
+    }
+    None
 }
 
 /// The runtime's own name of what a map is made of tells nobody anything.
@@ -357,7 +373,23 @@ fn by_size(truth: &[Value], refs: &Value) -> Vec<String> {
         wrong.push(format!("nobody holds {wanted:?} bytes of contexts"));
     }
     wrong.extend(bare_tables(refs));
+    wrong.extend(unused(refs));
     wrong
+}
+
+/// Variables that no code names by the address of their pointer: it lies inside of one, or behind another variable.
+fn unused(refs: &Value) -> Option<String> {
+    for function in ["main.plantCatalog ", "main.growShop "] {
+        let of = |holder: &Value| {
+            let used_by = holder["used_by"].as_array();
+            let mut users = used_by.into_iter().flatten().filter_map(Value::as_str);
+            users.any(|user| user.starts_with(function))
+        };
+        if !holders(refs).any(of) {
+            return Some(format!("no variable is used by {function}"));
+        }
+    }
+    None
 }
 
 fn holders(refs: &Value) -> impl Iterator<Item = &Value> {

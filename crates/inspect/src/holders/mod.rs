@@ -11,6 +11,7 @@ mod diff;
 mod groups;
 mod label;
 mod locals;
+mod mentions;
 mod names;
 mod repeated;
 mod shared;

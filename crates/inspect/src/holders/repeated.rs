@@ -35,9 +35,11 @@ pub(super) fn find(program: &Program, taken: &Taken) -> (HashMap<usize, Element>
         .collect();
     unnamed.sort_unstable_by_key(|&at| globals[at].addr);
     let addrs: Vec<u64> = unnamed.iter().map(|&at| globals[at].addr).collect();
-    let starts = runs(&addrs, |_| false).into_iter().take(ARRAYS_MAX);
-    let before = starts.flat_map(|(from, _)| beginnings(addrs[from]));
-    let users = Users::find(program, addrs.iter().copied().chain(before));
+    let mut variables: Vec<(u64, u64)> = addrs.iter().map(|&addr| (addr, 0)).collect();
+    for (from, _) in runs(&addrs, |_| false).into_iter().take(ARRAYS_MAX) {
+        variables[from].1 = ELEMENT_BYTES_MAX;
+    }
+    let users = Users::find(program, &variables);
     let mut elements = HashMap::new();
     for (from, to) in runs(&addrs, |addr| users.has(addr)) {
         let first = &globals[unnamed[from]];
