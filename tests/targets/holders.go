@@ -64,6 +64,14 @@ type wide struct {
 	note   string
 }
 
+// account has more than one level of what is laid out beforehand.
+type account struct {
+	name    string
+	cache   *memoryStore
+	plugins []*memoryStore
+	sink    store
+}
+
 type contextKey int
 
 var (
@@ -92,6 +100,13 @@ var (
 
 	// The compiler lays what these point to into the data segment, where it has no name.
 	shop = &service{name: "shop"}
+	// And what these lead to, one behind the other.
+	tenant = &account{
+		name:    "tenant",
+		cache:   &memoryStore{},
+		plugins: []*memoryStore{{}, {}},
+		sink:    &memoryStore{},
+	}
 
 	never = make(chan struct{})
 )
@@ -138,6 +153,12 @@ func holders() []holder {
 			What: "ten bytes of a big array", plant: plantWindow},
 		{Name: "main.shop", Kind: "global", MadeIn: "main.growShop",
 			What: "behind an interface in a static struct", plant: plantShop, grow: growShop},
+		{Name: "main.tenant.cache", Kind: "global", MadeIn: "main.plantCache",
+			What: "a structure that a structure laid out beforehand points at", plant: plantCache},
+		{Name: "main.tenant.plugins[*]", Kind: "global", MadeIn: "main.plantPlugins",
+			What: "elements of a slice laid out beforehand", plant: plantPlugins},
+		{Name: "main.tenant.sink", Kind: "global", MadeIn: "main.plantSink",
+			What: "what an interface was given beforehand", plant: plantSink},
 		{Name: "main.primary", Kind: "several", MadeIn: "main.plantPrimary",
 			What: "one store with two holders", plant: plantPrimary},
 		{Name: "main.plantTimers.func1", Kind: "timer", MadeIn: "main.plantTimers",
@@ -322,6 +343,27 @@ func growShop(bytes int) (int, int) {
 		shop.rows.put(make([]byte, 1024))
 	}
 	return count * 1024, count
+}
+
+func plantCache() (int, int) {
+	for i := 0; i < 1100; i++ {
+		tenant.cache.put(make([]byte, 1024))
+	}
+	return 1100 * 1024, 1100
+}
+
+func plantPlugins() (int, int) {
+	for i := 0; i < 1200; i++ {
+		tenant.plugins[i%len(tenant.plugins)].put(make([]byte, 1024))
+	}
+	return 1200 * 1024, 1200
+}
+
+func plantSink() (int, int) {
+	for i := 0; i < 900; i++ {
+		tenant.sink.put(make([]byte, 1024))
+	}
+	return 900 * 1024, 900
 }
 
 func plantPrimary() (int, int) {

@@ -312,7 +312,6 @@ fn by_name(truth: &[Value], refs: &Value) -> Vec<String> {
         wrong.extend(missing.map(|word| format!("nothing below {name} says `{word}`: {below}")));
     }
     wrong.extend(bare_tables(refs));
-    wrong.extend(unused(refs));
     wrong
 }
 

@@ -144,6 +144,12 @@ impl RootLines {
                 return other_shared;
             };
             let of_first = set.iter().filter(|&&line| ranks[line as usize] == first);
+            // What only parts of one variable share is that variable's.
+            if let [line] = of_first.clone().collect::<Vec<_>>()[..]
+                && lines.tops[*line as usize].kind == HolderKind::Global
+            {
+                return *line;
+            }
             let names: BTreeSet<(&str, HolderKind)> = of_first
                 .map(|&line| &lines.tops[line as usize])
                 .map(|top| (top.name.as_str(), top.kind))

@@ -2,6 +2,7 @@
 //! that it is in, or that of a variable that was made to point at it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use super::groups::Numbered;
 use super::mentions::{self, AFTER, BEFORE, Wanted};
@@ -18,6 +19,8 @@ const STEP: u64 = 1 << 20;
 const BYTES_MAX: u64 = 512 << 20;
 /// How far behind its beginning a structure may have the pointer that holds something.
 const STRUCTURE_BYTES_MAX: u64 = 512;
+/// Variables from one to the next that a user is looked for at: each step reads the code again.
+const STEPS_MAX: usize = 4;
 
 /// Where code uses variables without a name, by address: a place of each function. Those of the runtime count and are
 /// not told.
@@ -43,9 +46,7 @@ impl Users {
         if variables.is_empty() || !program.machine().call_pushes {
             return Self::default();
         }
-        let near = |&(addr, before): &(u64, u64)| {
-            addr.saturating_sub(before.max(STRUCTURE_BYTES_MAX))..addr.saturating_add(1)
-        };
+        let near = |&(addr, before): &(u64, u64)| around(addr, before.max(STRUCTURE_BYTES_MAX));
         let wanted = Wanted::new(variables.iter().map(near));
         let mut users = Self {
             mentioned: mentions(program, &wanted),
@@ -55,40 +56,37 @@ impl Users {
         users
     }
 
-    /// Finds the users of those variables whose own address no code mentions.
+    /// Finds the users of those variables whose own address no code mentions: those of what they are in. Everything
+    /// alive is named by code or by the value of another variable, whose users are told then.
     fn look_through(&mut self, program: &Program, variables: &[(u64, u64)], wanted: &Wanted) {
-        let unknown = variables.iter().map(|&(addr, _)| addr);
-        let unknown: Vec<u64> = unknown.filter(|&addr| !self.has(addr)).collect();
-        let pointed = pointed(program, wanted);
-        // The beginning of what a variable is in: everything alive is named by code, or by a value from the beginning.
-        let beginning = |addr: u64| {
-            let by_code = nearest(&self.mentioned, addr);
-            let by_value = nearest(&pointed, addr);
-            (by_code.map(|found| found.0), by_value)
-        };
-        let (mut inside, mut held) = (Vec::new(), Vec::new());
-        for &addr in &unknown {
-            match beginning(addr) {
-                (Some(code), Some((value, _))) if code >= value => inside.push((addr, code)),
-                (Some(code), None) => inside.push((addr, code)),
-                (_, Some((_, &holder))) => held.push((addr, holder)),
-                (None, None) => {}
+        // The variable, and what lies in the thing whose beginning is looked for.
+        let mut open: Vec<(u64, u64)> = variables
+            .iter()
+            .filter(|(addr, _)| !self.has(*addr))
+            .map(|&(addr, _)| (addr, addr))
+            .collect();
+        let mut found = HashMap::new();
+        settle(
+            &mut open,
+            &self.mentioned,
+            &pointed(program, wanted),
+            &mut found,
+        );
+        for _ in 1..STEPS_MAX {
+            if open.is_empty() {
+                break;
             }
+            let near = open.iter().map(|&(_, at)| around(at, STRUCTURE_BYTES_MAX));
+            let wanted = Wanted::new(near);
+            let mentioned = mentions(program, &wanted);
+            settle(
+                &mut open,
+                &mentioned,
+                &pointed(program, &wanted),
+                &mut found,
+            );
         }
-        for (addr, code) in inside {
-            let users = self.mentioned.get(&code).cloned();
-            self.through.insert(addr, users.unwrap_or_default());
-        }
-        let near = |&(_, holder): &(u64, u64)| {
-            holder.saturating_sub(STRUCTURE_BYTES_MAX)..holder.saturating_add(1)
-        };
-        let holders = Wanted::new(held.iter().map(near));
-        let mentioned = mentions(program, &holders);
-        for (addr, holder) in held {
-            if let Some((_, users)) = nearest(&mentioned, holder) {
-                self.through.insert(addr, users.clone());
-            }
-        }
+        self.through = found;
     }
 
     /// Whether any code mentions the address.
@@ -114,6 +112,36 @@ impl Users {
             }
         }
     }
+}
+
+/// `before` bytes before an address, and itself.
+fn around(addr: u64, before: u64) -> Range<u64> {
+    addr.saturating_sub(before)..addr.saturating_add(1)
+}
+
+/// Moves what begins where code says so to `found`, and what begins where a variable points to one step on: to that
+/// variable. What begins nowhere is dropped.
+fn settle(
+    open: &mut Vec<(u64, u64)>,
+    mentioned: &BTreeMap<u64, Vec<User>>,
+    pointed: &BTreeMap<u64, u64>,
+    found: &mut HashMap<u64, Vec<User>>,
+) {
+    open.retain_mut(|(variable, at)| {
+        let by_code = nearest(mentioned, *at);
+        let by_value = nearest(pointed, *at);
+        match (by_code, by_value) {
+            (Some((code, users)), value) if value.is_none_or(|(value, _)| code >= value) => {
+                found.insert(*variable, users.clone());
+                false
+            }
+            (_, Some((_, &holder))) => {
+                *at = holder;
+                true
+            }
+            _ => false,
+        }
+    });
 }
 
 /// The last entry at or before `addr` that a structure may have in common with it.
@@ -179,7 +207,7 @@ fn pointed(program: &Program, wanted: &Wanted) -> BTreeMap<u64, u64> {
 fn each_step(
     program: &Program,
     what: &'static str,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     mut visit: impl FnMut(u64, &[u8]),
 ) {
     let end = range.end.min(range.start.saturating_add(BYTES_MAX));
@@ -204,4 +232,25 @@ fn place(program: &Program, at: u64) -> Option<String> {
         .min_by_key(|source| rank(source.function, own))?;
     let file = source.file.rsplit('/').next().unwrap_or_default();
     Some(format!("{} {file}:{}", source.function, source.line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_used_by_who_uses_what_leads_to_it() {
+        let user = |at| vec![User { entry: at, at }];
+        let mentioned = BTreeMap::from([(0x1000, user(1)), (0x1800, user(2))]);
+        let pointed = BTreeMap::from([(0x1040, 0x1808), (0x9000, 0x9008)]);
+        // In a structure that code names, behind a variable that does not lead anywhere else, far from everything.
+        let mut open = vec![(0x1010, 0x1010), (0x1048, 0x1048), (0x7000, 0x7000)];
+        let mut found = HashMap::new();
+        settle(&mut open, &mentioned, &pointed, &mut found);
+        assert_eq!(found, HashMap::from([(0x1010, user(1))]));
+        assert_eq!(open, [(0x1048, 0x1808)]);
+        settle(&mut open, &mentioned, &pointed, &mut found);
+        assert_eq!(found.get(&0x1048), Some(&user(2)));
+        assert!(open.is_empty());
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Collector, RootKind};
-use crate::dwarf::{Dwarf, TypeRef, TypeTag};
+use super::{Collector, RootKind, statics};
+use crate::dwarf::TypeRef;
 use crate::elf::Elf;
 use crate::mapping::MappedElf;
 use crate::memory::le64;
@@ -38,7 +38,7 @@ const NOT_VARIABLES: [&str; 4] = ["go:", "type:", "runtime.gcbss", "runtime.gcda
 /// Collects every variable of every module that points into the heap.
 pub(super) fn read(program: &Program, roots: &mut Collector<'_>) -> Result<Globals, InspectError> {
     let mut known = known_variables(program);
-    add_statics(program, &mut known);
+    statics::add(program, &mut known);
     let mut globals = Globals::default();
     for (number, module) in program.modules().iter().enumerate() {
         let sections = [
@@ -86,7 +86,7 @@ pub(crate) fn variables_at(program: &Program, addrs: &[u64]) -> Vec<Option<Globa
         return Vec::new();
     }
     let mut known = known_variables(program);
-    add_statics(program, &mut known);
+    statics::add(program, &mut known);
     let variable = |addr: u64| {
         let at = known.partition_point(|global| global.addr <= addr);
         let found = &known[at.checked_sub(1)?];
@@ -228,50 +228,4 @@ fn add_symbols(file: &(impl ReadAt + ?Sized), elf: &Elf, bias: u64, known: &mut 
         ty: None,
         is_named: true,
     }));
-}
-
-/// `var x = &T{...}` puts the value into a variable of the compiler's, which debug information doesn't name: it is
-/// called as the pointer that leads to it, since nothing else does.
-fn add_statics(program: &Program, known: &mut Vec<Global>) {
-    let is_variable = |addr: u64| {
-        let inside = |range: (u64, u64)| (range.0..range.1).contains(&addr);
-        program
-            .modules()
-            .iter()
-            .any(|module| inside(module.data) || inside(module.bss))
-    };
-    let pointers: Vec<(&Global, TypeRef)> = known
-        .iter()
-        .filter_map(|global| Some((global, pointee(program.dwarf_of(global.ty?)?, global.ty?)?)))
-        .collect();
-    let addrs = pointers.iter().map(|(global, _)| global.addr);
-    let (targets, _) = program.memory().records(addrs, 8);
-    let size_of = |ty| program.dwarf_of(ty)?.size_of(ty);
-    let mut statics = Vec::new();
-    for ((global, pointee), target) in pointers.into_iter().zip(targets.chunks_exact(8)) {
-        let target = le64(target, 0);
-        let at = known.partition_point(|other| other.addr <= target);
-        let has_type = at.checked_sub(1).is_some_and(|at| {
-            let other = &known[at];
-            target < other.addr + other.bytes && other.ty.is_some()
-        });
-        if is_variable(target) && !has_type {
-            statics.push(Global {
-                name: Arc::clone(&global.name),
-                addr: target,
-                bytes: size_of(pointee).unwrap_or(8).max(8),
-                ty: Some(pointee),
-                is_named: true,
-            });
-        }
-    }
-    known.extend(statics);
-    known.sort_by_key(|global| (global.addr, global.ty.is_none()));
-    known.dedup_by_key(|global| global.addr);
-}
-
-/// What a pointer type points at.
-fn pointee(dwarf: &Dwarf, ty: TypeRef) -> Option<TypeRef> {
-    let entry = dwarf.entry(dwarf.resolve(ty))?;
-    entry.ty.filter(|_| entry.tag == TypeTag::Pointer)
 }

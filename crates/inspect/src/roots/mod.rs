@@ -9,6 +9,7 @@ mod functions;
 mod globals;
 mod specials;
 mod stack;
+mod statics;
 mod timers;
 
 use std::collections::HashMap;

@@ -121,6 +121,17 @@ fn leaked(group: &GoroutineGroup, count: u64, is_proven: bool) -> String {
     )
 }
 
+/// `main.worker, variable jobs` for `main.worker in main.worker, variable jobs`: a goroutine that is still in the
+/// function that it began in.
+fn said_once(path: &str) -> String {
+    let shorter = path.split_once(" in ").and_then(|(entry, rest)| {
+        let rest = rest.strip_prefix(entry)?;
+        let is_whole = rest.is_empty() || rest.starts_with([',', ' ']);
+        is_whole.then(|| format!("{entry}{rest}"))
+    });
+    shorter.unwrap_or_else(|| path.to_owned())
+}
+
 /// `what they wait for is still reached by main.never`; of several ways each with its part of the sample.
 fn kept(group: &GoroutineGroup, way: &KeptBy) -> String {
     let by = match way.kind {
@@ -133,7 +144,7 @@ fn kept(group: &GoroutineGroup, way: &KeptBy) -> String {
     } else {
         "they wait"
     };
-    let path = way.path.trim();
+    let path = said_once(way.path.trim());
     let looked_at = group
         .kept_by
         .iter()
@@ -151,6 +162,20 @@ fn kept(group: &GoroutineGroup, way: &KeptBy) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_function_is_not_said_twice() {
+        let rows = [
+            ("main.f in main.f", "main.f"),
+            ("main.f in main.f, variable jobs", "main.f, variable jobs"),
+            ("main.f in main.g", "main.f in main.g"),
+            ("main.f in main.f.func1", "main.f in main.f.func1"),
+            ("main.pool", "main.pool"),
+        ];
+        for (path, wanted) in rows {
+            assert_eq!(super::said_once(path), wanted);
+        }
+    }
+
     use super::*;
 
     fn report() -> Report {

@@ -62,5 +62,27 @@ fn span_of(ns: i64) -> String {
 }
 
 fn span(ns: u64) -> String {
-    words::seconds(ns as f64 / 1e9)
+    match ns {
+        0 | 1_000_000_000.. => words::seconds(ns as f64 / 1e9),
+        1_000_000.. => format!("{} ms", ns / 1_000_000),
+        _ => format!("{} µs", ns.div_ceil(1000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::span;
+
+    #[test]
+    fn short_times_are_told_in_parts_of_a_second() {
+        let rows = [
+            (0, "0 s"),
+            (1, "1 µs"),
+            (300_000_000, "300 ms"),
+            (5_000_000_000, "5 s"),
+        ];
+        for (ns, wanted) in rows {
+            assert_eq!(span(ns), wanted);
+        }
+    }
 }
