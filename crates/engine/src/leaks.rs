@@ -19,6 +19,7 @@ use crate::main_loop::{Event, MainLoop, save};
 use crate::rails;
 use crate::ring::REQUESTS;
 use crate::ring_files;
+use crate::under_load;
 
 /// Judgements in a row that must find the leak: one may be bad luck.
 const STREAK_MIN: u32 = 2;
@@ -142,6 +143,7 @@ impl MainLoop {
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
         let metrics = tracked.metrics.clone();
         let terms = Terms::for_incident(tracked.standing(), &self.config.evidence);
+        let (standing, period) = (tracked.standings.subscribe(), tracked.period);
         let (source, events) = (self.source().clone(), self.events.clone());
         let (store, verdict) = (Arc::clone(&self.parts.store), verdict.clone());
         tokio::spawn(async move {
@@ -149,6 +151,11 @@ impl MainLoop {
             let abilities = subject.abilities(terms.settings.force_gc);
             let requests = finding.map_or_else(Vec::new, |f| locate::plan(f, abilities));
             let mut capture = subject.capture(&source, &requests, &terms).await;
+            let pause = finding.and_then(|f| under_load::pause(f, period));
+            if let Some(pause) = pause.filter(|_| capture.look.heap.is_some()) {
+                let more = under_load::take(&subject, &source, &terms, pause, standing);
+                capture.files.extend(more.await);
+            }
             let at = source.clock.now();
             if let Some(bytes) = metrics {
                 let name = "after-metrics.txt".into();
@@ -420,8 +427,13 @@ fn read(
         after: &look,
         main_module: module.as_deref(),
     };
-    let found = finding
-        .map(|f| locate::interpret(f, &evidence))
+    let beneath = finding
+        .filter(|f| under_load::pause(f, Duration::ZERO).is_some())
+        .and_then(|f| {
+            under_load::interpret(store, &target, f, &before, &mut files, module.as_deref())
+        });
+    let found = beneath
+        .or_else(|| finding.map(|f| locate::interpret(f, &evidence)))
         .unwrap_or_default();
     files.extend(before);
     Captured {

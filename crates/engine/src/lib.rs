@@ -35,6 +35,7 @@ pub mod rails;
 mod ring;
 mod ring_files;
 mod tracked;
+mod under_load;
 pub mod watch;
 mod writer;
 

@@ -37,6 +37,8 @@ pub(crate) struct Tracked {
     pub(crate) news: Option<watch::Sender<GoProcess>>,
     pub(crate) driver: Option<JoinHandle<()>>,
     pub(crate) facts: Facts,
+    /// Tells whoever takes something over a while how the target stands now.
+    pub(crate) standings: watch::Sender<Standing>,
     /// The last answer of its metrics endpoint, for evidence.
     pub(crate) metrics: Option<Vec<u8>>,
     /// How many judgements in a row found a leak of this kind.
@@ -91,6 +93,7 @@ impl Tracked {
             news: None,
             driver: None,
             facts,
+            standings: watch::Sender::default(),
             metrics: None,
             streaks: HashMap::new(),
             judging: false,
@@ -207,6 +210,7 @@ impl Tracked {
         self.metrics = report.metrics.take().or(self.metrics.take());
         self.facts.started = view.target.start_time;
         self.take_limits(machine, report.machine_available_bytes);
+        self.standings.send_replace(self.standing());
     }
 
     /// What the target runs into first, and what its collector goes by.

@@ -15,11 +15,19 @@ pub(crate) enum LoadSays {
     /// There are some, and the growth goes on without them.
     Unrelated,
     /// Memory follows one that has risen and fallen.
-    Explains { r2: f64 },
+    Explains(Follows),
     /// Memory follows one that has risen and fallen many times, and grows all the same when that is taken out.
-    Beyond { r2: f64 },
+    Beyond { follows: Follows, swing_s: f64 },
     /// One rose together with memory and has not yet fallen, so it cannot be told which it is.
     RoseToo { share: f64 },
+}
+
+/// Which load memory follows, and how well.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Follows {
+    pub(crate) r2: f64,
+    /// Which of the loads, counted from 0.
+    pub(crate) load: usize,
 }
 
 /// How well memory follows the best of `loads` over all its points.
@@ -31,10 +39,12 @@ pub(crate) fn follows(points: &Points, loads: &[Points], period_s: f64) -> Optio
     if points.len() < 6 {
         return None;
     }
-    loads
-        .iter()
-        .flat_map(|load| averaged_variants(load, &points.times, period_s))
-        .filter_map(|load| {
+    let averaged = loads.iter().enumerate().flat_map(|(place, load)| {
+        let variants = averaged_variants(load, &points.times, period_s).into_iter();
+        variants.map(move |load| (place, load))
+    });
+    averaged
+        .filter_map(|(place, load)| {
             let r = correlation(&load, &points.values)?;
             let series = Points {
                 times: points.times.clone(),
@@ -43,18 +53,21 @@ pub(crate) fn follows(points: &Points, loads: &[Points], period_s: f64) -> Optio
             let (least, greatest) = series.range()?;
             let swings = greatest - least > 0.2 * greatest.abs().max(least.abs());
             (r > 0.0 && swings).then_some(Followed {
-                r2: r * r,
+                follows: Follows {
+                    r2: r * r,
+                    load: place,
+                },
                 fell: falls(&series),
                 load: series,
                 memory: points.values.clone(),
             })
         })
-        .max_by(|a, b| a.r2.total_cmp(&b.r2))
+        .max_by(|a, b| a.follows.r2.total_cmp(&b.follows.r2))
 }
 
 /// A load that memory follows.
 pub(crate) struct Followed {
-    pub(crate) r2: f64,
+    pub(crate) follows: Follows,
     /// It has come down by at least a third of its range: then it can be seen whether memory does.
     pub(crate) fell: bool,
     load: Points,
@@ -62,6 +75,16 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
+    /// How long the load takes from one rise to the next, on average.
+    pub(crate) fn swing_s(&self) -> f64 {
+        let rises = rises(&self.load);
+        let times = rises.first().zip(rises.last());
+        let span = times.map_or(0.0, |(&first, &last)| {
+            self.load.times[last] - self.load.times[first]
+        });
+        span / (rises.len().saturating_sub(1)).max(1) as f64
+    }
+
     /// The growth that is left when the load's part is taken out: a leak below days of more and less load. Each point
     /// is the mean over a whole swing of the load, so that it does not matter how memory lags behind it.
     pub(crate) fn beyond(&self, demands: &Demands) -> Option<Stretch> {
@@ -116,7 +139,7 @@ pub(crate) fn weigh(
         return LoadSays::Absent;
     }
     if let Some(followed) = follows(points, loads, period_s)
-        && followed.r2 >= 0.7
+        && followed.follows.r2 >= 0.7
         && followed.fell
     {
         // What grows at constant load? If nearly all of it, load is not the reason.
@@ -126,7 +149,7 @@ pub(crate) fn weigh(
             &followed.memory,
         );
         if left.is_none_or(|left| left.interval(0.95).0 < 0.5 * stretch.line.slope) {
-            return LoadSays::Explains { r2: followed.r2 };
+            return LoadSays::Explains(followed.follows);
         }
     }
     let within = points
@@ -217,9 +240,13 @@ mod tests {
         let load = series(|t| 10.0 + 5.0 * (t / 10.0).sin());
         let memory = series(|t| 100.0 + 60.0 * ((t - 3.0) / 10.0).sin());
         let followed = follows(&memory, std::slice::from_ref(&load), 1.0).unwrap();
-        assert!(followed.r2 > 0.95 && followed.fell, "{}", followed.r2);
+        assert!(
+            followed.follows.r2 > 0.95 && followed.fell,
+            "{:?}",
+            followed.follows
+        );
         let leak = series(|t| t);
-        assert!(follows(&leak, &[load], 1.0).is_none_or(|followed| followed.r2 < 0.3));
+        assert!(follows(&leak, &[load], 1.0).is_none_or(|followed| followed.follows.r2 < 0.3));
         assert!(follows(&leak, &[], 1.0).is_none());
     }
 
@@ -229,8 +256,13 @@ mod tests {
         let noise = |t: f64| (t * 7.31).sin() * (t * 1.7).cos();
         let load = series(|t| 40.0 + 20.0 * wave(t) + noise(t));
         let memory = series(|t| 1e8 + 2e7 * wave(t - 2.0) + 1e6 * noise(t + 0.5) + per_second * t);
-        let followed = follows(&memory, &[load], 1.0).unwrap();
-        assert!(followed.r2 > 0.6 && followed.fell, "{}", followed.r2);
+        // Beside one that says nothing.
+        let loads = [series(|t| 5.0 + noise(3.0 * t)), load];
+        let followed = follows(&memory, &loads, 1.0).unwrap();
+        let Follows { r2, load } = followed.follows;
+        assert!(r2 > 0.6 && load == 1 && followed.fell, "{r2} {load}");
+        let swing_s = followed.swing_s();
+        assert!((swing_s - 30.0).abs() < 1.0, "{swing_s}");
         let demands = Demands {
             seconds: 105.0,
             points: 5,
