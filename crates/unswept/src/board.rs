@@ -554,6 +554,7 @@ pub(crate) mod tests {
             state: IncidentState::Open,
             workload: leaking.target.workload.clone(),
             namespace: String::new(),
+            container: String::new(),
             revision: leaking.target.revision.clone(),
             kind: Kind::GoHeap,
             culprit: "main.(*SessionCache).Put".into(),

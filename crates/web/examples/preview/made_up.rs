@@ -922,6 +922,7 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
         state: IncidentState::Open,
         workload: of.target.workload.clone(),
         namespace: String::new(),
+        container: String::new(),
         revision: of.target.revision.clone(),
         kind: verdict.kind?,
         culprit: verdict
