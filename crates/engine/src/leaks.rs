@@ -428,7 +428,7 @@ fn read(
         main_module: module.as_deref(),
     };
     let beneath = finding
-        .filter(|f| under_load::pause(f, Duration::ZERO).is_some())
+        .filter(|f| f.kind == Some(Kind::GoHeap))
         .and_then(|f| {
             under_load::interpret(store, &target, f, &before, &mut files, module.as_deref())
         });

@@ -97,12 +97,7 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
 
 /// The growth that is left of a channel when the load that it follows is taken out, and what was taken out.
 fn beyond_load(view: &View, grower: &Grower) -> Option<(Stretch, LoadSays)> {
-    let followed = load::follows(&grower.points, &view.loads, view.period_s)?;
-    let load = LoadSays::Beyond {
-        follows: followed.follows,
-        swing_s: followed.swing_s(),
-    };
-    Some((followed.beyond(&grower.demands)?, load))
+    load::beyond(&grower.points, &view.loads, view.period_s, &grower.demands)
 }
 
 fn leak_beyond(grower: Grower, (stretch, load): (Stretch, LoadSays)) -> Assessed {

@@ -13,6 +13,8 @@ use crate::{Evidence, Interpretation, SUSPECTS_MAX, rank, share};
 
 /// A line through time and load has three coefficients: fewer profiles always fit it.
 const LOOKS_MIN: usize = 4;
+/// A load that has moved by less than this part of the growth does not matter: two profiles tell who grew.
+const MOVED_MIN: f64 = 0.25;
 /// Time and load that are this much alike cannot be told apart.
 const ALIKE_MAX: f64 = 0.9;
 
@@ -66,7 +68,7 @@ impl OverTime {
 
     /// The suspects by their growth at constant load, where the heap as a whole grows by
     /// `per_minute` bytes a minute at constant load. `evidence` has the first profile and one of the later
-    /// ones. `None` where there are too few profiles to tell time from load.
+    /// ones. `None` where there are too few profiles to tell time from load, or no load to speak of.
     #[must_use]
     pub fn interpret(&self, evidence: &Evidence<'_>, per_minute: f64) -> Option<Interpretation> {
         let explained = self.explained(per_minute)?;
@@ -125,6 +127,13 @@ impl OverTime {
         }
         let times = about_mean(self.looks.iter().map(|look| self.minutes(look)));
         let loads = about_mean(self.looks.iter().map(|look| self.load(look, per_minute)));
+        let range = |values: &[f64]| {
+            let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            most - values.iter().copied().fold(f64::INFINITY, f64::min)
+        };
+        if range(&loads) < MOVED_MIN * per_minute * range(&times) {
+            return None;
+        }
         let (of_time, of_load) = (product(&times, &times), product(&loads, &loads));
         let alike = product(&times, &loads).powi(2) / (of_time * of_load);
         (alike <= ALIKE_MAX).then_some(Explained { times, loads })
@@ -193,7 +202,7 @@ mod tests {
             heap: Some(heap),
             ..Taken::default()
         });
-        let (before, after) = (heaps.next()?, heaps.last()?);
+        let (before, after) = (heaps.next()?, heaps.next_back()?);
         let evidence = Evidence {
             before: &before,
             after: &after,
@@ -246,11 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn too_few_profiles_or_a_load_that_only_rises_tell_nothing() {
+    fn too_few_profiles_and_loads_that_only_rise_or_stay_tell_nothing() {
         let three = [at(0.0, 1.0), at(5.0, 20.0), at(6.0, 3.0)];
         assert_eq!(found(three.to_vec(), 2.0), None);
         let rising = [0.0, 1.0, 2.0, 3.0, 4.0].map(|minute| at(minute, 5.0 * minute));
         assert_eq!(found(rising.to_vec(), 2.0), None);
+        let steady = [0.0, 5.0, 10.0, 15.0, 20.0].map(|minute| at(minute, 5.0));
+        assert_eq!(found(steady.to_vec(), 2.0), None, "no load to speak of");
     }
 
     #[test]
