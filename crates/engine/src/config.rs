@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
 pub use crate::config_notify::Notify;
-use model::size::size;
+use model::size::size_or_auto;
 
 /// A configuration file larger than this is refused.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -128,21 +128,13 @@ pub struct Load {
 }
 
 /// What targets run into, beside what is read.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// kubelet's `evictionHard: memory.available`: with less available on the node, pods are
-    /// evicted. In bytes; 0 for never.
-    #[serde(deserialize_with = "size")]
-    pub eviction_available: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            eviction_available: 100 << 20, // kubelet's default
-        }
-    }
+    /// evicted. In bytes; 0 for never, and `None` for what kubelet's own configuration says.
+    #[serde(deserialize_with = "size_or_auto")]
+    pub eviction_available: Option<u64>,
 }
 
 /// How long series are kept.
@@ -462,8 +454,8 @@ mod tests {
         .unwrap();
         assert_eq!(config.trace_files[0].name, "shop");
         assert_eq!(config.load.series, ["queue_length"]);
-        assert_eq!(config.limits.eviction_available, 1 << 30);
-        assert_eq!(Config::default().limits.eviction_available, 100 << 20);
+        assert_eq!(config.limits.eviction_available, Some(1 << 30));
+        assert_eq!(Config::default().limits.eviction_available, None);
         let changes = config.changes(&Config::default());
         assert_eq!(
             changes,

@@ -450,10 +450,7 @@ impl MainLoop {
     // --- what was read ---
 
     fn machine(&self) -> Machine {
-        Machine {
-            memory_bytes: self.parts.host.memory_total_bytes,
-            eviction_bytes: self.config.limits.eviction_available,
-        }
+        Machine::of(&self.parts.host, &self.config.limits)
     }
 
     fn reported(&mut self, id: &TargetId, report: Report) {
