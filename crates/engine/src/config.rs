@@ -11,6 +11,7 @@ use collect::ScrapeConfig;
 use model::duration::duration;
 use serde::Deserialize;
 
+pub use crate::config_budget::Budget;
 pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
 pub use crate::config_notify::Notify;
 use model::size::size_or_auto;
@@ -37,6 +38,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Looking into processes: who holds a leaking heap.
     pub inspect: Inspect,
+    /// What watching may cost the machine.
+    pub budget: Budget,
     /// Logs with lines of gctrace and scavtrace.
     pub trace_files: Vec<TraceLog>,
     /// What of a target's own series is load.
@@ -334,6 +337,7 @@ impl Config {
             ));
         }
         self.inspect.check()?;
+        self.budget.check()?;
         if let Some(log) = self.trace_files.iter().find(|log| !log.file.is_absolute()) {
             let file = log.file.display();
             return Err(format!("`{file}` in trace_files must begin with /"));
@@ -399,6 +403,7 @@ impl Config {
             ("discovery", self.discovery != other.discovery),
             ("evidence", self.evidence != other.evidence),
             ("inspect", self.inspect != other.inspect),
+            ("budget", self.budget != other.budget),
             ("trace_files", self.trace_files != other.trace_files),
             ("load", self.load != other.load),
             ("limits", self.limits != other.limits),

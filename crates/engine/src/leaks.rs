@@ -13,6 +13,7 @@ use model::{
 use store::Store;
 
 use crate::book::{Standing, TARGETS_CAPTURED_MAX, family, targets_captured};
+use crate::budgeting::was_put_off;
 use crate::evidence::{Capture, Subject, Terms, look_of};
 use crate::holders::{culprit_of, note_once};
 use crate::main_loop::{Event, MainLoop, save};
@@ -72,6 +73,9 @@ impl MainLoop {
             tracked.view.verdict = Some(verdict);
             tracked.view.incidents = incidents;
         }
+        if let Some(tracked) = self.targets.get(id) {
+            self.tell_pace(tracked);
+        }
     }
 
     /// What evidence has named stays named: a new judgement only brings new figures.
@@ -130,8 +134,12 @@ impl MainLoop {
             .get(&kind)
             .is_some_and(|last| now < *last + every);
         let known = known.and_then(|incident| self.book.get(&incident));
+        let may_now = self.own.keeper.refusal().is_none();
         // After a restart of ours the evidence is there already.
         let enough = known.is_some_and(|incident| {
+            if may_now && was_put_off(incident, id) {
+                return false;
+            }
             incident.evidence.iter().any(|e| e.target == *id)
                 || targets_captured(incident) >= TARGETS_CAPTURED_MAX
         });
@@ -142,7 +150,8 @@ impl MainLoop {
         tracked.captured_at.insert(kind, now);
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
         let metrics = tracked.metrics.clone();
-        let terms = Terms::for_incident(tracked.standing(), &self.config.evidence);
+        let terms = Terms::for_incident(tracked.standing(), &self.config.evidence)
+            .refused_by(self.own.keeper.refusal());
         let (standing, period) = (tracked.standings.subscribe(), tracked.period);
         let (source, events) = (self.source().clone(), self.events.clone());
         let (store, verdict) = (Arc::clone(&self.parts.store), verdict.clone());
@@ -365,7 +374,8 @@ impl MainLoop {
         }
         tracked.snapshotting = true;
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
-        let terms = Terms::for_ring(tracked.standing(), &self.config.evidence);
+        let terms = Terms::for_ring(tracked.standing(), &self.config.evidence)
+            .refused_by(self.own.keeper.refusal());
         let (source, events, id) = (self.source().clone(), self.events.clone(), id.clone());
         tokio::spawn(async move {
             let capture = subject.capture(&source, &REQUESTS, &terms).await;

@@ -9,9 +9,12 @@
 
 pub mod answering;
 pub mod book;
+mod budget;
+mod budgeting;
 mod cause;
 mod clock;
 pub mod config;
+mod config_budget;
 mod config_inspect;
 mod config_notify;
 mod costly;

@@ -44,7 +44,7 @@ pub(crate) async fn take(
         let standing = standing.borrow().clone();
         let terms = Terms {
             prefix,
-            ..Terms::for_ring(standing, &terms.settings)
+            ..Terms::for_ring(standing, &terms.settings).refused_by(terms.refused.clone())
         };
         let capture = subject.capture(source, &[Request::Heap], &terms).await;
         if capture.look.heap.is_none() {
