@@ -14,6 +14,7 @@ use serde::Deserialize;
 pub use crate::config_budget::Budget;
 pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
 pub use crate::config_notify::Notify;
+pub use crate::config_traces::TraceLog;
 use model::size::size_or_auto;
 
 /// A configuration file larger than this is refused.
@@ -109,16 +110,6 @@ pub struct Evidence {
     pub goroutine_profile_max: u64,
     /// With more goroutines than this they are not listed one by one.
     pub goroutine_dump_max: u64,
-}
-
-/// A log that a target writes lines of `GODEBUG=gctrace=1,scavtrace=1` to.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TraceLog {
-    /// The target's name, as the pages show it.
-    pub name: String,
-    /// The log.
-    pub file: PathBuf,
 }
 
 /// What of a target's own series is load.
@@ -338,10 +329,7 @@ impl Config {
         }
         self.inspect.check()?;
         self.budget.check()?;
-        if let Some(log) = self.trace_files.iter().find(|log| !log.file.is_absolute()) {
-            let file = log.file.display();
-            return Err(format!("`{file}` in trace_files must begin with /"));
-        }
+        self.trace_files.iter().try_for_each(TraceLog::check)?;
         if self.load.series.len() > LOAD_SERIES_MAX {
             return Err(format!("at most {LOAD_SERIES_MAX} names in load.series"));
         }

@@ -168,7 +168,7 @@ impl Session {
             },
             machine: order.machine,
             probe_ports: true,
-            trace_file: None,
+            traces: None,
             load_series: Vec::new(),
             // Somebody asked for this one: it is read as asked.
             asked: true,

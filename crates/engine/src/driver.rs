@@ -3,11 +3,12 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use collect::probe::{Wanted, probe};
-use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceFile};
+use collect::{
+    Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceLog, TraceSource,
+};
 use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
 use model::{
     Batch, ContainerMemory, GcSettings, GoMemory, GoSource, Labels, Ledger, MappingBytes,
@@ -53,7 +54,7 @@ pub(crate) struct Orders {
     pub(crate) machine: Machine,
     pub(crate) probe_ports: bool,
     /// A log with lines of gctrace and scavtrace.
-    pub(crate) trace_file: Option<PathBuf>,
+    pub(crate) traces: Option<TraceSource>,
     /// Series of its scrapes that are load, whatever they look like.
     pub(crate) load_series: Vec<String>,
     /// Somebody asked for this target by itself.
@@ -101,7 +102,7 @@ pub(crate) struct Driver {
     labels: Labels,
     live: LiveTracker,
     load: LoadTracker,
-    traces: Option<TraceFile>,
+    traces: Option<TraceLog>,
     asked: HashSet<SocketAddr>,
     probes: Vec<String>,
     mappings: Option<MappingBytes>,
@@ -125,7 +126,7 @@ impl Driver {
             .target
             .labels
             .with([(TARGET_LABEL, orders.target.id.0.as_str())]);
-        let traces = orders.trace_file.clone().map(TraceFile::new);
+        let traces = orders.traces.clone().map(TraceLog::new);
         let load = LoadTracker::with_named(orders.load_series.clone());
         let ring = Ring::new(orders.evidence.clone(), orders.period);
         Self {
@@ -320,17 +321,17 @@ impl Driver {
     /// What the lines in its log say of the collector, where a log is configured; why it cannot be
     /// read otherwise.
     async fn read_traces(&mut self) -> Option<Result<GoMemory, String>> {
-        let mut file = self.traces.take()?;
-        let read = move || (file.read(), file);
-        // A reading that was cut off takes the file with it: the log is not followed any more.
-        let (read, file) = tokio::task::spawn_blocking(read).await.ok()?;
-        self.traces = Some(file);
+        let mut log = self.traces.take()?;
+        let read = move || {
+            let read = log.read().map_err(|error| log.in_words(&error));
+            (read, log)
+        };
+        // A reading that was cut off takes the log with it: it is not followed any more.
+        let (read, log) = tokio::task::spawn_blocking(read).await.ok()?;
+        self.traces = Some(log);
         let scrape = match read {
             Ok(scrape) => scrape,
-            Err(error) => {
-                let path = self.orders.trace_file.as_deref().unwrap_or("".as_ref());
-                return Some(Err(format!("failed to read {}: {error}", path.display())));
-            }
+            Err(why) => return Some(Err(why)),
         };
         let samples = scrape.samples.iter();
         let pairs = samples.map(|sample| (&sample.labels, sample.value));

@@ -17,6 +17,7 @@ pub mod config;
 mod config_budget;
 mod config_inspect;
 mod config_notify;
+mod config_traces;
 mod costly;
 mod deaths;
 pub mod diagnose;

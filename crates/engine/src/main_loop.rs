@@ -409,9 +409,9 @@ impl MainLoop {
         let mut tracked =
             Tracked::new(target.clone(), endpoint.clone().unwrap_or_default(), period);
         let mut logs = self.config.trace_files.iter();
-        let trace_file = logs.find(|log| log.name == target.name);
+        let log = logs.find(|log| log.name == target.name);
         let driver = Driver::new(Orders {
-            trace_file: trace_file.map(|log| log.file.clone()),
+            traces: log.and_then(|log| log.source(target.pid)),
             target,
             source: self.source().clone(),
             endpoint,
