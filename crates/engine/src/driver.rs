@@ -10,6 +10,7 @@ use collect::{
     Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceLog, TraceSource,
 };
 use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
+use model::fleet::OwnSeries;
 use model::{
     Batch, ContainerMemory, GcSettings, GoMemory, GoSource, Labels, Ledger, MappingBytes,
     ProcessMemory, Sample, TARGET_LABEL, Target, TargetState, UnixMs,
@@ -85,6 +86,8 @@ pub(crate) struct RoundReport {
     pub(crate) settings: GcSettings,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) probes: Vec<String>,
+    /// What its own series say of its work.
+    pub(crate) series: Vec<OwnSeries>,
     pub(crate) endpoint: Endpoint,
     /// When the process started, as a scrape says it, for a target elsewhere.
     pub(crate) started: Option<UnixMs>,
@@ -364,6 +367,7 @@ impl Driver {
             settings: GcSettings::default(),
             ledger: None,
             probes: self.probes.clone(),
+            series: Vec::new(),
             endpoint: self.collector.endpoint().clone(),
             started: None,
             go_version: None,
@@ -377,6 +381,11 @@ impl Driver {
         let mut load = Vec::new();
         if let Some(scraped) = scraped {
             load = self.take_scrape(scraped, &mut report);
+            let own = load.iter().map(|load| OwnSeries {
+                source: load.source.clone(),
+                value: load.value,
+            });
+            report.series = own.collect();
             self.scrape_tells = go_source::tells_all(report.go.as_ref());
         }
         // An endpoint says more than a log does.

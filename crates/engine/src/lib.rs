@@ -33,6 +33,7 @@ mod limits;
 mod main_loop;
 mod marks;
 mod memory;
+mod own_names;
 pub mod people;
 mod placing;
 pub mod rails;

@@ -89,6 +89,7 @@ impl Tracked {
                 verdict: None,
                 incidents: Vec::new(),
                 probes: Vec::new(),
+                series: Vec::new(),
                 last_read: None,
             },
             endpoint,
@@ -200,6 +201,9 @@ impl Tracked {
             view.last_read = Some(report.at);
         }
         view.probes = std::mem::take(&mut report.probes);
+        if !report.series.is_empty() {
+            view.series = std::mem::take(&mut report.series);
+        }
         let target = &mut view.target;
         // A configured target's process may be another one than a moment ago; that of a discovered
         // one never is.

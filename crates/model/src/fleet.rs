@@ -40,9 +40,21 @@ pub struct TargetView {
     pub incidents: Vec<IncidentId>,
     /// GETs made to find its endpoint: port and outcome, in words.
     pub probes: Vec<String>,
+    /// What its own series say of its work: rates of counters, and gauges.
+    #[serde(default)]
+    pub series: Vec<OwnSeries>,
     /// When it was last read.
     #[serde(with = "crate::time::rfc3339::option")]
     pub last_read: Option<UnixMs>,
+}
+
+/// One figure of a target's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OwnSeries {
+    /// `rate:NAME` (per second), `gauge:NAME`, or `named:NAME` for a gauge that the configuration calls load.
+    pub source: String,
+    /// Its last value.
+    pub value: f64,
 }
 
 /// The watcher's own health, as the page and `/-/ready` tell it.

@@ -524,6 +524,7 @@ pub(crate) mod tests {
             verdict: Some(verdict),
             incidents: Vec::new(),
             probes: vec!["GET http://127.0.0.1:6060/metrics: found".into()],
+            series: Vec::new(),
             last_read: Some(NOW),
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::fleet::{FleetView, Health, OwnCost, OwnProcess, Shed, TargetView};
+use model::fleet::{FleetView, Health, OwnCost, OwnProcess, OwnSeries, Shed, TargetView};
 use model::incident::{Event, EvidenceRef, SCHEMA as INCIDENT_SCHEMA};
 use model::series::{BoxFuture, QueryResult, ReadError};
 use model::verdict::{Advice, SCHEMA, TimeToLimit, Window};
@@ -494,6 +494,15 @@ fn target(service: &Service, at: UnixMs) -> TargetView {
         } else {
             vec![]
         },
+        series: [
+            ("rate:rpc_calls_total", 48.25),
+            ("gauge:jobs_waiting", 312.0),
+        ]
+        .map(|(source, value)| OwnSeries {
+            source: source.into(),
+            value,
+        })
+        .into(),
         probes: match service.state {
             TargetState::Up => vec![format!(
                 "port {}: GET /debug/pprof/ answered 200",
