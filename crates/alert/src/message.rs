@@ -97,6 +97,7 @@ impl Alert {
         // Nothing here may come from the latest verdict: these are the same for the incident's life.
         let own = [
             ("alertname", "MemoryLeak"),
+            ("container", incident.container.as_str()),
             ("kind", incident.kind.as_str()),
             ("namespace", incident.namespace.as_str()),
             ("severity", "warning"),
@@ -347,7 +348,8 @@ pub(crate) mod tests {
             .as_mut()
             .unwrap()
             .per_minute *= 2.0;
-        incident.verdict.target.labels = Labels::new([("namespace", "elsewhere")]);
+        incident.verdict.target.labels =
+            Labels::new([("namespace", "elsewhere"), ("container", "other")]);
         incident.state = IncidentState::Resolved;
         incident.resolved = Some(UnixMs(0));
         let resolved = Alert::of_incident(&incident, &origin);
@@ -358,6 +360,20 @@ pub(crate) mod tests {
             (opened.status, resolved.status),
             (AlertStatus::Firing, AlertStatus::Resolved)
         );
+    }
+
+    #[test]
+    fn two_containers_of_a_pod_are_two_alerts() {
+        let labels = |container: &str| {
+            let incident = Incident {
+                container: container.into(),
+                ..incident()
+            };
+            Alert::of_incident(&incident, &Origin::default()).labels
+        };
+        assert_eq!(labels("shop").get("container"), Some("shop"));
+        assert_ne!(labels("shop"), labels("proxy"));
+        assert_eq!(labels("").get("container"), None);
     }
 
     #[test]

@@ -168,6 +168,7 @@ mod tests {
             clock_ticks_per_s: 100,
             boot_time: UnixMs(0),
             memory_total_bytes: 0,
+            kubelet: None,
             memory_available_bytes: 0,
             kernel: String::new(),
             cgroup_version: CgroupVersion::V2,

@@ -15,10 +15,13 @@ pub mod probe;
 pub mod profiles;
 mod round;
 mod trace_file;
+mod trace_journal;
+mod traces;
 mod workload;
 
 pub use config::ScrapeConfig;
 pub use probe::{Endpoint, Probed};
 pub use profiles::ProfileKind;
 pub use round::{AskProcess, Collector, ReadProblem, Round, ScrapeError, Scraped, Source};
-pub use trace_file::TraceFile;
+pub use trace_journal::JournalOf;
+pub use traces::{TraceLog, TraceSource};

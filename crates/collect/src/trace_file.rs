@@ -12,7 +12,7 @@ const PIECE_BYTES_MAX: u64 = 256 << 10;
 
 /// Follows one file. A file that was replaced or cut is read from its beginning again.
 #[derive(Debug)]
-pub struct TraceFile {
+pub(crate) struct TraceFile {
     path: PathBuf,
     /// Which file it was, and how much of it has been read.
     read: Option<(u64, u64)>,
@@ -22,7 +22,7 @@ pub struct TraceFile {
 impl TraceFile {
     /// Nothing is read yet.
     #[must_use]
-    pub fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
             read: None,
@@ -35,7 +35,7 @@ impl TraceFile {
     ///
     /// # Errors
     /// If it cannot be read, or is no file.
-    pub fn read(&mut self) -> io::Result<Scrape> {
+    pub(crate) fn read(&mut self) -> io::Result<Scrape> {
         // A pipe or a device would be waited for, or never end.
         if !std::fs::metadata(&self.path)?.is_file() {
             return Err(io::Error::other("it is no ordinary file"));

@@ -145,6 +145,7 @@ impl Book {
             state: IncidentState::Open,
             workload: target.workload.clone(),
             namespace: target.namespace().unwrap_or_default().to_owned(),
+            container: target.container_name().unwrap_or_default().to_owned(),
             revision: target.revision.clone(),
             kind,
             culprit,
@@ -395,6 +396,21 @@ pub(crate) mod tests {
         let incident = book.support(&id, &second).unwrap();
         assert_eq!(incident.targets.len(), 2);
         assert_eq!(incident.timeline.last().unwrap().code, "target-joined");
+    }
+
+    #[test]
+    fn two_containers_of_a_pod_have_an_incident_each_with_its_name() {
+        let mut book = Book::default();
+        let mut opened = |container: Option<&str>, culprit: &str| {
+            let mut leak = verdict("a", 10, 0, Judgement::Leak);
+            let name = container.map(|name| ("container", name));
+            leak.target.labels = leak.target.labels.with(name);
+            let incident = book.open(&leak, Kind::GoHeap, culprit);
+            incident.container.clone()
+        };
+        assert_eq!(opened(Some("shop"), "main.f"), "shop");
+        assert_eq!(opened(Some("proxy"), "main.g"), "proxy");
+        assert_eq!(opened(None, "main.h"), "", "a process of the host");
     }
 
     #[test]

@@ -11,9 +11,11 @@ use collect::ScrapeConfig;
 use model::duration::duration;
 use serde::Deserialize;
 
+pub use crate::config_budget::Budget;
 pub use crate::config_inspect::{Inspect, InspectBudget, InspectEnabled};
 pub use crate::config_notify::Notify;
-use model::size::size;
+pub use crate::config_traces::TraceLog;
+use model::size::size_or_auto;
 
 /// A configuration file larger than this is refused.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -37,6 +39,8 @@ pub struct Config {
     pub evidence: Evidence,
     /// Looking into processes: who holds a leaking heap.
     pub inspect: Inspect,
+    /// What watching may cost the machine.
+    pub budget: Budget,
     /// Logs with lines of gctrace and scavtrace.
     pub trace_files: Vec<TraceLog>,
     /// What of a target's own series is load.
@@ -108,16 +112,6 @@ pub struct Evidence {
     pub goroutine_dump_max: u64,
 }
 
-/// A log that a target writes lines of `GODEBUG=gctrace=1,scavtrace=1` to.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TraceLog {
-    /// The target's name, as the pages show it.
-    pub name: String,
-    /// The log.
-    pub file: PathBuf,
-}
-
 /// What of a target's own series is load.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -128,21 +122,13 @@ pub struct Load {
 }
 
 /// What targets run into, beside what is read.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// kubelet's `evictionHard: memory.available`: with less available on the node, pods are
-    /// evicted. In bytes; 0 for never.
-    #[serde(deserialize_with = "size")]
-    pub eviction_available: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            eviction_available: 100 << 20, // kubelet's default
-        }
-    }
+    /// evicted. In bytes; 0 for never, and `None` for what kubelet's own configuration says.
+    #[serde(deserialize_with = "size_or_auto")]
+    pub eviction_available: Option<u64>,
 }
 
 /// How long series are kept.
@@ -342,10 +328,8 @@ impl Config {
             ));
         }
         self.inspect.check()?;
-        if let Some(log) = self.trace_files.iter().find(|log| !log.file.is_absolute()) {
-            let file = log.file.display();
-            return Err(format!("`{file}` in trace_files must begin with /"));
-        }
+        self.budget.check()?;
+        self.trace_files.iter().try_for_each(TraceLog::check)?;
         if self.load.series.len() > LOAD_SERIES_MAX {
             return Err(format!("at most {LOAD_SERIES_MAX} names in load.series"));
         }
@@ -407,6 +391,7 @@ impl Config {
             ("discovery", self.discovery != other.discovery),
             ("evidence", self.evidence != other.evidence),
             ("inspect", self.inspect != other.inspect),
+            ("budget", self.budget != other.budget),
             ("trace_files", self.trace_files != other.trace_files),
             ("load", self.load != other.load),
             ("limits", self.limits != other.limits),
@@ -462,8 +447,8 @@ mod tests {
         .unwrap();
         assert_eq!(config.trace_files[0].name, "shop");
         assert_eq!(config.load.series, ["queue_length"]);
-        assert_eq!(config.limits.eviction_available, 1 << 30);
-        assert_eq!(Config::default().limits.eviction_available, 100 << 20);
+        assert_eq!(config.limits.eviction_available, Some(1 << 30));
+        assert_eq!(Config::default().limits.eviction_available, None);
         let changes = config.changes(&Config::default());
         assert_eq!(
             changes,

@@ -78,6 +78,7 @@ impl MainLoop {
             host: tracked.view.target.host.clone(),
         };
         let (settings, jitter) = (&self.config.evidence, rails::jitter_of(id));
+        let over_budget = self.own.keeper.refusal();
         let mut refused = Vec::new();
         let mut begun = None;
         tracked.owed.requests.retain(|(request, incident)| {
@@ -85,9 +86,12 @@ impl MainLoop {
                 return true;
             }
             let whose = whose.clone();
-            let may = self
-                .rails
-                .begin(*request, whose, &standing, settings, now, jitter);
+            let may = match over_budget.clone() {
+                Some(refusal) => Err(refusal),
+                None => self
+                    .rails
+                    .begin(*request, whose, &standing, settings, now, jitter),
+            };
             match may {
                 Ok(()) => begun = Some((*request, incident.clone())),
                 Err(refusal) => {

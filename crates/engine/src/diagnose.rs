@@ -11,6 +11,7 @@ use model::{Facts, Judgement, Kind, Target, TargetState, TargetView, Verdict};
 use reader::{GoProcess, HoldersBudget, HoldersLook};
 use tokio::sync::{mpsc, watch};
 
+use crate::budget::Pace;
 use crate::config;
 use crate::driver::{Driver, Orders, Report, RoundReport};
 use crate::evidence::{Subject, Terms, look_of};
@@ -167,8 +168,11 @@ impl Session {
             },
             machine: order.machine,
             probe_ports: true,
-            trace_file: None,
+            traces: None,
             load_series: Vec::new(),
+            // Somebody asked for this one: it is read as asked.
+            asked: true,
+            pace: watch::channel(Pace::default()).1,
             process,
         });
         let (sender, reports) = mpsc::channel(4);
@@ -305,6 +309,7 @@ impl Session {
             return Ok(verdict);
         }
         let subject = Subject::new(&self.tracked.view.target, self.tracked.endpoint.clone());
+        let subject = subject.asked(true);
         let settings = config::Evidence::default();
         let terms = Terms::for_incident(self.tracked.standing(), &settings);
         let mut capture = subject.capture(&self.source, &ring::REQUESTS, &terms).await;

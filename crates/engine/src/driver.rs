@@ -3,12 +3,14 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use collect::probe::{Wanted, probe};
-use collect::{Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceFile};
+use collect::{
+    Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceLog, TraceSource,
+};
 use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
+use model::fleet::OwnSeries;
 use model::{
     Batch, ContainerMemory, GcSettings, GoMemory, GoSource, Labels, Ledger, MappingBytes,
     ProcessMemory, Sample, TARGET_LABEL, Target, TargetState, UnixMs,
@@ -17,6 +19,7 @@ use reader::{Access, Ended, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
 use wire::Role;
 
+use crate::budget::Pace;
 use crate::config::Evidence;
 use crate::evidence::Subject;
 use crate::exit::Exit;
@@ -26,9 +29,11 @@ use crate::rails::Standing;
 use crate::ring::{Ring, Snapshot};
 
 /// Smaps holds the target's mmap lock: read at most so much of the time (one part in a thousand).
-const MAPPINGS_DUTY: u64 = 1_000;
+const MAPPINGS_DUTY: u32 = 1_000;
 /// And not more often than every so many periods, nor than each second.
 const MAPPINGS_PERIODS: u32 = 4;
+/// Mappings that were refused are left alone for so long at least.
+const MAPPINGS_REFUSED: Duration = Duration::from_secs(60);
 /// A mapping reading older than this says nothing of the moment of the ledger: with one a ledger
 /// could not close, whose sides have to be read within a second.
 const MAPPINGS_FRESH: Duration = Duration::from_millis(1_000);
@@ -50,9 +55,13 @@ pub(crate) struct Orders {
     pub(crate) machine: Machine,
     pub(crate) probe_ports: bool,
     /// A log with lines of gctrace and scavtrace.
-    pub(crate) trace_file: Option<PathBuf>,
+    pub(crate) traces: Option<TraceSource>,
     /// Series of its scrapes that are load, whatever they look like.
     pub(crate) load_series: Vec<String>,
+    /// Somebody asked for this target by itself.
+    pub(crate) asked: bool,
+    /// How often to do what.
+    pub(crate) pace: watch::Receiver<Pace>,
     /// What discovery last said of the process; `None` for a configured target elsewhere.
     pub(crate) process: Option<watch::Receiver<GoProcess>>,
 }
@@ -77,6 +86,8 @@ pub(crate) struct RoundReport {
     pub(crate) settings: GcSettings,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) probes: Vec<String>,
+    /// What its own series say of its work.
+    pub(crate) series: Vec<OwnSeries>,
     pub(crate) endpoint: Endpoint,
     /// When the process started, as a scrape says it, for a target elsewhere.
     pub(crate) started: Option<UnixMs>,
@@ -94,7 +105,7 @@ pub(crate) struct Driver {
     labels: Labels,
     live: LiveTracker,
     load: LoadTracker,
-    traces: Option<TraceFile>,
+    traces: Option<TraceLog>,
     asked: HashSet<SocketAddr>,
     probes: Vec<String>,
     mappings: Option<MappingBytes>,
@@ -104,6 +115,8 @@ pub(crate) struct Driver {
     standing: Standing,
     /// The last good answer of the metrics endpoint had all that is asked of the process else.
     scrape_tells: bool,
+    /// Rounds left out since the last.
+    skipped: u32,
 }
 
 impl Driver {
@@ -116,7 +129,7 @@ impl Driver {
             .target
             .labels
             .with([(TARGET_LABEL, orders.target.id.0.as_str())]);
-        let traces = orders.trace_file.clone().map(TraceFile::new);
+        let traces = orders.traces.clone().map(TraceLog::new);
         let load = LoadTracker::with_named(orders.load_series.clone());
         let ring = Ring::new(orders.evidence.clone(), orders.period);
         Self {
@@ -133,6 +146,7 @@ impl Driver {
             ring,
             standing: Standing::default(),
             scrape_tells: true,
+            skipped: 0,
         }
     }
 
@@ -144,7 +158,10 @@ impl Driver {
         let mut exit = Exit::of(self.orders.target.process.as_ref());
         loop {
             let ended = tokio::select! {
-                _ = ticks.tick() => None,
+                _ = ticks.tick() => match self.skips() {
+                    true => continue,
+                    false => None,
+                },
                 () = exit.comes() => self.ended().await,
             };
             self.look_for_endpoint().await;
@@ -166,13 +183,25 @@ impl Driver {
             }
             let (subject, standing) = (self.subject(), self.standing.clone());
             let source = &self.orders.source;
-            let taken = self.ring.take(&subject, source, standing, own_bytes);
+            let pace = *self.orders.pace.borrow();
+            let taken = self.ring.take(&subject, source, standing, own_bytes, pace);
             if let Some(snapshot) = taken.await
                 && reports.send(Report::Ring(snapshot)).await.is_err()
             {
                 return;
             }
         }
+    }
+
+    /// Whether this round is left out: our budget is met, and the target calm.
+    fn skips(&mut self) -> bool {
+        let rounds = self.orders.pace.borrow().rounds;
+        self.skipped += 1;
+        let skips = self.skipped < rounds;
+        if !skips {
+            self.skipped = 0;
+        }
+        skips
     }
 
     /// How the process ended, asked at once: what tells that is gone in a moment.
@@ -209,7 +238,8 @@ impl Driver {
     /// Asks ports that have not been asked yet, until an endpoint is known. A service opens its
     /// port some time after it starts, so discovery's later news count too.
     async fn look_for_endpoint(&mut self) {
-        if !self.orders.probe_ports || self.collector.endpoint().metrics_url.is_some() {
+        let may_ask = self.orders.probe_ports && self.orders.pace.borrow().probes;
+        if !may_ask || self.collector.endpoint().metrics_url.is_some() {
             return;
         }
         let Some(process) = self
@@ -271,7 +301,8 @@ impl Driver {
     }
 
     fn subject(&self) -> Subject {
-        Subject::new(&self.orders.target, self.collector.endpoint().clone())
+        let subject = Subject::new(&self.orders.target, self.collector.endpoint().clone());
+        subject.asked(self.orders.asked)
     }
 
     /// Reads the mappings when the duty cycle allows.
@@ -279,36 +310,31 @@ impl Driver {
         if self.now() < self.mappings_due {
             return;
         }
-        let period = self.orders.period;
-        let pause = (period * MAPPINGS_PERIODS).max(Duration::from_secs(1));
         let Some(answer) = self.subject().read_mappings(&self.orders.source).await else {
             return;
         };
-        let cost = match &answer {
-            Ok(mappings) => {
-                Duration::from_micros(mappings.elapsed_us.saturating_mul(MAPPINGS_DUTY))
-            }
-            // What was refused once is not worth asking for every round.
-            Err(_) => Duration::from_secs(60),
-        };
+        let took = answer
+            .as_ref()
+            .map(|mappings| Duration::from_micros(mappings.elapsed_us));
+        let pause = mappings_pause(self.orders.period, took.ok());
         self.mappings = answer.ok().map(|mappings| mappings.bytes);
-        self.mappings_due = self.now() + pause.max(cost);
+        self.mappings_due = self.now() + pause * self.orders.pace.borrow().mappings;
     }
 
     /// What the lines in its log say of the collector, where a log is configured; why it cannot be
     /// read otherwise.
     async fn read_traces(&mut self) -> Option<Result<GoMemory, String>> {
-        let mut file = self.traces.take()?;
-        let read = move || (file.read(), file);
-        // A reading that was cut off takes the file with it: the log is not followed any more.
-        let (read, file) = tokio::task::spawn_blocking(read).await.ok()?;
-        self.traces = Some(file);
+        let mut log = self.traces.take()?;
+        let read = move || {
+            let read = log.read().map_err(|error| log.in_words(&error));
+            (read, log)
+        };
+        // A reading that was cut off takes the log with it: it is not followed any more.
+        let (read, log) = tokio::task::spawn_blocking(read).await.ok()?;
+        self.traces = Some(log);
         let scrape = match read {
             Ok(scrape) => scrape,
-            Err(error) => {
-                let path = self.orders.trace_file.as_deref().unwrap_or("".as_ref());
-                return Some(Err(format!("failed to read {}: {error}", path.display())));
-            }
+            Err(why) => return Some(Err(why)),
         };
         let samples = scrape.samples.iter();
         let pairs = samples.map(|sample| (&sample.labels, sample.value));
@@ -341,6 +367,7 @@ impl Driver {
             settings: GcSettings::default(),
             ledger: None,
             probes: self.probes.clone(),
+            series: Vec::new(),
             endpoint: self.collector.endpoint().clone(),
             started: None,
             go_version: None,
@@ -354,6 +381,11 @@ impl Driver {
         let mut load = Vec::new();
         if let Some(scraped) = scraped {
             load = self.take_scrape(scraped, &mut report);
+            let own = load.iter().map(|load| OwnSeries {
+                source: load.source.clone(),
+                value: load.value,
+            });
+            report.series = own.collect();
             self.scrape_tells = go_source::tells_all(report.go.as_ref());
         }
         // An endpoint says more than a log does.
@@ -542,6 +574,14 @@ impl Driver {
     }
 }
 
+/// How long mappings are left alone after a reading that took so long; `None` where they were refused.
+fn mappings_pause(period: Duration, took: Option<Duration>) -> Duration {
+    let least = (period * MAPPINGS_PERIODS).max(Duration::from_secs(1));
+    // What was refused once is not worth asking for every round.
+    let cost = took.map_or(MAPPINGS_REFUSED, |took| took.saturating_mul(MAPPINGS_DUTY));
+    least.max(cost)
+}
+
 /// The labels of a scraped series: the target's own win, as in Prometheus, and a scraped label of the
 /// same name is kept with a prefix. Nobody writes series in the name of a target of ours that way, and
 /// those of an exporter in a pod, which tells of other pods, stay apart.
@@ -577,6 +617,29 @@ pub(crate) fn chain(error: &ScrapeError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mappings_are_read_a_thousandth_of_the_time_at_most() {
+        let ms = Duration::from_millis;
+        let second = Duration::from_secs(1);
+        for (name, period, took, want) in [
+            ("small", 15 * second, Some(ms(1)), 60 * second),
+            (
+                "2 GiB at 20 ms each",
+                15 * second,
+                Some(ms(40)),
+                60 * second,
+            ),
+            ("30 GiB", 15 * second, Some(ms(600)), 600 * second),
+            ("a short period", second, Some(ms(40)), 40 * second),
+            ("a very short one", ms(10), Some(ms(0)), second),
+            ("refused", 15 * second, None, 60 * second),
+        ] {
+            let pause = mappings_pause(period, took);
+            assert_eq!(pause, want, "{name}");
+            assert!(took.unwrap_or_default() * 1_000 <= pause, "{name}");
+        }
+    }
 
     #[test]
     fn the_target_s_labels_win_and_others_of_the_name_are_kept() {

@@ -21,6 +21,8 @@ pub struct Subject {
     pub process: Option<ProcessKey>,
     /// Its endpoint, as far as it is known.
     pub endpoint: Endpoint,
+    /// Somebody asked for this one: its mappings are read however big it is.
+    pub asked: bool,
 }
 
 /// What a capture brought.
@@ -45,6 +47,8 @@ pub struct Terms {
     pub standing: Standing,
     /// Its limits are in these settings.
     pub settings: config::Evidence,
+    /// Why no profile is taken whatever the target bears, where none is.
+    pub refused: Option<Refusal>,
 }
 
 impl Terms {
@@ -56,7 +60,14 @@ impl Terms {
             profile_bytes_max: profiles::PROFILE_BYTES_MAX,
             standing,
             settings: settings.clone(),
+            refused: None,
         }
+    }
+
+    /// The same, where no profile is taken for that reason, if there is one.
+    #[must_use]
+    pub fn refused_by(self, refused: Option<Refusal>) -> Self {
+        Self { refused, ..self }
     }
 
     /// For the ring, which keeps small files only.
@@ -79,7 +90,14 @@ impl Subject {
             target: target.id.clone(),
             process: target.process.clone(),
             endpoint,
+            asked: false,
         }
+    }
+
+    /// The same, where somebody asked for it.
+    #[must_use]
+    pub fn asked(self, asked: bool) -> Self {
+        Self { asked, ..self }
     }
 
     /// What can be asked of it, where a collection may be forced if `force_gc`.
@@ -148,6 +166,9 @@ impl Subject {
         terms: &Terms,
         to: &mut Capture,
     ) -> Result<Profile, Refusal> {
+        if let Some(refusal) = &terms.refused {
+            return Err(refusal.clone());
+        }
         rails::allowed(request, &terms.standing, &terms.settings)?;
         let (bytes, profile) = self.profile(source, kind, terms.profile_bytes_max).await?;
         let (evidence, at) = (rails::evidence_of(request), source.clock.now());
@@ -228,8 +249,8 @@ impl Subject {
     /// Reads the mappings through the reader; `None` when the target is no process here.
     pub async fn read_mappings(&self, source: &Source) -> Option<Result<reader::Mappings, String>> {
         let key = self.process.clone()?;
-        let reader = source.reader.clone();
-        let answer = tokio::task::spawn_blocking(move || reader.mappings(&key, false)).await;
+        let (reader, any_size) = (source.reader.clone(), self.asked);
+        let answer = tokio::task::spawn_blocking(move || reader.mappings(&key, any_size)).await;
         Some(match answer {
             Ok(Ok(Ok(mappings))) => Ok(mappings),
             Ok(Ok(Err(failure))) => Err(failure.to_string()),

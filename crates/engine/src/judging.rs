@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use model::series::ReadError;
 use model::{
-    Budget, Cancel, Channel, Component, Facts, Ledger, Matcher, SeriesRead, TARGET_LABEL, Target,
-    UnixMs, Verdict,
+    Budget, Cancel, Channel, ChannelData, Component, Facts, Ledger, Matcher, SeriesRead,
+    TARGET_LABEL, Target, UnixMs, Verdict,
 };
+
+use crate::own_names;
 
 /// Samples that one judgement may read: 25 channels over a day at one a second.
 const SAMPLES_MAX: u64 = 3_000_000;
@@ -40,12 +42,22 @@ pub fn judge_target(
     let matchers = [Matcher::equal(TARGET_LABEL, target.id.0.as_str())];
     let budget = Budget::samples(SAMPLES_MAX);
     let found = series.select(&matchers, from, now, &budget, &Cancel::default())?;
-    let channels = ledger::channels(&found);
-    let judged = judge::judge(&judge::Input {
+    let (sources, channels): (Vec<String>, Vec<ChannelData>) =
+        ledger::channels_by_source(&found).into_iter().unzip();
+    let mut judged = judge::judge(&judge::Input {
         now,
         channels: &channels,
         facts,
     });
+    let loads = channels.iter().zip(&sources);
+    let loads = loads.filter(|(data, _)| data.channel == Channel::LoadLevel);
+    let loads: Vec<&str> = loads.map(|(_, source)| &**source).collect();
+    own_names::name_loads(&mut judged.findings, &loads);
+    own_names::name_gauges(
+        &mut judged.findings,
+        &channels,
+        &ledger::risen_gauges(&found),
+    );
     let components = components(ledger, &judged.slopes);
     Ok(Verdict::assemble(
         now,

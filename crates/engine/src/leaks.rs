@@ -13,12 +13,14 @@ use model::{
 use store::Store;
 
 use crate::book::{Standing, TARGETS_CAPTURED_MAX, family, targets_captured};
+use crate::budgeting::was_put_off;
 use crate::evidence::{Capture, Subject, Terms, look_of};
 use crate::holders::{culprit_of, note_once};
 use crate::main_loop::{Event, MainLoop, save};
 use crate::rails;
 use crate::ring::REQUESTS;
 use crate::ring_files;
+use crate::under_load;
 
 /// Judgements in a row that must find the leak: one may be bad luck.
 const STREAK_MIN: u32 = 2;
@@ -70,6 +72,9 @@ impl MainLoop {
         if let Some(tracked) = self.targets.get_mut(id) {
             tracked.view.verdict = Some(verdict);
             tracked.view.incidents = incidents;
+        }
+        if let Some(tracked) = self.targets.get(id) {
+            self.tell_pace(tracked);
         }
     }
 
@@ -129,8 +134,12 @@ impl MainLoop {
             .get(&kind)
             .is_some_and(|last| now < *last + every);
         let known = known.and_then(|incident| self.book.get(&incident));
+        let may_now = self.own.keeper.refusal().is_none();
         // After a restart of ours the evidence is there already.
         let enough = known.is_some_and(|incident| {
+            if may_now && was_put_off(incident, id) {
+                return false;
+            }
             incident.evidence.iter().any(|e| e.target == *id)
                 || targets_captured(incident) >= TARGETS_CAPTURED_MAX
         });
@@ -141,7 +150,9 @@ impl MainLoop {
         tracked.captured_at.insert(kind, now);
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
         let metrics = tracked.metrics.clone();
-        let terms = Terms::for_incident(tracked.standing(), &self.config.evidence);
+        let terms = Terms::for_incident(tracked.standing(), &self.config.evidence)
+            .refused_by(self.own.keeper.refusal());
+        let (standing, period) = (tracked.standings.subscribe(), tracked.period);
         let (source, events) = (self.source().clone(), self.events.clone());
         let (store, verdict) = (Arc::clone(&self.parts.store), verdict.clone());
         tokio::spawn(async move {
@@ -149,6 +160,11 @@ impl MainLoop {
             let abilities = subject.abilities(terms.settings.force_gc);
             let requests = finding.map_or_else(Vec::new, |f| locate::plan(f, abilities));
             let mut capture = subject.capture(&source, &requests, &terms).await;
+            let pause = finding.and_then(|f| under_load::pause(f, period));
+            if let Some(pause) = pause.filter(|_| capture.look.heap.is_some()) {
+                let more = under_load::take(&subject, &source, &terms, pause, standing);
+                capture.files.extend(more.await);
+            }
             let at = source.clock.now();
             if let Some(bytes) = metrics {
                 let name = "after-metrics.txt".into();
@@ -358,7 +374,8 @@ impl MainLoop {
         }
         tracked.snapshotting = true;
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
-        let terms = Terms::for_ring(tracked.standing(), &self.config.evidence);
+        let terms = Terms::for_ring(tracked.standing(), &self.config.evidence)
+            .refused_by(self.own.keeper.refusal());
         let (source, events, id) = (self.source().clone(), self.events.clone(), id.clone());
         tokio::spawn(async move {
             let capture = subject.capture(&source, &REQUESTS, &terms).await;
@@ -420,8 +437,13 @@ fn read(
         after: &look,
         main_module: module.as_deref(),
     };
-    let found = finding
-        .map(|f| locate::interpret(f, &evidence))
+    let beneath = finding
+        .filter(|f| f.kind == Some(Kind::GoHeap))
+        .and_then(|f| {
+            under_load::interpret(store, &target, f, &before, &mut files, module.as_deref())
+        });
+    let found = beneath
+        .or_else(|| finding.map(|f| locate::interpret(f, &evidence)))
         .unwrap_or_default();
     files.extend(before);
     Captured {

@@ -9,11 +9,15 @@
 
 pub mod answering;
 pub mod book;
+mod budget;
+mod budgeting;
 mod cause;
 mod clock;
 pub mod config;
+mod config_budget;
 mod config_inspect;
 mod config_notify;
+mod config_traces;
 mod costly;
 mod deaths;
 pub mod diagnose;
@@ -29,12 +33,14 @@ mod limits;
 mod main_loop;
 mod marks;
 mod memory;
+mod own_names;
 pub mod people;
 mod placing;
 pub mod rails;
 mod ring;
 mod ring_files;
 mod tracked;
+mod under_load;
 pub mod watch;
 mod writer;
 

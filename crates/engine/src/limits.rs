@@ -2,6 +2,8 @@
 
 use model::{ContainerMemory, EffectiveLimit};
 
+use crate::config::Limits;
+
 /// The machine that targets run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Machine {
@@ -9,6 +11,51 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// With less than this available, kubelet evicts pods.
     pub eviction_bytes: u64,
+    /// Who says so.
+    pub eviction_source: EvictionSource,
+}
+
+/// Who says where kubelet evicts pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EvictionSource {
+    /// Nobody: it is what kubelet does unless it is told otherwise.
+    #[default]
+    Default,
+    /// kubelet's own configuration on this node.
+    Kubelet,
+    /// Our configuration.
+    Configured,
+}
+
+impl EvictionSource {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Default => "where kubelet evicts pods, by its default",
+            Self::Kubelet => "where kubelet evicts pods, by its configuration",
+            Self::Configured => "where kubelet evicts pods, by limits.eviction_available",
+        }
+    }
+}
+
+impl Machine {
+    /// The machine `host`, with what our configuration says of its kubelet: that goes before what kubelet's own
+    /// says, which a flag may have overruled.
+    #[must_use]
+    pub fn of(host: &reader::Host, limits: &Limits) -> Self {
+        let configured = limits.eviction_available;
+        let configured = configured.map(|bytes| (bytes, EvictionSource::Configured));
+        let read = host
+            .kubelet
+            .map(|kubelet| (kubelet.available_bytes, EvictionSource::Kubelet));
+        let (eviction_bytes, eviction_source) = configured
+            .or(read)
+            .unwrap_or((reader::EVICTION_DEFAULT_BYTES, EvictionSource::Default));
+        Self {
+            memory_bytes: host.memory_total_bytes,
+            eviction_bytes,
+            eviction_source,
+        }
+    }
 }
 
 /// What is known of one target.
@@ -52,7 +99,7 @@ pub(crate) fn effective(known: &Known<'_>, machine: Machine) -> EffectiveLimit {
     let (bytes, source) = match known.in_pod && machine.eviction_bytes > 0 {
         true => (
             memory.saturating_sub(machine.eviction_bytes),
-            "where kubelet evicts pods",
+            machine.eviction_source.in_words(),
         ),
         false => (memory, "the machine's memory"),
     };
@@ -68,10 +115,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_says_it_last_says_where_kubelet_evicts() {
+        let host = |kubelet| reader::Host {
+            boot_id: model::BootId(String::new()),
+            hostname: String::new(),
+            clock_ticks_per_s: 100,
+            boot_time: model::UnixMs(0),
+            memory_total_bytes: 1000,
+            memory_available_bytes: 0,
+            kernel: String::new(),
+            cgroup_version: reader::CgroupVersion::V1,
+            kubelet,
+        };
+        let read = Some(reader::KubeletEviction { available_bytes: 7 });
+        let own = Limits {
+            eviction_available: Some(3),
+        };
+        let rows = [
+            (None, Limits::default(), 100 << 20, EvictionSource::Default),
+            (read, Limits::default(), 7, EvictionSource::Kubelet),
+            (read, own, 3, EvictionSource::Configured),
+        ];
+        for (kubelet, limits, bytes, source) in rows {
+            let machine = Machine::of(&host(kubelet), &limits);
+            assert_eq!(
+                (machine.eviction_bytes, machine.eviction_source),
+                (bytes, source)
+            );
+        }
+    }
+
+    #[test]
     fn what_binds_first_is_the_limit() {
         let machine = Machine {
             memory_bytes: 1000,
             eviction_bytes: 100,
+            eviction_source: EvictionSource::Kubelet,
         };
         let of = |limit_bytes: Option<u64>| ContainerMemory {
             usage_bytes: 90,
@@ -126,7 +205,7 @@ mod tests {
                 "a pod without",
                 with(pod, &free),
                 Some(900),
-                "where kubelet evicts pods",
+                "where kubelet evicts pods, by its configuration",
                 Some(700),
             ),
             (

@@ -17,6 +17,7 @@ use reader::{Discovery, GoProcess};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::book::Book;
+use crate::budgeting::Own;
 use crate::config::Config;
 use crate::costly::CostlyTaken;
 use crate::deaths::Death;
@@ -73,6 +74,8 @@ pub(crate) struct MainLoop {
     pub(crate) targets: BTreeMap<TargetId, Tracked>,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) marks: Marks,
+    /// What we cost ourselves.
+    pub(crate) own: Own,
     /// Which costly captures are under way.
     pub(crate) rails: Rails,
     /// Incidents whose alert was sent since the start.
@@ -110,6 +113,7 @@ impl MainLoop {
             targets: BTreeMap::new(),
             dispatcher,
             marks,
+            own: Own::default(),
             rails: Rails::default(),
             told: HashSet::new(),
             last_saved: HashMap::new(),
@@ -195,6 +199,7 @@ impl MainLoop {
     }
 
     fn beat(&mut self) {
+        self.keep_budget();
         self.judge_due();
         self.resolve_incidents();
         self.settle_answers();
@@ -404,9 +409,9 @@ impl MainLoop {
         let mut tracked =
             Tracked::new(target.clone(), endpoint.clone().unwrap_or_default(), period);
         let mut logs = self.config.trace_files.iter();
-        let trace_file = logs.find(|log| log.name == target.name);
+        let log = logs.find(|log| log.name == target.name);
         let driver = Driver::new(Orders {
-            trace_file: trace_file.map(|log| log.file.clone()),
+            traces: log.and_then(|log| log.source(target.pid)),
             target,
             source: self.source().clone(),
             endpoint,
@@ -416,6 +421,8 @@ impl MainLoop {
             machine: self.machine(),
             probe_ports: self.config.discovery.probe_ports,
             load_series: self.config.load.series.clone(),
+            asked: false,
+            pace: tracked.pace.subscribe(),
             process,
         });
         let (events, name) = (self.events.clone(), id.clone());
@@ -435,6 +442,7 @@ impl MainLoop {
             drop(guard);
         }));
         let target = tracked.view.target.clone();
+        self.tell_pace(&tracked);
         self.targets.insert(id, tracked);
         self.mark_started(&target);
     }
@@ -450,10 +458,7 @@ impl MainLoop {
     // --- what was read ---
 
     fn machine(&self) -> Machine {
-        Machine {
-            memory_bytes: self.parts.host.memory_total_bytes,
-            eviction_bytes: self.config.limits.eviction_available,
-        }
+        Machine::of(&self.parts.host, &self.config.limits)
     }
 
     fn reported(&mut self, id: &TargetId, report: Report) {
@@ -621,6 +626,7 @@ impl MainLoop {
         let incidents = self.book.latest().cloned().collect();
         let counts = self.writer.counts();
         let stats = self.parts.store.stats();
+        let own = self.own_cost();
         let view = FleetView {
             at: self.clock().now(),
             version: self.views,
@@ -630,17 +636,24 @@ impl MainLoop {
                 started: self.started,
                 version: self.parts.version.clone(),
                 troubles: self.troubles(),
-                notes: self.notes.values().cloned().collect(),
-                self_rss_bytes: self_rss_bytes(&self.parts.source),
+                notes: self.notes(),
                 samples_stored: counts.stored.load(Ordering::Relaxed),
                 series: stats.series as u64,
                 interval_s: self.config.global.scrape_interval.as_secs_f64(),
                 data_dir: self.parts.data_dir.display().to_string(),
                 notifiers: self.notifiers(),
+                own,
             },
         };
         self.shared.publish(view);
         self.version.send_replace(self.views);
+    }
+
+    /// What limits us although all is well: what we may not see, and what our budget does not allow.
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.notes.values().cloned().collect();
+        notes.extend(self.own_cost().in_words());
+        notes
     }
 
     fn troubles(&self) -> Vec<String> {
@@ -718,24 +731,6 @@ fn worst_first(view: &model::TargetView) -> (u8, u64, std::cmp::Reverse<u64>) {
         left,
         std::cmp::Reverse(view.process.map_or(0, |process| process.rss_bytes)),
     )
-}
-
-/// Resident memory of this process, its reader and its dialer.
-fn self_rss_bytes(source: &Source) -> u64 {
-    let status = source.reader.status();
-    let reader = status.greeting.map(|greeting| greeting.pid);
-    let own = std::process::id();
-    let pids = [Some(own), reader.filter(|pid| *pid != own), status.dialer];
-    pids.into_iter().flatten().filter_map(rss_bytes).sum()
-}
-
-fn rss_bytes(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);

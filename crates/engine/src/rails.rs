@@ -225,6 +225,14 @@ pub(crate) fn in_words(capture: EvidenceKind, refusal: &Refusal) -> String {
             "put off: such a capture of {of} is under way, and there is one at a time on a host and \
              of a workload"
         ),
+        Refusal::OverBudget {
+            used_bytes,
+            budget_bytes,
+        } => format!(
+            "put off: unswept itself uses {:.0} MiB, and its budget (budget.memory) is {:.0} MiB",
+            mib(*used_bytes),
+            mib(*budget_bytes)
+        ),
         Refusal::TooLarge { allowed_bytes } => format!(
             "not kept: it is larger than {:.0} MiB, the most that is kept of one",
             mib(*allowed_bytes)

@@ -7,6 +7,7 @@ use collect::Source;
 use locate::Request;
 use model::RefusedCapture;
 
+use crate::budget::{self, Pace};
 use crate::config::Evidence;
 use crate::evidence::{Capture, Subject, Terms};
 use crate::rails::Standing;
@@ -97,17 +98,19 @@ impl Ring {
         source: &Source,
         standing: Standing,
         own_bytes: Option<u64>,
+        pace: Pace,
     ) -> Option<Snapshot> {
         let early = self.levels.cross(&standing, own_bytes);
         if source.clock.monotonic() < self.due && !early {
             return None;
         }
-        let terms = Terms::for_ring(standing, &self.settings);
+        let terms =
+            Terms::for_ring(standing, &self.settings).refused_by(pace.refused.map(budget::refusal));
         let capture = subject.capture(source, &REQUESTS, &terms).await;
         // Before the endpoint was found there is nothing to take: it is tried again soon.
         let complete = capture.look.heap.is_some() || subject.process.is_none();
         let pause = match complete {
-            true => self.settings.ring_interval,
+            true => self.settings.ring_interval * pace.ring,
             false => (self.period * AGAIN_PERIODS).min(self.settings.ring_interval),
         };
         self.due = source.clock.monotonic() + pause;

@@ -53,6 +53,20 @@ pub(crate) fn around(
     (before, after)
 }
 
+/// Its heap profiles from `from` on and before `to`, the oldest first, each read as it is asked for.
+pub(crate) fn heaps(
+    store: &Store,
+    target: &TargetId,
+    from: UnixMs,
+    to: UnixMs,
+) -> impl Iterator<Item = EvidenceFile> {
+    let mut ring = store.ring(target);
+    ring.sort_by_key(|snapshot| snapshot.at);
+    ring.retain(|one| one.kind == EvidenceKind::HeapProfile && one.at >= from && one.at < to);
+    ring.into_iter()
+        .filter_map(|one| file(store, &one, one.name.clone()))
+}
+
 /// Its snapshots by kind, the oldest first.
 fn by_kind(
     store: &Store,

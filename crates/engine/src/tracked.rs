@@ -13,6 +13,7 @@ use reader::GoProcess;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::budget::Pace;
 use crate::costly::Owed;
 use crate::driver::RoundReport;
 use crate::holders::{Looks, is_heap};
@@ -37,6 +38,10 @@ pub(crate) struct Tracked {
     pub(crate) news: Option<watch::Sender<GoProcess>>,
     pub(crate) driver: Option<JoinHandle<()>>,
     pub(crate) facts: Facts,
+    /// Tells the driver how often to do what.
+    pub(crate) pace: watch::Sender<Pace>,
+    /// Tells whoever takes something over a while how the target stands now.
+    pub(crate) standings: watch::Sender<Standing>,
     /// The last answer of its metrics endpoint, for evidence.
     pub(crate) metrics: Option<Vec<u8>>,
     /// How many judgements in a row found a leak of this kind.
@@ -84,6 +89,7 @@ impl Tracked {
                 verdict: None,
                 incidents: Vec::new(),
                 probes: Vec::new(),
+                series: Vec::new(),
                 last_read: None,
             },
             endpoint,
@@ -91,6 +97,8 @@ impl Tracked {
             news: None,
             driver: None,
             facts,
+            pace: watch::Sender::default(),
+            standings: watch::Sender::default(),
             metrics: None,
             streaks: HashMap::new(),
             judging: false,
@@ -193,6 +201,9 @@ impl Tracked {
             view.last_read = Some(report.at);
         }
         view.probes = std::mem::take(&mut report.probes);
+        if !report.series.is_empty() {
+            view.series = std::mem::take(&mut report.series);
+        }
         let target = &mut view.target;
         // A configured target's process may be another one than a moment ago; that of a discovered
         // one never is.
@@ -204,9 +215,16 @@ impl Tracked {
         target.url = target.url.take().or_else(|| base_url(&report.endpoint));
         target.url_inside = target.url.is_some() && report.endpoint.inside.is_some();
         self.endpoint = report.endpoint.clone();
-        self.metrics = report.metrics.take().or(self.metrics.take());
+        // Emptied with other caches: then it is not kept anew either.
+        let keeps = self.pace.borrow().keeps_answers;
+        self.metrics = report
+            .metrics
+            .take()
+            .or(self.metrics.take())
+            .filter(|_| keeps);
         self.facts.started = view.target.start_time;
         self.take_limits(machine, report.machine_available_bytes);
+        self.standings.send_replace(self.standing());
     }
 
     /// What the target runs into first, and what its collector goes by.

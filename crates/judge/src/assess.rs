@@ -3,7 +3,7 @@
 use model::{Channel, Judgement, Kind, Reason};
 
 use crate::growth::{Demands, Miss, Stretch, scan};
-use crate::load::{self, LoadSays};
+use crate::load::{self, Follows, LoadSays};
 use crate::points::{Points, Thin};
 use crate::stats::fit_line;
 use crate::view::View;
@@ -51,7 +51,7 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
     let scan = scan(&grower.points, &grower.demands);
     if let Some(stretch) = scan.leak {
         let load = load::weigh(&grower.points, &stretch, &view.loads, view.period_s);
-        if let (LoadSays::Explains { .. }, Some(beyond)) = (load, beyond_load(view, &grower)) {
+        if let (LoadSays::Explains(_), Some(beyond)) = (load, beyond_load(view, &grower)) {
             return leak_beyond(grower, beyond);
         }
         let change = stretch.rise;
@@ -59,7 +59,7 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
             LoadSays::Absent | LoadSays::Unrelated | LoadSays::Beyond { .. } => {
                 Answer::Leak { load }
             }
-            LoadSays::Explains { r2 } => follows_load(r2),
+            LoadSays::Explains(follows) => follows_load(follows),
             LoadSays::RoseToo { share } => wait(
                 "conflicting-load",
                 &[("load_share", share), ("wait_seconds", stretch.seconds())],
@@ -95,18 +95,15 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
     }
 }
 
-/// The growth that is left of a channel when the load that it follows is taken out, and how well it follows.
-fn beyond_load(view: &View, grower: &Grower) -> Option<(Stretch, f64)> {
-    let followed = load::follows(&grower.points, &view.loads, view.period_s)?;
-    Some((followed.beyond(&grower.demands)?, followed.r2))
+/// The growth that is left of a channel when the load that it follows is taken out, and what was taken out.
+fn beyond_load(view: &View, grower: &Grower) -> Option<(Stretch, LoadSays)> {
+    load::beyond(&grower.points, &view.loads, view.period_s, &grower.demands)
 }
 
-fn leak_beyond(grower: Grower, (stretch, r2): (Stretch, f64)) -> Assessed {
+fn leak_beyond(grower: Grower, (stretch, load): (Stretch, LoadSays)) -> Assessed {
     Assessed {
         grower,
-        answer: Answer::Leak {
-            load: LoadSays::Beyond { r2 },
-        },
+        answer: Answer::Leak { load },
         change: stretch.rise,
         stretch: Some(stretch),
     }
@@ -192,9 +189,9 @@ fn calm_or_wait(
     if let Some(followed) = &follows
         && enough
         && followed.fell
-        && followed.r2 >= 0.6
+        && followed.follows.r2 >= 0.6
     {
-        return follows_load(followed.r2);
+        return follows_load(followed.follows);
     }
     if shape.rising {
         return rising(view, grower, shape, miss);
@@ -292,11 +289,12 @@ fn rose_and_fell(grower: &Grower, shape: &Shape) -> Answer {
     )
 }
 
-fn follows_load(r2: f64) -> Answer {
+fn follows_load(Follows { r2, load }: Follows) -> Answer {
+    let values = [("r2", r2), ("load", load as f64)];
     calm(
         Kind::Load,
         0.5 + 0.49 * r2,
-        reason("follows-load", Judgement::NoLeak, &[("r2", r2)]),
+        reason("follows-load", Judgement::NoLeak, &values),
     )
 }
 

@@ -535,8 +535,13 @@ fn leak_reasons(
     }
     match load {
         LoadSays::Absent => why.push(reason("load-unknown", Judgement::Unsure, &[])),
-        LoadSays::Beyond { r2 } => {
-            why.push(reason("load-taken-out", Judgement::Leak, &[("r2", r2)]));
+        LoadSays::Beyond { follows, swing_s } => {
+            let values = [
+                ("r2", follows.r2),
+                ("load", follows.load as f64),
+                ("swing_seconds", swing_s),
+            ];
+            why.push(reason("load-taken-out", Judgement::Leak, &values));
         }
         _ => why.push(reason("load-unrelated", Judgement::Leak, &[])),
     }

@@ -46,7 +46,8 @@ pub struct Input<'a> {
 /// Findings are ordered: leaks, then what cannot be told, then the harmless, each by its share of
 /// the growth; there is always one. Suspects are left empty. Figures are bytes and counts, rates
 /// per minute; `slopes` covers the byte channels, from the first leak's onset if there is one,
-/// else over the window.
+/// else over the window. A reason about a load says in its value `load` which of the load levels
+/// it means, counted from 0.
 ///
 /// Times that do not increase and values that are not finite are passed over. Cost: linear in the
 /// number of points, about 1 ms for ten channels of 1,500 points.

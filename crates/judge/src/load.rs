@@ -2,7 +2,7 @@
 
 use crate::growth::{Demands, Stretch, scan};
 use crate::points::{Points, Thin};
-use crate::stats::{correlation, fit_line, fit_partial, mean};
+use crate::stats::{Partial, correlation, fit_line, fit_partial, mean};
 
 /// Together load and time must explain so much of memory before the load's part is taken out of it.
 const EXPLAINED_MIN: f64 = 0.9;
@@ -15,46 +15,83 @@ pub(crate) enum LoadSays {
     /// There are some, and the growth goes on without them.
     Unrelated,
     /// Memory follows one that has risen and fallen.
-    Explains { r2: f64 },
+    Explains(Follows),
     /// Memory follows one that has risen and fallen many times, and grows all the same when that is taken out.
-    Beyond { r2: f64 },
+    Beyond { follows: Follows, swing_s: f64 },
     /// One rose together with memory and has not yet fallen, so it cannot be told which it is.
     RoseToo { share: f64 },
 }
 
+/// Which load memory follows, and how well.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Follows {
+    pub(crate) r2: f64,
+    /// Which of the loads, counted from 0.
+    pub(crate) load: usize,
+}
+
 /// How well memory follows the best of `loads` over all its points.
+pub(crate) fn follows(points: &Points, loads: &[Points], period_s: f64) -> Option<Followed> {
+    let all = all_followed(points, loads, period_s).into_iter();
+    all.max_by(|a, b| a.follows.r2.total_cmp(&b.follows.r2))
+}
+
+/// The growth that is left of memory when the load is taken out that, together with time, explains it best; and
+/// what was taken out.
+pub(crate) fn beyond(
+    points: &Points,
+    loads: &[Points],
+    period_s: f64,
+    demands: &Demands,
+) -> Option<(Stretch, LoadSays)> {
+    let explains = |followed: Followed| Some((followed.explained()?, followed));
+    let (fit, followed) = all_followed(points, loads, period_s)
+        .into_iter()
+        .filter(|followed| followed.fell)
+        .filter_map(explains)
+        .max_by(|a, b| a.0.r2.total_cmp(&b.0.r2))?;
+    let (swing_s, stretch) = followed.beyond(&fit, demands)?;
+    let follows = followed.follows;
+    Some((stretch, LoadSays::Beyond { follows, swing_s }))
+}
+
+/// All loads that memory follows somehow.
 ///
 /// The load is averaged over several spans before each point: memory answers with the delay of
 /// its users and of the next collection, and a rate over one period is noisy.
-pub(crate) fn follows(points: &Points, loads: &[Points], period_s: f64) -> Option<Followed> {
+fn all_followed(points: &Points, loads: &[Points], period_s: f64) -> Vec<Followed> {
     let points = points.thinned(300, Thin::Median);
     if points.len() < 6 {
-        return None;
+        return Vec::new();
     }
-    loads
-        .iter()
-        .flat_map(|load| averaged_variants(load, &points.times, period_s))
-        .filter_map(|load| {
-            let r = correlation(&load, &points.values)?;
-            let series = Points {
-                times: points.times.clone(),
-                values: load,
-            };
-            let (least, greatest) = series.range()?;
-            let swings = greatest - least > 0.2 * greatest.abs().max(least.abs());
-            (r > 0.0 && swings).then_some(Followed {
+    let averaged = loads.iter().enumerate().flat_map(|(place, load)| {
+        let variants = averaged_variants(load, &points.times, period_s).into_iter();
+        variants.map(move |load| (place, load))
+    });
+    let followed = averaged.filter_map(|(place, load)| {
+        let r = correlation(&load, &points.values)?;
+        let series = Points {
+            times: points.times.clone(),
+            values: load,
+        };
+        let (least, greatest) = series.range()?;
+        let swings = greatest - least > 0.2 * greatest.abs().max(least.abs());
+        (r > 0.0 && swings).then_some(Followed {
+            follows: Follows {
                 r2: r * r,
-                fell: falls(&series),
-                load: series,
-                memory: points.values.clone(),
-            })
+                load: place,
+            },
+            fell: falls(&series),
+            load: series,
+            memory: points.values.clone(),
         })
-        .max_by(|a, b| a.r2.total_cmp(&b.r2))
+    });
+    followed.collect()
 }
 
 /// A load that memory follows.
 pub(crate) struct Followed {
-    pub(crate) r2: f64,
+    pub(crate) follows: Follows,
     /// It has come down by at least a third of its range: then it can be seen whether memory does.
     pub(crate) fell: bool,
     load: Points,
@@ -62,17 +99,21 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// The growth that is left when the load's part is taken out: a leak below days of more and less load. Each point
-    /// is the mean over a whole swing of the load, so that it does not matter how memory lags behind it.
-    pub(crate) fn beyond(&self, demands: &Demands) -> Option<Stretch> {
+    /// How load and time together explain the memory, where they do.
+    fn explained(&self) -> Option<Partial> {
+        let fit = fit_partial(&self.load.times, &self.load.values, &self.memory)?;
+        (fit.r2 >= EXPLAINED_MIN && fit.per_second > 0.0 && fit.per_load > 0.0).then_some(fit)
+    }
+
+    /// The growth that is left when the load's part by `fit` is taken out: a leak below days of more and less load;
+    /// and how long such a day is. Each point is the mean over a whole swing of the load, so that it does not matter
+    /// how memory lags behind it.
+    fn beyond(&self, fit: &Partial, demands: &Demands) -> Option<(f64, Stretch)> {
         let Points { times, values } = &self.load;
-        let fit = fit_partial(times, values, &self.memory)?;
-        if fit.r2 < EXPLAINED_MIN || fit.per_second <= 0.0 {
-            return None;
-        }
         let level = mean(values);
+        let rises = rises(&self.load);
         let mut rest = Points::default();
-        for swing in rises(&self.load).windows(2) {
+        for swing in rises.windows(2) {
             let (from, to) = (swing[0], swing[1]);
             let of_load = fit.per_load * (mean(&values[from..to]) - level);
             rest.push(
@@ -80,14 +121,19 @@ impl Followed {
                 mean(&self.memory[from..to]) - of_load,
             );
         }
-        scan(&rest, demands).leak
+        let swing_s = (times[*rises.last()?] - times[*rises.first()?]) / rest.len().max(1) as f64;
+        Some((swing_s, scan(&rest, demands).leak?))
     }
 }
 
 /// Where a load has risen through the middle of its range, after it was in the lower third and before it was in the
-/// upper one.
+/// upper one. Its range leaves out the least and the greatest twentieth: after a reading that came late, a rate is
+/// higher for once than it ever is.
 fn rises(load: &Points) -> Vec<usize> {
-    let Some((least, greatest)) = load.range() else {
+    let mut sorted = load.values.clone();
+    sorted.sort_by(f64::total_cmp);
+    let at = |part: f64| sorted.get((part * sorted.len() as f64) as usize).copied();
+    let Some((least, greatest)) = at(0.05).zip(at(0.95)).filter(|(low, high)| low < high) else {
         return Vec::new();
     };
     let (mut through, mut found) = (None, Vec::new());
@@ -116,7 +162,7 @@ pub(crate) fn weigh(
         return LoadSays::Absent;
     }
     if let Some(followed) = follows(points, loads, period_s)
-        && followed.r2 >= 0.7
+        && followed.follows.r2 >= 0.7
         && followed.fell
     {
         // What grows at constant load? If nearly all of it, load is not the reason.
@@ -126,7 +172,7 @@ pub(crate) fn weigh(
             &followed.memory,
         );
         if left.is_none_or(|left| left.interval(0.95).0 < 0.5 * stretch.line.slope) {
-            return LoadSays::Explains { r2: followed.r2 };
+            return LoadSays::Explains(followed.follows);
         }
     }
     let within = points
@@ -217,9 +263,13 @@ mod tests {
         let load = series(|t| 10.0 + 5.0 * (t / 10.0).sin());
         let memory = series(|t| 100.0 + 60.0 * ((t - 3.0) / 10.0).sin());
         let followed = follows(&memory, std::slice::from_ref(&load), 1.0).unwrap();
-        assert!(followed.r2 > 0.95 && followed.fell, "{}", followed.r2);
+        assert!(
+            followed.follows.r2 > 0.95 && followed.fell,
+            "{:?}",
+            followed.follows
+        );
         let leak = series(|t| t);
-        assert!(follows(&leak, &[load], 1.0).is_none_or(|followed| followed.r2 < 0.3));
+        assert!(follows(&leak, &[load], 1.0).is_none_or(|followed| followed.follows.r2 < 0.3));
         assert!(follows(&leak, &[], 1.0).is_none());
     }
 
@@ -229,8 +279,8 @@ mod tests {
         let noise = |t: f64| (t * 7.31).sin() * (t * 1.7).cos();
         let load = series(|t| 40.0 + 20.0 * wave(t) + noise(t));
         let memory = series(|t| 1e8 + 2e7 * wave(t - 2.0) + 1e6 * noise(t + 0.5) + per_second * t);
-        let followed = follows(&memory, &[load], 1.0).unwrap();
-        assert!(followed.r2 > 0.6 && followed.fell, "{}", followed.r2);
+        // Beside one that says nothing.
+        let loads = [series(|t| 5.0 + noise(3.0 * t)), load];
         let demands = Demands {
             seconds: 105.0,
             points: 5,
@@ -238,7 +288,13 @@ mod tests {
             material_share: 0.02,
             started: Some(-1000.0),
         };
-        followed.beyond(&demands)
+        let (stretch, load) = beyond(&memory, &loads, 1.0, &demands)?;
+        let LoadSays::Beyond { follows, swing_s } = load else {
+            panic!("{load:?}");
+        };
+        assert!(follows.load == 1, "{follows:?}");
+        assert!((swing_s - 30.0).abs() < 1.0, "{swing_s}");
+        Some(stretch)
     }
 
     #[test]
@@ -255,6 +311,9 @@ mod tests {
         let load = series(|t| (t / 10.0 * std::f64::consts::TAU).sin() + 0.3 * (t * 2.9).sin());
         // The first began before it was seen.
         assert_eq!(rises(&load).len(), 23);
+        let mut late = load;
+        late.values[22] = 9.0;
+        assert_eq!(rises(&late).len(), 23, "a reading came late once");
         assert_eq!(rises(&series(|_| 1.0)), Vec::<usize>::new());
     }
 }

@@ -48,14 +48,15 @@ impl<'a> View<'a> {
         let mut loads = Vec::new();
         for data in input.channels {
             let points = Points::of(data, zero, input.now);
-            if points.len() == 0 {
-                continue;
-            }
             if data.channel == Channel::LoadLevel {
                 loads.push(points);
-            } else {
+            } else if points.len() > 0 {
                 channels.entry(data.channel).or_insert(points);
             }
+        }
+        // One without points keeps its place: a load is named by it.
+        if loads.iter().all(|load| load.len() == 0) {
+            loads.clear();
         }
         let end = channels
             .values()

@@ -95,9 +95,10 @@ fn reason_text(code: &str, values: &Values) -> String {
         }
         "load-unrelated" => "No load level rose with it.".into(),
         "load-taken-out" => format!(
-            "It follows the load, which explains {:.0} % of its changes, and from swing to swing of the load it grows all \
-             the same: this is the growth without what the load explains.",
-            value("r2") * 100.0
+            "It follows the load, which explains {:.0} % of its changes, and from swing to swing of the load ({} each) it \
+             grows all the same: this is the growth without what the load explains.",
+            value("r2") * 100.0,
+            seconds(value("swing_seconds"))
         ),
         "load-unknown" => "No load is known that could explain it, or rule itself out.".into(),
         "heap-follows-goroutines" => format!(

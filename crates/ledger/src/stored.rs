@@ -310,6 +310,13 @@ impl Samples<'_> {
 /// In the order of [`Channel`], loads in the order of their sources.
 #[must_use]
 pub fn channels(series: &[Series]) -> Vec<ChannelData> {
+    let named = channels_by_source(series).into_iter();
+    named.map(|(_, data)| data).collect()
+}
+
+/// The same, each with its source: of loads what [`LoadValue::source`] says, of others nothing.
+#[must_use]
+pub fn channels_by_source(series: &[Series]) -> Vec<(String, ChannelData)> {
     let mut best: BTreeMap<(Channel, String), (usize, u8, ChannelData)> = BTreeMap::new();
     for one in series {
         let Some((channel, source)) = channel_of(&one.labels) else {
@@ -338,7 +345,22 @@ pub fn channels(series: &[Series]) -> Vec<ChannelData> {
             *held = (rank.0, rank.1, data);
         }
     }
-    best.into_values().map(|(_, _, data)| data).collect()
+    best.into_iter()
+        .map(|((_, source), (_, _, data))| (source, data))
+        .collect()
+}
+
+/// The gauges of a target's own that only rise, or rise in the end: no load, but perhaps the count of what leaks.
+/// By their names, the last life's samples.
+#[must_use]
+pub fn risen_gauges(series: &[Series]) -> Vec<(&str, ChannelData)> {
+    let gauges = series.iter().filter_map(|one| {
+        let (channel, source) = channel_of(&one.labels)?;
+        let name = source.strip_prefix("gauge:")?;
+        let data = channel_data(channel, &one.samples);
+        (!is_load_like(&data.values)).then_some((name, data))
+    });
+    gauges.collect()
 }
 
 /// The channel of a stored series and, for loads, its source: what tells two apart.
@@ -594,7 +616,7 @@ mod tests {
     fn loads_are_filtered_and_components_mapped() {
         let wave: Vec<f64> = (0..40).map(|n| f64::from(n % 10)).collect();
         let climb: Vec<f64> = (0..40).map(f64::from).collect();
-        let got = channels(&[
+        let all = [
             series(LOAD, &[("source", "gauge:cache_entries")], &climb),
             series(LOAD, &[("source", "gauge:in_flight")], &wave),
             series(LOAD, &[("source", "named:cache_entries")], &climb),
@@ -603,8 +625,26 @@ mod tests {
             series(COMPONENT, &[("component", "native.heap")], &climb),
             series(COMPONENT, &[("component", "file")], &climb),
             series("go_goroutines", &[], &climb),
-        ]);
-        let got: Vec<_> = got
+        ];
+        let risen: Vec<_> = risen_gauges(&all)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(risen, ["cache_entries"]);
+        let sources = channels_by_source(&all)
+            .into_iter()
+            .map(|(source, _)| source);
+        let sources: Vec<_> = sources.collect();
+        assert_eq!(
+            sources,
+            [
+                "",
+                "gauge:in_flight",
+                "named:cache_entries",
+                "rate:jobs_total"
+            ]
+        );
+        let got: Vec<_> = channels(&all)
             .into_iter()
             .map(|data| (data.channel, data.values))
             .collect();

@@ -120,7 +120,7 @@ pub(crate) fn suspect(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::Look;
 

@@ -5,12 +5,14 @@
 //! target it says who grew.
 #![forbid(unsafe_code)]
 
+mod beneath_load;
 mod goroutines;
 mod heap;
 mod holders;
 mod native;
 mod threads;
 
+pub use beneath_load::OverTime;
 pub use holders::{HoldersLook, join};
 
 use std::collections::BTreeMap;
@@ -174,7 +176,7 @@ fn share(part: i64, whole: i64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn finding(kind: Kind) -> Finding {
+    pub(crate) fn finding(kind: Kind) -> Finding {
         Finding {
             verdict: model::Judgement::Leak,
             kind: Some(kind),

@@ -40,9 +40,21 @@ pub struct TargetView {
     pub incidents: Vec<IncidentId>,
     /// GETs made to find its endpoint: port and outcome, in words.
     pub probes: Vec<String>,
+    /// What its own series say of its work: rates of counters, and gauges.
+    #[serde(default)]
+    pub series: Vec<OwnSeries>,
     /// When it was last read.
     #[serde(with = "crate::time::rfc3339::option")]
     pub last_read: Option<UnixMs>,
+}
+
+/// One figure of a target's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OwnSeries {
+    /// `rate:NAME` (per second), `gauge:NAME`, or `named:NAME` for a gauge that the configuration calls load.
+    pub source: String,
+    /// Its last value.
+    pub value: f64,
 }
 
 /// The watcher's own health, as the page and `/-/ready` tell it.
@@ -57,8 +69,6 @@ pub struct Health {
     /// What limits it although it is ready, such as processes that it may not look into.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Its own resident memory, all its processes summed, in bytes.
-    pub self_rss_bytes: u64,
     /// Samples stored since the start.
     pub samples_stored: u64,
     /// Series that have had a sample since the start.
@@ -70,6 +80,85 @@ pub struct Health {
     /// Who is told of incidents, and how that goes.
     #[serde(default)]
     pub notifiers: Vec<NotifierHealth>,
+    /// What it uses itself, and may use.
+    #[serde(default)]
+    pub own: OwnCost,
+}
+
+/// What the watcher uses itself, beside its budget.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OwnCost {
+    /// Over how many seconds CPU is averaged; 0 before the first measure.
+    pub window_s: f64,
+    /// Cores used on average over the window, or since something was last left for later or taken up again.
+    pub cpu_cores: Option<f64>,
+    /// Cores that may be used.
+    pub cpu_budget_cores: f64,
+    /// Memory in use: the main process's resident pages and what the others have of their own.
+    pub memory_bytes: u64,
+    /// Memory that may be used.
+    pub memory_budget_bytes: u64,
+    /// The same by process.
+    pub processes: Vec<OwnProcess>,
+    /// What may be left for later to stay within the budget, in the order in which it is.
+    pub shed: Vec<Shed>,
+}
+
+impl OwnCost {
+    /// What is left for later now and why, in words; nothing while the budget is kept.
+    #[must_use]
+    pub fn in_words(&self) -> Vec<String> {
+        let percent = 100.0 * self.cpu_budget_cores;
+        let mib = self.memory_budget_bytes as f64 / 1_048_576.0;
+        let met = [
+            (
+                false,
+                format!("budget.cpu, {percent:.2} % of a core, was met"),
+            ),
+            (true, format!("budget.memory, {mib:.0} MiB, was met")),
+        ];
+        let told = met.into_iter().filter_map(|(for_memory, met)| {
+            let now = self.shed.iter().filter(|shed| shed.now);
+            let now = now.filter(|shed| shed.for_memory == for_memory);
+            let texts: Vec<&str> = now.map(|shed| &*shed.text).collect();
+            (!texts.is_empty()).then(|| format!("{met}: {}", texts.join("; ")))
+        });
+        told.collect()
+    }
+
+    /// Whether nothing new may be kept in caches.
+    #[must_use]
+    pub fn is_short_of_memory(&self) -> bool {
+        self.shed
+            .iter()
+            .any(|shed| shed.now && shed.what == "caches")
+    }
+}
+
+/// One of our own processes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OwnProcess {
+    /// `main`, `reader`, `dialer`, or `children`: those of the reader that have ended.
+    pub role: String,
+    /// CPU time since its start, in seconds.
+    pub cpu_seconds: f64,
+    /// Its memory.
+    pub memory_bytes: u64,
+}
+
+/// Something optional.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Shed {
+    /// It saves memory; else it saves CPU.
+    pub for_memory: bool,
+    /// Its short name.
+    pub what: String,
+    /// What happens when it is left for later, in words.
+    pub text: String,
+    /// It is left for later now.
+    pub now: bool,
+    /// How often that has begun.
+    pub times: u64,
 }
 
 /// How telling one receiver in one way goes. Nothing in it is secret.

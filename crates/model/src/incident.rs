@@ -142,6 +142,9 @@ pub struct Incident {
     /// The namespace of its first target, where that has one; it stays, as alerts' labels do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub namespace: String,
+    /// The name of its first target's container, where that has one; it stays likewise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
     /// The code that was running when it opened.
     pub revision: Revision,
     /// Of what kind.

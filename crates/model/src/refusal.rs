@@ -55,6 +55,13 @@ pub enum Refusal {
         /// The most that is kept.
         allowed_bytes: u64,
     },
+    /// We use more memory than our budget allows: put off.
+    OverBudget {
+        /// What we use.
+        used_bytes: u64,
+        /// What we may use.
+        budget_bytes: u64,
+    },
     /// It was asked for, and not had.
     Failed {
         /// Why, in words.
@@ -66,6 +73,9 @@ impl Refusal {
     /// Whether it may be had later without anybody doing anything.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::TooSoon { .. } | Self::Busy { .. })
+        matches!(
+            self,
+            Self::TooSoon { .. } | Self::Busy { .. } | Self::OverBudget { .. }
+        )
     }
 }

@@ -37,20 +37,33 @@ fn size_of(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Bytes(u64),
+    Text(String),
+}
+
 /// `#[serde(deserialize_with = "...")]` for a size: text, or a number of bytes.
 ///
 /// # Errors
 /// If it is neither.
 pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Bytes(u64),
-        Text(String),
-    }
     match Written::deserialize(deserializer)? {
         Written::Bytes(bytes) => Ok(bytes),
         Written::Text(text) => parse_size(&text).map_err(D::Error::custom),
+    }
+}
+
+/// The same, or `auto`, which is `None`.
+///
+/// # Errors
+/// If it is neither.
+pub fn size_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    match Written::deserialize(deserializer)? {
+        Written::Bytes(bytes) => Ok(Some(bytes)),
+        Written::Text(text) if text == "auto" => Ok(None),
+        Written::Text(text) => parse_size(&text).map(Some).map_err(D::Error::custom),
     }
 }
 

@@ -120,6 +120,12 @@ impl Target {
     pub fn namespace(&self) -> Option<&str> {
         self.labels.get("namespace")
     }
+
+    /// Its container's name, by its labels; `None` where only the id is known, which no restart keeps.
+    #[must_use]
+    pub fn container_name(&self) -> Option<&str> {
+        self.labels.get("container")
+    }
 }
 
 /// How watching a target goes. What is not `Up` is shown, never hidden.

@@ -8,6 +8,8 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::eviction::KubeletEviction;
+
 /// The machine, as the reader sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
@@ -27,6 +29,8 @@ pub struct Host {
     pub kernel: String,
     /// Which cgroup hierarchies are mounted here.
     pub cgroup_version: CgroupVersion,
+    /// What kubelet's configuration on this node says of evictions, where there is one.
+    pub kubelet: Option<KubeletEviction>,
 }
 
 /// Which cgroup hierarchies account for memory.

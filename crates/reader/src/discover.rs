@@ -119,6 +119,10 @@ impl Discoverer {
         self.identities.host_root = root;
     }
 
+    pub(crate) fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
     /// Goes through all processes once.
     ///
     /// # Errors

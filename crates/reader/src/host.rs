@@ -7,6 +7,8 @@ use model::{BootId, Clock, UnixMs};
 use crate::answers::{Ability, CgroupVersion, Host};
 use crate::cgroup::{self, Mount};
 use crate::clock::since_boot_ms;
+use crate::eviction;
+use crate::identity::Identities;
 use crate::proc_dir::{PERMISSION_HINT, ProcDir};
 use crate::{privileges, procfs};
 
@@ -47,10 +49,12 @@ fn boot_time(clock: &dyn Clock) -> UnixMs {
 }
 
 /// Describes the machine.
-pub(crate) fn host(boot: &Boot, mounts: &[Mount]) -> Host {
+pub(crate) fn host(boot: &Boot, mounts: &[Mount], identities: &Identities) -> Host {
     let names = rustix::system::uname();
     let meminfo = std::fs::read("/proc/meminfo").unwrap_or_default();
     let (total, available) = procfs::parse_meminfo(&meminfo);
+    let config = identities.node_file(eviction::PATH, eviction::FILE_BYTES_MAX);
+    let config = config.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Host {
         boot_id: boot.id.clone(),
         hostname: names.nodename().to_string_lossy().into_owned(),
@@ -60,6 +64,7 @@ pub(crate) fn host(boot: &Boot, mounts: &[Mount]) -> Host {
         memory_available_bytes: available.unwrap_or(0),
         kernel: names.release().to_string_lossy().into_owned(),
         cgroup_version: cgroup::version_of(mounts),
+        kubelet: config.and_then(|text| eviction::parse(&text, total.unwrap_or(0))),
     }
 }
 
@@ -248,7 +253,7 @@ mod tests {
     #[test]
     fn this_host() {
         let boot = Boot::now(&SystemClock);
-        let host = host(&boot, &mounts());
+        let host = host(&boot, &mounts(), &Identities::default());
         assert_eq!(host.boot_id.0.len(), 36);
         assert!(host.memory_total_bytes > host.memory_available_bytes);
         assert!(host.memory_available_bytes > 0);

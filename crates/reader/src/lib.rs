@@ -34,6 +34,7 @@ mod container;
 mod dialer;
 mod discover;
 mod error;
+mod eviction;
 mod executables;
 mod exits;
 mod frame;
@@ -60,6 +61,7 @@ pub use answers::{
 pub use client::{Reader, ReaderOptions, ReaderStatus};
 pub use dialer::DialFailure;
 pub use error::ReaderError;
+pub use eviction::{EVICTION_DEFAULT_BYTES, KubeletEviction};
 pub use exits::{Exits, WaitedFor};
 pub use holders::{
     BudgetPart, HOLDERS_ARGUMENT, HoldersBudget, HoldersCost, HoldersFailure, HoldersLook,
@@ -76,4 +78,5 @@ pub fn fuzz_one(bytes: &[u8]) {
     frame::fuzz_one(bytes);
     dialer::fuzz_one(bytes);
     identity::fuzz_one(bytes);
+    eviction::fuzz_one(bytes);
 }

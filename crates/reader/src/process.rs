@@ -243,13 +243,7 @@ pub(crate) fn mappings(
     let stat = live(key, &dir)?;
     let status = procfs::parse_status(&dir.read("status")?);
     let rss_bytes = status.rss_bytes.ok_or(ReadFailure::Gone)?;
-    if rss_bytes > MAPPINGS_RSS_BYTES_MAX && !any_size {
-        return Err(ReadFailure::TooBig {
-            what: "resident memory".to_owned(),
-            bytes: rss_bytes,
-            max_bytes: MAPPINGS_RSS_BYTES_MAX,
-        });
-    }
+    may_be_mapped(rss_bytes, any_size)?;
     let file = dir.open_file("smaps")?;
     // Before the mappings: an arena that is made meanwhile is told by its layout.
     let go = reader.runtimes.ranges(key, &stat, clock);
@@ -269,4 +263,30 @@ pub(crate) fn mappings(
         bytes,
         elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     })
+}
+
+/// Whether the mappings of a process so big may be read; `any_size` where somebody asks for it.
+fn may_be_mapped(rss_bytes: u64, any_size: bool) -> Result<(), ReadFailure> {
+    if any_size || rss_bytes <= MAPPINGS_RSS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(ReadFailure::TooBig {
+        what: "resident memory".to_owned(),
+        bytes: rss_bytes,
+        max_bytes: MAPPINGS_RSS_BYTES_MAX,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_s_32_gib_are_mapped_unasked() {
+        let gib = 1 << 30;
+        assert_eq!(may_be_mapped(32 * gib, false), Ok(()));
+        let refused = may_be_mapped(32 * gib + 1, false).unwrap_err();
+        assert!(matches!(refused, ReadFailure::TooBig { max_bytes, .. } if max_bytes == 32 * gib));
+        assert_eq!(may_be_mapped(500 * gib, true), Ok(()));
+    }
 }

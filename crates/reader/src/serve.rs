@@ -157,7 +157,8 @@ impl<'a> Server<'a> {
             }
             Request::Host => {
                 self.mounts = host::mounts();
-                Answer::Host(host::host(&self.boot, &self.mounts))
+                let identities = self.discoverer.identities();
+                Answer::Host(host::host(&self.boot, &self.mounts, identities))
             }
             Request::Discover => match self.discoverer.discover(&self.boot, self.clock) {
                 Ok(discovery) => Answer::Discovery(discovery),

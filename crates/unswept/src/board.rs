@@ -86,8 +86,8 @@ fn header(frame: &Frame<'_>, width: usize) -> Vec<Line> {
             format!("  reads every {}", words::seconds(health.interval_s)),
         );
     }
-    if health.self_rss_bytes > 0 {
-        let own = words::bytes(health.self_rss_bytes as f64);
+    if health.own.memory_bytes > 0 {
+        let own = words::bytes(health.own.memory_bytes as f64);
         second.push(Style::Faint, format!("  takes {own} itself"));
     }
     let mut lines = vec![first, second];
@@ -524,6 +524,7 @@ pub(crate) mod tests {
             verdict: Some(verdict),
             incidents: Vec::new(),
             probes: vec!["GET http://127.0.0.1:6060/metrics: found".into()],
+            series: Vec::new(),
             last_read: Some(NOW),
         }
     }
@@ -554,6 +555,7 @@ pub(crate) mod tests {
             state: IncidentState::Open,
             workload: leaking.target.workload.clone(),
             namespace: String::new(),
+            container: String::new(),
             revision: leaking.target.revision.clone(),
             kind: Kind::GoHeap,
             culprit: "main.(*SessionCache).Put".into(),
@@ -587,7 +589,10 @@ pub(crate) mod tests {
             incidents: vec![Arc::new(incident)],
             health: fleet::Health {
                 version: "0.1.0".into(),
-                self_rss_bytes: 21 * MIB,
+                own: fleet::OwnCost {
+                    memory_bytes: 21 * MIB,
+                    ..fleet::OwnCost::default()
+                },
                 interval_s: 15.0,
                 data_dir: "/home/ann/.local/state/unswept".into(),
                 ..fleet::Health::default()

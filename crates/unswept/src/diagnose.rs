@@ -42,10 +42,7 @@ pub(crate) fn run(arguments: &Diagnose) -> anyhow::Result<ExitCode> {
         process: subject.process,
         interval: arguments.interval,
         duration: arguments.duration,
-        machine: Machine {
-            memory_bytes: host.memory_total_bytes,
-            eviction_bytes: Limits::default().eviction_available,
-        },
+        machine: Machine::of(&host, &Limits::default()),
         inspect: Some(HoldersBudget::default()),
         source: setup::source(reader)?,
     };

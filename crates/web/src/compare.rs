@@ -83,6 +83,11 @@ struct Key {
 }
 
 impl Comparisons {
+    /// Forgets all of them.
+    pub(crate) fn empty(&self) {
+        self.0.empty();
+    }
+
     /// Compares, on a blocking thread. `Ok(None)` when a file was not taken.
     pub(crate) fn get(
         &self,

@@ -136,6 +136,11 @@ fn looks_of<'a>(incident: &'a Incident, target: &TargetId) -> Vec<&'a EvidenceRe
 }
 
 impl AllHeld {
+    /// Forgets all of them.
+    pub(crate) fn empty(&self) {
+        self.0.empty();
+    }
+
     /// Reads and compares, on a blocking thread. `Ok(None)` when no look was taken.
     pub(crate) fn get(
         &self,

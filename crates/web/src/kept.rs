@@ -24,6 +24,13 @@ impl<K: PartialEq + Clone, V> Kept<K, V> {
         Some(entry.1)
     }
 
+    pub(crate) fn empty(&self) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     pub(crate) fn put(&self, key: K, made: Arc<V>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|(have, _)| *have != key);
@@ -50,5 +57,7 @@ mod tests {
         }
         assert!(kept.get(&0).is_none());
         assert!(kept.get(&1).is_some());
+        kept.empty();
+        assert!(kept.get(&1).is_none());
     }
 }

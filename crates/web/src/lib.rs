@@ -30,6 +30,7 @@ mod holders;
 mod kept;
 mod metrics;
 mod operator;
+mod own_metrics;
 mod pages;
 mod params;
 mod prometheus;

@@ -27,13 +27,13 @@ pub(crate) async fn metrics(State(open): State<Open>) -> Response {
 
 /// How values meet that share their labels.
 #[derive(Clone, Copy)]
-enum Meet {
+pub(crate) enum Meet {
     Sum,
     Max,
     Min,
 }
 
-struct Family {
+pub(crate) struct Family {
     name: &'static str,
     kind: FamilyType,
     help: &'static str,
@@ -42,7 +42,7 @@ struct Family {
 }
 
 impl Family {
-    fn gauge(name: &'static str, meet: Meet, help: &'static str) -> Self {
+    pub(crate) fn gauge(name: &'static str, meet: Meet, help: &'static str) -> Self {
         Self {
             name,
             kind: FamilyType::Gauge,
@@ -52,14 +52,19 @@ impl Family {
         }
     }
 
-    fn single(name: &'static str, kind: FamilyType, help: &'static str, value: f64) -> Self {
+    pub(crate) fn single(
+        name: &'static str,
+        kind: FamilyType,
+        help: &'static str,
+        value: f64,
+    ) -> Self {
         let mut family = Self::gauge(name, Meet::Max, help);
         family.kind = kind;
         family.put(&Labels::default(), &[], value);
         family
     }
 
-    fn put(&mut self, labels: &Labels, more: &[(&str, &str)], value: f64) {
+    pub(crate) fn put(&mut self, labels: &Labels, more: &[(&str, &str)], value: f64) {
         let named = [(model::METRIC_NAME, self.name)];
         let labels = labels.with(more.iter().copied().chain(named));
         let meet = self.meet;
@@ -74,6 +79,14 @@ impl Family {
             .entry(labels)
             .and_modify(merge)
             .or_insert(value);
+    }
+
+    /// The same of something that only rises.
+    pub(crate) fn counter(name: &'static str, meet: Meet, help: &'static str) -> Self {
+        Self {
+            kind: FamilyType::Counter,
+            ..Self::gauge(name, meet, help)
+        }
     }
 
     fn expose(&self) -> ExposedFamily<'static> {
@@ -96,6 +109,7 @@ fn text(view: &FleetView) -> String {
     families.extend(of_incidents(view));
     families.extend(of_notifiers(view));
     families.extend(of_ourselves(view));
+    families.extend(crate::own_metrics::families(&view.health));
     let exposed: Vec<_> = families.iter().map(Family::expose).collect();
     exposition(&exposed)
 }
@@ -204,12 +218,11 @@ fn of_incidents(view: &FleetView) -> Vec<Family> {
 
 /// By receiver, way and host: as many series as the configuration has ways, times five.
 fn of_notifiers(view: &FleetView) -> Vec<Family> {
-    let mut messages = Family::gauge(
+    let mut messages = Family::counter(
         "unswept_notifications_total",
         Meet::Sum,
         "Messages about incidents by what became of them.",
     );
-    messages.kind = FamilyType::Counter;
     let mut waiting = Family::gauge(
         "unswept_notifications_waiting",
         Meet::Sum,
@@ -245,12 +258,6 @@ fn of_ourselves(view: &FleetView) -> Vec<Family> {
     build.put(&Labels::default(), &[("version", &health.version)], 1.0);
     vec![
         build,
-        Family::single(
-            "unswept_self_resident_memory_bytes",
-            FamilyType::Gauge,
-            "Resident memory of all processes of unswept.",
-            health.self_rss_bytes as f64,
-        ),
         Family::single(
             "unswept_samples_stored_total",
             FamilyType::Counter,

@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, get, post};
 use model::FleetRead;
 
 use crate::error::ApiError;
-use crate::state::{Inner, Shared, WebState};
+use crate::state::{self, Inner, Shared, WebState};
 use crate::{api, assets, events, evidence, guard, history, metrics, operator, pages, prometheus};
 
 /// The largest body that is read: a long query as a form.
@@ -104,6 +104,7 @@ pub fn router(state: WebState) -> Router {
         .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(shared.clone(), guard::same_site))
+        .layer(from_fn_with_state(shared.clone(), state::within_budget))
         .layer(from_fn(guard::secured))
         .with_state(shared)
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use model::{Commands, FleetRead, Query};
 use tokio::sync::{Semaphore, watch};
 
@@ -79,4 +82,18 @@ impl Inner {
             held: AllHeld::default(),
         })
     }
+}
+
+/// While we use more memory than we may, nothing outlives the request that made it. Scrapers and open pages
+/// ask all the time, so this is soon.
+pub(crate) async fn within_budget(
+    State(inner): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if inner.seams.fleet.view().health.own.is_short_of_memory() {
+        inner.comparisons.empty();
+        inner.held.empty();
+    }
+    next.run(request).await
 }

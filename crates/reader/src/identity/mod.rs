@@ -33,6 +33,13 @@ pub(crate) struct Identities {
 }
 
 impl Identities {
+    /// A plain file of the node's: below where its file system was mounted for us, else below our own.
+    pub(crate) fn node_file(&self, path: &str, bytes_max: u64) -> Option<Vec<u8>> {
+        let own = PathBuf::from("/");
+        let mut roots = self.host_root.iter().chain([&own]);
+        roots.find_map(|root| Root::open(root)?.read(path, bytes_max))
+    }
+
     /// Fills in what the node's files tell of a container and its pod. Up to a dozen files are
     /// opened; to be called once a process.
     pub(crate) fn complete(

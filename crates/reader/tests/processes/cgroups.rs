@@ -118,6 +118,16 @@ fn a_pod_s_container_is_told_with_its_limit_and_its_names() {
     assert_eq!(memory.events.oom_kill, Some(0));
 }
 
+#[test]
+fn kubelet_s_own_configuration_says_where_it_evicts() {
+    let nodes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nodes");
+    let mut options = ReaderOptions::default();
+    options.host_root = Some(nodes.join("kubelet"));
+    let reader = Reader::in_thread(options).unwrap();
+    let kubelet = reader.host().unwrap().kubelet.unwrap();
+    assert_eq!(kubelet.available_bytes, 300 << 20);
+}
+
 /// A node that is a container itself: its files are seen by the pod's keeper, and not by us.
 #[test]
 fn the_names_are_where_the_container_s_keeper_sees_them() {

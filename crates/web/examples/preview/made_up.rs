@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::fleet::{FleetView, Health, TargetView};
+use model::fleet::{FleetView, Health, OwnCost, OwnProcess, OwnSeries, Shed, TargetView};
 use model::incident::{Event, EvidenceRef, SCHEMA as INCIDENT_SCHEMA};
 use model::series::{BoxFuture, QueryResult, ReadError};
 use model::verdict::{Advice, SCHEMA, TimeToLimit, Window};
@@ -494,6 +494,15 @@ fn target(service: &Service, at: UnixMs) -> TargetView {
         } else {
             vec![]
         },
+        series: [
+            ("rate:rpc_calls_total", 48.25),
+            ("gauge:jobs_waiting", 312.0),
+        ]
+        .map(|(source, value)| OwnSeries {
+            source: source.into(),
+            value,
+        })
+        .into(),
         probes: match service.state {
             TargetState::Up => vec![format!(
                 "port {}: GET /debug/pprof/ answered 200",
@@ -922,6 +931,7 @@ fn incident(service: &Service, of: &TargetView) -> Option<Incident> {
         state: IncidentState::Open,
         workload: of.target.workload.clone(),
         namespace: String::new(),
+        container: String::new(),
         revision: of.target.revision.clone(),
         kind: verdict.kind?,
         culprit: verdict
@@ -1001,13 +1011,58 @@ pub(crate) fn view(minutes: u64) -> FleetView {
             version: "0.1.0".into(),
             troubles: vec![],
             notes: vec!["1 process may not be looked into: it runs as another user.".into()],
-            self_rss_bytes: mib(38.4) as u64,
             samples_stored: 1_284_410 + minutes * 2_000,
             series: 1_204,
             interval_s: 15.0,
             data_dir: "/var/lib/unswept".into(),
             notifiers: vec![],
+            own: own_cost(minutes),
         },
+    }
+}
+
+fn own_cost(minutes: u64) -> OwnCost {
+    let one = |role: &str, cpu_seconds, memory_mib| OwnProcess {
+        role: role.into(),
+        cpu_seconds,
+        memory_bytes: mib(memory_mib) as u64,
+    };
+    let shed = |for_memory, what: &str, text: &str, now, times| Shed {
+        for_memory,
+        what: what.into(),
+        text: text.into(),
+        now,
+        times,
+    };
+    let seconds = 9_000.0 + 60.0 * minutes as f64;
+    OwnCost {
+        window_s: 300.0,
+        cpu_cores: Some(0.0112),
+        cpu_budget_cores: 0.01,
+        memory_bytes: mib(38.4) as u64,
+        memory_budget_bytes: mib(64.0) as u64,
+        processes: vec![
+            one("main", 0.008 * seconds, 31.2),
+            one("reader", 0.003 * seconds, 6.4),
+            one("children", 4.1, 0.0),
+            one("dialer", 0.1, 0.8),
+        ],
+        shed: vec![
+            shed(
+                false,
+                "mappings",
+                "mappings (smaps) are read ten times more seldom",
+                true,
+                1,
+            ),
+            shed(
+                true,
+                "caches",
+                "caches are emptied, and nothing new is kept in them",
+                false,
+                2,
+            ),
+        ],
     }
 }
 

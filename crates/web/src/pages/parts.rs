@@ -1,7 +1,7 @@
 //! Pieces that several pages show.
 
 use maud::{Markup, html};
-use model::fleet::NotifierHealth;
+use model::fleet::{NotifierHealth, OwnCost};
 use model::{Finding, FleetView, Judgement, Kind, TargetState, UnixMs, Verdict};
 
 use crate::words;
@@ -157,6 +157,35 @@ fn notifiers(notifiers: &[NotifierHealth]) -> Markup {
     }
 }
 
+/// What the watcher uses itself, beside its budget.
+fn own_cost(own: &OwnCost) -> Markup {
+    let percent = |cores: f64| format!("{:.2} %", 100.0 * cores);
+    let used = own.cpu_cores.map_or("no".into(), percent);
+    html! {
+        details #own-cost {
+            summary {
+                "Watching takes " (used) " of a core (budget " (percent(own.cpu_budget_cores)) ") and "
+                (words::bytes(own.memory_bytes as f64)) " (budget "
+                (words::bytes(own.memory_budget_bytes as f64)) ")"
+            }
+            ul {
+                @for one in &own.processes {
+                    li {
+                        (one.role) ": " (words::seconds(one.cpu_seconds)) " of CPU since its start"
+                        @if one.memory_bytes > 0 { ", " (words::bytes(one.memory_bytes as f64)) }
+                    }
+                }
+                @for shed in own.shed.iter().filter(|shed| shed.now || shed.times > 0) {
+                    li {
+                        @if shed.now { strong { (shed.text) } } @else { "before: " (shed.text) }
+                        @if shed.times > 1 { " (" (shed.times) " times)" }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The watcher's own health, under every page.
 pub(super) fn health(view: &FleetView) -> Markup {
     let health = &view.health;
@@ -169,11 +198,11 @@ pub(super) fn health(view: &FleetView) -> Markup {
         }
         @for note in &health.notes { p .note { (note) } }
         @if !health.notifiers.is_empty() { (notifiers(&health.notifiers)) }
+        (own_cost(&health.own))
         p {
             span { "unswept " (health.version) }
             span { "watching for " (words::seconds(view.at.since(health.started).as_secs_f64())) }
             span { "every " (words::seconds(health.interval_s)) }
-            span { "own memory " (words::bytes(health.self_rss_bytes as f64)) }
             span { (words::count(health.series as f64)) " series, "
                 (words::count(health.samples_stored as f64)) " samples" }
             span { "data in " code { (health.data_dir) } }

@@ -323,6 +323,37 @@ fn endpoint(target: &Target) -> Option<String> {
     })
 }
 
+/// A figure of whatever unit: whole where it is large.
+fn figure(value: f64) -> String {
+    match value.abs() >= 100.0 || value.fract() == 0.0 {
+        true => words::count(value.round()),
+        false => format!("{value:.2}"),
+    }
+}
+
+/// What its own series say of its work.
+fn own_series(of: &TargetView) -> Markup {
+    html! {
+        @if !of.series.is_empty() {
+            h2 { "Its own rates and gauges" }
+            p .quiet { "Tried as explanations of its memory; by now:" }
+            dl .facts {
+                @for one in &of.series {
+                    @let (kind, name) = one.source.split_once(':').unwrap_or(("", &one.source));
+                    div {
+                        dt { code { (name) } }
+                        dd {
+                            (figure(one.value))
+                            @if kind == "rate" { " a second" }
+                            @if kind == "named" { " (load, by load.series)" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn facts(view: &FleetView, of: &TargetView) -> Markup {
     let target = &of.target;
     let known = |value: &Option<String>| value.clone();
@@ -382,6 +413,7 @@ fn facts(view: &FleetView, of: &TargetView) -> Markup {
                 }
             }
         }
+        (own_series(of))
         h2 { "What was asked of it" }
         @if of.probes.is_empty() {
             p .quiet { "No port was probed; its process is read from the kernel every "

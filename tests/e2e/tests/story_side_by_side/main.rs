@@ -3,6 +3,7 @@
 
 mod after_a_kill;
 mod answers;
+mod budget;
 mod captures;
 mod diagnose;
 mod hard_targets;

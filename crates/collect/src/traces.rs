@@ -1,0 +1,69 @@
+//! Where a target's lines of `GODEBUG=gctrace=1,scavtrace=1` are read: a log, or the systemd journal.
+
+use std::io;
+use std::path::PathBuf;
+
+use wire::Scrape;
+
+use crate::trace_file::TraceFile;
+use crate::trace_journal::{JournalOf, TraceJournal};
+
+/// Where the lines are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TraceSource {
+    /// In a file.
+    File(PathBuf),
+    /// In the journal.
+    Journal(JournalOf),
+}
+
+/// The same, followed.
+#[derive(Debug)]
+pub struct TraceLog {
+    source: TraceSource,
+    reads: Reads,
+}
+
+#[derive(Debug)]
+enum Reads {
+    File(TraceFile),
+    Journal(TraceJournal),
+}
+
+impl TraceLog {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(source: TraceSource) -> Self {
+        let reads = match source.clone() {
+            TraceSource::File(path) => Reads::File(TraceFile::new(path)),
+            TraceSource::Journal(of) => Reads::Journal(TraceJournal::new("journalctl".into(), of)),
+        };
+        Self { source, reads }
+    }
+
+    /// Reads what was written since the last call, and gives what the latest lines say, as samples; none before
+    /// there was a line. Blocks for as long as a file system does.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(&mut self) -> io::Result<Scrape> {
+        match &mut self.reads {
+            Reads::File(file) => file.read(),
+            Reads::Journal(journal) => journal.read(),
+        }
+    }
+
+    /// Why it cannot be read, for people.
+    #[must_use]
+    pub fn in_words(&self, error: &io::Error) -> String {
+        match &self.source {
+            TraceSource::File(path) => format!("failed to read {}: {error}", path.display()),
+            TraceSource::Journal(JournalOf::Unit(unit)) => {
+                format!("failed to read the journal of {unit}: {error}")
+            }
+            TraceSource::Journal(JournalOf::Pid(pid)) => {
+                format!("failed to read the journal of pid {pid}: {error}")
+            }
+        }
+    }
+}
