@@ -31,6 +31,11 @@ pub(crate) fn chunk_key(id: SeriesId, last: UnixMs) -> [u8; 12] {
     key
 }
 
+/// The series of a chunk's key.
+pub(crate) fn parse_chunk_key(key: &[u8]) -> Result<SeriesId, Malformed> {
+    parse_series_key(key.get(..4).unwrap_or(key))
+}
+
 fn versioned() -> Vec<u8> {
     vec![VERSION]
 }
