@@ -27,9 +27,10 @@ use crate::leaks::Captured;
 use crate::limits::Machine;
 use crate::marks::Marks;
 use crate::rails::Rails;
+use crate::store_words;
 use crate::tracked::Tracked;
 use crate::watch::{Parts, Shared, dispatcher};
-use crate::writer::Writer;
+use crate::writer::{Stored, Writer};
 
 /// The heartbeat: judging that is due, views that are out of date, incidents that are over.
 const BEAT: Duration = Duration::from_millis(500);
@@ -49,8 +50,8 @@ pub(crate) enum Event {
     Judged(TargetId, Result<Box<Verdict>, String>),
     /// Evidence for a leak was taken and read.
     Captured(Box<Captured>),
-    /// Evidence lies in its incident's folder.
-    EvidenceStored(model::IncidentId, Vec<model::EvidenceRef>),
+    /// Evidence lies in its incident's folder, or waits for the disk.
+    EvidenceStored(model::IncidentId, Stored),
     /// Evidence of a target was read that belongs to another incident now.
     EvidenceMoved(model::IncidentId, Vec<model::EvidenceFile>),
     /// A look at who holds a target's heap is over.
@@ -78,6 +79,7 @@ pub(crate) struct MainLoop {
     /// Incidents whose alert was sent since the start.
     pub(crate) told: HashSet<model::IncidentId>,
     pub(crate) last_saved: HashMap<model::IncidentId, Duration>,
+    discovery: Option<tokio::task::JoinHandle<()>>,
     /// Attempts to tell somebody that the latest view knows of.
     attempts: u64,
     version: watch::Sender<u64>,
@@ -95,7 +97,8 @@ impl MainLoop {
         events: mpsc::Sender<Event>,
         version: watch::Sender<u64>,
     ) -> std::io::Result<Self> {
-        let writer = Writer::start(Arc::clone(&parts.store))?;
+        let writer = Writer::start(Arc::clone(&parts.store), Arc::clone(&parts.source.clock))?;
+        let damaged = store_words::problems(&parts.store);
         let book = Book::restore(parts.store.incidents());
         let marks = Marks::of(book.latest().map(|incident| &**incident));
         let notifiers = std::mem::take(&mut parts.notifiers);
@@ -113,12 +116,13 @@ impl MainLoop {
             rails: Rails::default(),
             told: HashSet::new(),
             last_saved: HashMap::new(),
+            discovery: None,
             attempts: 0,
             version,
             views: 0,
             changed: true,
             troubles: BTreeMap::new(),
-            notes: BTreeMap::new(),
+            notes: damaged.map(|text| ("damaged", text)).into_iter().collect(),
             parts,
         })
     }
@@ -129,10 +133,7 @@ impl MainLoop {
         mut stop: watch::Receiver<bool>,
     ) {
         self.repeat_open_alerts();
-        let discovery = self.start_discovery();
-        if !self.config.discovery.local_processes {
-            self.start_configured(&[]);
-        }
+        self.discover();
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -145,7 +146,9 @@ impl MainLoop {
                 _ = stop.changed() => break,
             }
         }
-        discovery.abort();
+        if let Some(discovery) = &self.discovery {
+            discovery.abort();
+        }
         for tracked in self.targets.values() {
             if let Some(driver) = &tracked.driver {
                 driver.abort();
@@ -187,7 +190,7 @@ impl MainLoop {
             Event::Captured(captured) => self.captured(*captured),
             Event::Costly(taken) => self.costly_taken(*taken),
             Event::Died(death) => self.died(*death),
-            Event::EvidenceStored(id, refs) => self.evidence_stored(&id, refs),
+            Event::EvidenceStored(id, stored) => self.evidence_stored(&id, stored),
             Event::EvidenceMoved(id, files) => self.store_evidence(id, files),
             Event::Command(command, answer) => self.command(command, answer),
         }
@@ -211,14 +214,22 @@ impl MainLoop {
 
     // --- what to watch ---
 
+    /// Looks for what is to be watched by the configuration as it is now, from here on.
+    fn discover(&mut self) {
+        if let Some(before) = self.discovery.take() {
+            before.abort();
+        }
+        if self.config.discovery.local_processes {
+            self.discovery = Some(self.start_discovery());
+        } else {
+            self.start_configured(&[]);
+        }
+    }
+
     fn start_discovery(&self) -> tokio::task::JoinHandle<()> {
         let (reader, events) = (self.source().reader.clone(), self.events.clone());
         let every = self.config.discovery.refresh_interval;
-        let on = self.config.discovery.local_processes;
         tokio::spawn(async move {
-            if !on {
-                return;
-            }
             loop {
                 let asked = reader.clone();
                 let found = tokio::task::spawn_blocking(move || asked.discover()).await;
@@ -237,6 +248,10 @@ impl MainLoop {
 
     fn discovered(&mut self, discovery: Discovery) {
         self.troubles.remove("discovery");
+        if !self.config.discovery.local_processes {
+            // It was on its way when that was switched off.
+            return;
+        }
         match discovery.hint.filter(|_| discovery.unreadable > 0) {
             Some(hint) => {
                 let processes = match discovery.unreadable {
@@ -284,7 +299,8 @@ impl MainLoop {
 
     fn see_process(&mut self, process: &GoProcess, now: UnixMs) {
         let id = TargetId::of_process(&process.key);
-        if let Some(tracked) = self.targets.get(&id) {
+        if let Some(tracked) = self.targets.get_mut(&id) {
+            tracked.started_at(process.started);
             if let Some(news) = &tracked.news {
                 news.send_if_modified(|old| {
                     let differs = old != process;
@@ -603,6 +619,7 @@ impl MainLoop {
         for id in gone {
             self.stop(&id);
         }
+        self.discover();
         CommandOutcome::Accepted {
             text: format!("changed: {}", changes.join(", ")),
         }
@@ -630,7 +647,9 @@ impl MainLoop {
                 started: self.started,
                 version: self.parts.version.clone(),
                 troubles: self.troubles(),
-                notes: self.notes.values().cloned().collect(),
+                notes: (self.notes.values().cloned())
+                    .chain(store_words::gaps(&stats))
+                    .collect(),
                 self_rss_bytes: self_rss_bytes(&self.parts.source),
                 samples_stored: counts.stored.load(Ordering::Relaxed),
                 series: stats.series as u64,
@@ -653,6 +672,12 @@ impl MainLoop {
         if dropped > 0 {
             troubles.push(format!(
                 "the disk is too slow: {dropped} readings were not stored"
+            ));
+        }
+        let late = self.writer.counts().late.load(Ordering::Relaxed);
+        if late > 0 {
+            troubles.push(format!(
+                "{late} incidents and files of evidence wait for the disk"
             ));
         }
         for (address, delivery) in self.dispatcher.deliveries() {
