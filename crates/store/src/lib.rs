@@ -22,6 +22,7 @@ mod error;
 mod evidence;
 mod head;
 mod index;
+mod lists;
 mod mend;
 mod options;
 mod record;

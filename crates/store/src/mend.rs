@@ -16,11 +16,11 @@ use crate::dir;
 use crate::engine::{Engine, Loaded};
 use crate::error::StoreError;
 use crate::evidence::Problem;
+use crate::lists::{self, KEYSPACES};
 
 /// What the names of set-aside folders begin with.
 const ASIDE: &str = "series.damaged-";
-/// Where fjall has its keyspaces, a folder each, and the one that knows the others.
-const KEYSPACES: &str = "keyspaces";
+/// The keyspace that knows the others.
 const KEYSPACE_OF_KEYSPACES: &str = "0";
 /// What its journals end in.
 const JOURNAL: &str = "jnl";
@@ -59,6 +59,7 @@ pub(crate) fn open(
 fn attempt(path: &Path) -> Result<Opened, StoreError> {
     // Some of what fjall takes for granted about its files it asserts.
     let opened = catch_unwind(AssertUnwindSafe(|| {
+        lists::check(path)?;
         let engine = Engine::open(path)?;
         let loaded = engine.load()?;
         Ok((engine, loaded))
