@@ -214,6 +214,19 @@ impl Engine {
         Ok(())
     }
 
+    /// When the newest chunk of `id` ends, for a series whose head is lost.
+    pub(crate) fn last_chunk(&self, id: SeriesId) -> Option<UnixMs> {
+        let (first, last) = (UnixMs(i64::MIN), UnixMs(i64::MAX));
+        let keys = record::chunk_key(id, first)..=record::chunk_key(id, last);
+        let open = self.read();
+        let newest_first = open.as_ref()?.partitions.values().rev();
+        let mut ends = newest_first.filter_map(|partition| {
+            let newest = partition.range(keys.clone()).next_back()?;
+            record::parse_chunk_time(&newest.key().ok()?).ok()
+        });
+        ends.next()
+    }
+
     /// Drops the partitions before `day`, and says how many those were.
     pub(crate) fn drop_partitions(&self, day: i64) -> Result<usize, StoreError> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);

@@ -41,6 +41,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(60);
 
+/// The last time of a series without a sample.
+const NEVER: UnixMs = UnixMs(i64::MIN);
+
 /// What must fit on the disk before an attempt: more than the journal of fjall writes at once.
 const PROBE_BYTES: usize = 1 << 20;
 
@@ -193,6 +196,13 @@ impl SeriesStore {
         for (id, last, samples) in loaded.heads {
             if let Some(entry) = state.entries.get_mut(&id) {
                 entry.restore(last, &samples);
+            }
+        }
+        for (&id, entry) in &mut state.entries {
+            if entry.last == NEVER
+                && let Some(last) = engine.last_chunk(id)
+            {
+                entry.restore(last, &[]);
             }
         }
         for (id, sample) in loaded.journal.into_iter().flatten() {
@@ -780,7 +790,7 @@ impl State {
         self.ids.insert(labels.clone(), id);
         let entry = Entry {
             labels,
-            last: UnixMs(i64::MIN),
+            last: NEVER,
             ended: false,
             restored: false,
             open: None,
