@@ -46,6 +46,10 @@ pub(crate) const NAMES: &[(&str, &str)] = &[
         "wire",
         "wire: expositions of metrics, expvar, heap profiles in text, traces in logs",
     ),
+    (
+        "ledger",
+        "ledger: figures, ledgers, load and series out of a scrape",
+    ),
     ("native", "native: smaps"),
     (
         "reader",
@@ -76,8 +80,24 @@ pub(crate) fn parser(name: &str, crates: &Path, corpus: &Path) -> anyhow::Result
         )),
         "profile" => texts(&["profile"], profile::fuzz::fuzz_one)?,
         "wire" => texts(&["wire", "ledger"], wire::fuzz_one)?,
+        "ledger" => texts(&["ledger", "wire"], ledger_of_text)?,
         "native" => texts(&["native"], native::fuzz_one)?,
         "reader" => texts(&["reader"], reader::fuzz_one)?,
         _ => anyhow::bail!("there is no parser `{name}`"),
     })
+}
+
+/// What is made of a scrape: its text says which figures there are.
+fn ledger_of_text(body: &[u8]) {
+    let limits = wire::Limits {
+        samples_max: 10_000,
+        ..wire::Limits::default()
+    };
+    if let Ok(scrape) = wire::parse(None, body, &limits) {
+        let samples = scrape.samples.into_iter();
+        let samples: Vec<_> = samples
+            .map(|sample| (sample.labels, sample.value))
+            .collect();
+        ledger::fuzz_one(&samples);
+    }
 }

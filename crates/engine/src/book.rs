@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::incident::SCHEMA;
 use model::verdict::Suspect;
@@ -38,6 +39,8 @@ pub struct Standing<'a> {
     pub alive: bool,
     /// When it started.
     pub started: Option<UnixMs>,
+    /// How old it is, whatever was done to the clock since it was first seen.
+    pub age: Duration,
     /// Its latest verdict.
     pub verdict: Option<&'a Verdict>,
 }
@@ -226,10 +229,7 @@ impl Book {
             {
                 continue;
             }
-            let Some(successor) = standings
-                .iter()
-                .find(|s| is_clean_successor(incident, s, now))
-            else {
+            let Some(successor) = standings.iter().find(|s| is_clean_successor(incident, s)) else {
                 continue;
             };
             let incident = Arc::make_mut(incident);
@@ -285,14 +285,14 @@ fn still_leaks(incident: &Incident, standing: &Standing<'_>) -> bool {
 
 /// Whether `standing` shows that `incident` is over: it came later, it has reached the age at
 /// which the incident opened, and it is judged `no-leak`.
-fn is_clean_successor(incident: &Incident, standing: &Standing<'_>, now: UnixMs) -> bool {
+fn is_clean_successor(incident: &Incident, standing: &Standing<'_>) -> bool {
     let Some((started, verdict)) = standing.started.zip(standing.verdict) else {
         return false;
     };
     standing.alive
         && *standing.workload == incident.workload
         && started > incident.opened
-        && now.since(started).as_secs_f64() >= incident.age_s
+        && standing.age.as_secs_f64() >= incident.age_s
         && verdict.verdict == Judgement::NoLeak
 }
 
@@ -360,8 +360,18 @@ pub(crate) mod tests {
             revision: &verdict.target.revision,
             alive,
             started: verdict.target.start_time,
+            age: Duration::ZERO,
             verdict: Some(verdict),
         }
+    }
+
+    /// The same ones as old as they are at that minute.
+    fn aged<'a>(standings: &[Standing<'a>], at_min: i64) -> Vec<Standing<'a>> {
+        let aged = standings.iter().map(|standing| Standing {
+            age: UnixMs(at_min * MINUTE).since(standing.started.unwrap_or_default()),
+            ..standing.clone()
+        });
+        aged.collect()
     }
 
     #[test]
@@ -452,22 +462,29 @@ pub(crate) mod tests {
             ("the successor died", vec![standing(&young, false)], 40),
         ];
         for (name, standings, at) in rows {
-            assert_eq!(book.resolve(&standings, now(at)), [], "{name}");
+            assert_eq!(book.resolve(&aged(&standings, at), now(at)), [], "{name}");
         }
+        let successor = [standing(&young, true)];
         assert_eq!(
-            book.resolve(&[standing(&young, true)], now(22)),
+            book.resolve(&aged(&successor, 15), now(5_000)),
+            [],
+            "the clock was set ahead, which makes nobody older"
+        );
+        let aged_enough = aged(&successor, 22);
+        assert_eq!(
+            book.resolve(&aged_enough, now(22)),
             std::slice::from_ref(&id)
         );
         let mut configured = Book::default();
         let again = configured.open(&leak, Kind::GoHeap, "").id.clone();
         let restarted = [standing(&same_id, true)];
         assert_eq!(
-            configured.resolve(&restarted, now(22)),
+            configured.resolve(&aged(&restarted, 22), now(22)),
             std::slice::from_ref(&again),
             "a configured target keeps its id over a restart"
         );
         assert_eq!(book.get(&id).unwrap().state, IncidentState::Resolved);
-        assert_eq!(book.resolve(&[standing(&young, true)], now(23)), [], "once");
+        assert_eq!(book.resolve(&aged_enough, now(23)), [], "once");
     }
 
     #[test]

@@ -2,15 +2,22 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use model::time::Steady;
 use model::{Clock, UnixMs};
 
-/// The machine's own clocks.
+/// The machine's own clocks, the wall clock steadied.
 #[derive(Debug)]
-pub struct SystemClock(Instant);
+pub struct SystemClock {
+    started: Instant,
+    steady: Steady,
+}
 
 impl Default for SystemClock {
     fn default() -> Self {
-        Self(Instant::now())
+        Self {
+            started: Instant::now(),
+            steady: Steady::new(),
+        }
     }
 }
 
@@ -20,10 +27,11 @@ impl Clock for SystemClock {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        let wall = UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        self.steady.show(wall, self.monotonic())
     }
 
     fn monotonic(&self) -> Duration {
-        self.0.elapsed()
+        self.started.elapsed()
     }
 }

@@ -24,15 +24,15 @@ use crate::ring_files::{around, last_series};
 
 /// A target's end, with all that could be found out about it.
 pub(crate) struct Death {
-    target: TargetId,
-    at: UnixMs,
-    cause: Cause,
-    text: String,
-    verdict: Verdict,
+    pub(crate) target: TargetId,
+    pub(crate) at: UnixMs,
+    pub(crate) cause: Cause,
+    pub(crate) text: String,
+    pub(crate) verdict: Verdict,
     /// The kind of leak that it was judged last; [`Kind::Oom`] where that was none.
-    kind: Kind,
-    found: Interpretation,
-    files: Vec<EvidenceFile>,
+    pub(crate) kind: Kind,
+    pub(crate) found: Interpretation,
+    pub(crate) files: Vec<EvidenceFile>,
 }
 
 /// What is known of a target when it ends.

@@ -19,6 +19,7 @@ use reader::{Access, Ended, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
 use wire::Role;
 
+use crate::admission::{Admission, LABEL_BYTES_MAX, SERIES_MAX};
 use crate::budget::Pace;
 use crate::config::Evidence;
 use crate::evidence::Subject;
@@ -37,8 +38,6 @@ const MAPPINGS_REFUSED: Duration = Duration::from_secs(60);
 /// A mapping reading older than this says nothing of the moment of the ledger: with one a ledger
 /// could not close, whose sides have to be read within a second.
 const MAPPINGS_FRESH: Duration = Duration::from_millis(1_000);
-/// Series that a target's own scrape may store.
-const SCRAPED_SERIES_MAX: usize = 5_000;
 /// A larger answer of the metrics endpoint is not kept for evidence.
 const METRICS_KEPT_MAX: usize = 1 << 20;
 
@@ -105,6 +104,7 @@ pub(crate) struct Driver {
     labels: Labels,
     live: LiveTracker,
     load: LoadTracker,
+    admission: Admission,
     traces: Option<TraceLog>,
     asked: HashSet<SocketAddr>,
     probes: Vec<String>,
@@ -138,6 +138,7 @@ impl Driver {
             labels,
             live: LiveTracker::default(),
             load,
+            admission: Admission::default(),
             traces,
             asked: HashSet::new(),
             probes: Vec::new(),
@@ -451,31 +452,28 @@ impl Driver {
         });
         let load = self.load.update(at, rows);
         let own = &self.orders.target.labels;
-        report.batch.samples.extend(
-            scrape
-                .samples
-                .iter()
-                .take(SCRAPED_SERIES_MAX)
-                .map(|sample| {
-                    let t = sample.timestamp.unwrap_or(at);
-                    (
-                        scraped_labels(&sample.labels, own),
-                        Sample { t, v: sample.value },
-                    )
-                }),
-        );
+        let scraped = scrape.samples.iter().map(|sample| {
+            let t = sample.timestamp.unwrap_or(at);
+            let labels = scraped_labels(&sample.labels, own);
+            (labels, Sample { t, v: sample.value })
+        });
         let containers = ledger::container_series(pairs(), at).into_iter();
-        report
-            .batch
-            .samples
-            // They are of other containers than the one that tells them.
-            .extend(containers.map(|(labels, sample)| (own.with(labels.iter()), sample)));
-        if scrape.samples.len() > SCRAPED_SERIES_MAX {
-            let text = format!(
-                "the scrape has {} series: the first {SCRAPED_SERIES_MAX} are stored",
-                scrape.samples.len()
-            );
-            report.probes.push(text);
+        // They are of other containers than the one that tells them.
+        let containers = containers.map(|(labels, sample)| (own.with(labels.iter()), sample));
+        let now = self.orders.source.clock.monotonic();
+        let mut left_out = 0_usize;
+        for (labels, sample) in scraped.chain(containers) {
+            if self.admission.admits(&labels, now) {
+                report.batch.samples.push((labels, sample));
+            } else {
+                left_out += 1;
+            }
+        }
+        if left_out > 0 {
+            report.probes.push(format!(
+                "{left_out} series of the scrape are not stored: a target may have {SERIES_MAX}, and \
+                 labels of {LABEL_BYTES_MAX} bytes"
+            ));
         }
         report.metrics = Some(body).filter(|body| body.len() <= METRICS_KEPT_MAX);
         load

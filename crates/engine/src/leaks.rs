@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use locate::{Evidence, Interpretation, Look};
 use model::{
-    CommandOutcome, EvidenceFile, EvidenceKind, EvidenceRef, Finding, Incident, IncidentId,
-    Judgement, Kind, RefusedCapture, TargetId, UnixMs, Verdict,
+    CommandOutcome, EvidenceFile, EvidenceKind, Finding, Incident, IncidentId, Judgement, Kind,
+    RefusedCapture, TargetId, UnixMs, Verdict,
 };
 use store::Store;
 
@@ -21,6 +21,7 @@ use crate::rails;
 use crate::ring::REQUESTS;
 use crate::ring_files;
 use crate::under_load;
+use crate::writer::Stored;
 
 /// Judgements in a row that must find the leak: one may be bad luck.
 const STREAK_MIN: u32 = 2;
@@ -29,12 +30,12 @@ const SAVE_EVERY: Duration = Duration::from_secs(15);
 
 /// Evidence for a leak, taken and read.
 pub(crate) struct Captured {
-    target: TargetId,
-    kind: Kind,
-    verdict: Verdict,
-    files: Vec<EvidenceFile>,
-    refusals: Vec<RefusedCapture>,
-    found: Interpretation,
+    pub(crate) target: TargetId,
+    pub(crate) kind: Kind,
+    pub(crate) verdict: Verdict,
+    pub(crate) files: Vec<EvidenceFile>,
+    pub(crate) refusals: Vec<RefusedCapture>,
+    pub(crate) found: Interpretation,
 }
 
 impl MainLoop {
@@ -278,21 +279,40 @@ impl MainLoop {
                 file.name = incident.evidence_name(&file.target, &file.name);
             }
         }
-        let stored = self.writer.evidence(id.clone(), files);
+        let mut answers = self.writer.evidence(id.clone(), files);
         let events = self.events.clone();
         tokio::spawn(async move {
-            let refs = stored.await.unwrap_or_default();
-            // An error means that the watcher is ending.
-            let _ = events.send(Event::EvidenceStored(id, refs)).await;
+            while let Some(stored) = answers.recv().await {
+                let event = Event::EvidenceStored(id.clone(), stored);
+                // An error means that the watcher is ending.
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
         });
     }
 
-    pub(crate) fn evidence_stored(&mut self, id: &IncidentId, refs: Vec<EvidenceRef>) {
+    pub(crate) fn evidence_stored(&mut self, id: &IncidentId, stored: Stored) {
+        let Stored {
+            refs,
+            waiting,
+            lost,
+        } = stored;
         let (at, any) = (self.clock().now(), !refs.is_empty());
         let Some(incident) = self.book.get_mut(id) else {
             return;
         };
-        incident.note(at, "evidence", format!("{} files taken", refs.len()));
+        if any || waiting + lost == 0 {
+            incident.note(at, "evidence", format!("{} files taken", refs.len()));
+        }
+        if waiting > 0 {
+            let text = format!("{waiting} files wait in memory until the disk takes them");
+            incident.note(at, "evidence-waits", text);
+        }
+        if lost > 0 {
+            let text = format!("{lost} files are lost: the disk does not take them");
+            incident.note(at, "evidence-lost", text);
+        }
         incident
             .evidence
             .retain(|old| !refs.iter().any(|new| new.name == old.name));
@@ -336,6 +356,10 @@ impl MainLoop {
 
     /// Resolves what successors have shown to be over.
     pub(crate) fn resolve_incidents(&mut self) {
+        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
+        for tracked in self.targets.values_mut() {
+            tracked.note_age(now, monotonic);
+        }
         let standings: Vec<Standing<'_>> = self
             .targets
             .values()
@@ -345,10 +369,11 @@ impl MainLoop {
                 revision: &tracked.view.target.revision,
                 alive: !tracked.is_gone(),
                 started: tracked.view.target.start_time,
+                age: tracked.age(monotonic),
                 verdict: tracked.view.verdict.as_ref(),
             })
             .collect();
-        let resolved = self.book.resolve(&standings, self.parts.source.clock.now());
+        let resolved = self.book.resolve(&standings, now);
         for id in resolved {
             save(&self.book, &self.writer, &id);
             if let Some(incident) = self.book.get(&id).cloned() {

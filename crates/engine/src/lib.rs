@@ -7,6 +7,7 @@
 //! in [`model::Commands`].
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod answering;
 pub mod book;
 mod budget;
@@ -28,6 +29,7 @@ mod go_source;
 mod holders;
 pub mod joining;
 pub mod judging;
+mod late;
 mod leaks;
 mod limits;
 mod main_loop;
@@ -39,6 +41,9 @@ mod placing;
 pub mod rails;
 mod ring;
 mod ring_files;
+mod store_words;
+#[cfg(test)]
+mod tests;
 mod tracked;
 mod under_load;
 pub mod watch;

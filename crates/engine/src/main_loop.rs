@@ -28,9 +28,10 @@ use crate::leaks::Captured;
 use crate::limits::Machine;
 use crate::marks::Marks;
 use crate::rails::Rails;
+use crate::store_words;
 use crate::tracked::Tracked;
 use crate::watch::{Parts, Shared, dispatcher};
-use crate::writer::Writer;
+use crate::writer::{Stored, Writer};
 
 /// The heartbeat: judging that is due, views that are out of date, incidents that are over.
 const BEAT: Duration = Duration::from_millis(500);
@@ -50,8 +51,8 @@ pub(crate) enum Event {
     Judged(TargetId, Result<Box<Verdict>, String>),
     /// Evidence for a leak was taken and read.
     Captured(Box<Captured>),
-    /// Evidence lies in its incident's folder.
-    EvidenceStored(model::IncidentId, Vec<model::EvidenceRef>),
+    /// Evidence lies in its incident's folder, or waits for the disk.
+    EvidenceStored(model::IncidentId, Stored),
     /// Evidence of a target was read that belongs to another incident now.
     EvidenceMoved(model::IncidentId, Vec<model::EvidenceFile>),
     /// A look at who holds a target's heap is over.
@@ -81,6 +82,7 @@ pub(crate) struct MainLoop {
     /// Incidents whose alert was sent since the start.
     pub(crate) told: HashSet<model::IncidentId>,
     pub(crate) last_saved: HashMap<model::IncidentId, Duration>,
+    discovery: Option<tokio::task::JoinHandle<()>>,
     /// Attempts to tell somebody that the latest view knows of.
     attempts: u64,
     version: watch::Sender<u64>,
@@ -98,7 +100,8 @@ impl MainLoop {
         events: mpsc::Sender<Event>,
         version: watch::Sender<u64>,
     ) -> std::io::Result<Self> {
-        let writer = Writer::start(Arc::clone(&parts.store))?;
+        let writer = Writer::start(Arc::clone(&parts.store), Arc::clone(&parts.source.clock))?;
+        let damaged = store_words::problems(&parts.store);
         let book = Book::restore(parts.store.incidents());
         let marks = Marks::of(book.latest().map(|incident| &**incident));
         let notifiers = std::mem::take(&mut parts.notifiers);
@@ -117,12 +120,13 @@ impl MainLoop {
             rails: Rails::default(),
             told: HashSet::new(),
             last_saved: HashMap::new(),
+            discovery: None,
             attempts: 0,
             version,
             views: 0,
             changed: true,
             troubles: BTreeMap::new(),
-            notes: BTreeMap::new(),
+            notes: damaged.map(|text| ("damaged", text)).into_iter().collect(),
             parts,
         })
     }
@@ -133,10 +137,7 @@ impl MainLoop {
         mut stop: watch::Receiver<bool>,
     ) {
         self.repeat_open_alerts();
-        let discovery = self.start_discovery();
-        if !self.config.discovery.local_processes {
-            self.start_configured(&[]);
-        }
+        self.discover();
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -149,7 +150,9 @@ impl MainLoop {
                 _ = stop.changed() => break,
             }
         }
-        discovery.abort();
+        if let Some(discovery) = &self.discovery {
+            discovery.abort();
+        }
         for tracked in self.targets.values() {
             if let Some(driver) = &tracked.driver {
                 driver.abort();
@@ -191,7 +194,7 @@ impl MainLoop {
             Event::Captured(captured) => self.captured(*captured),
             Event::Costly(taken) => self.costly_taken(*taken),
             Event::Died(death) => self.died(*death),
-            Event::EvidenceStored(id, refs) => self.evidence_stored(&id, refs),
+            Event::EvidenceStored(id, stored) => self.evidence_stored(&id, stored),
             Event::EvidenceMoved(id, files) => self.store_evidence(id, files),
             Event::Command(command, answer) => self.command(command, answer),
         }
@@ -216,14 +219,22 @@ impl MainLoop {
 
     // --- what to watch ---
 
+    /// Looks for what is to be watched by the configuration as it is now, from here on.
+    fn discover(&mut self) {
+        if let Some(before) = self.discovery.take() {
+            before.abort();
+        }
+        if self.config.discovery.local_processes {
+            self.discovery = Some(self.start_discovery());
+        } else {
+            self.start_configured(&[]);
+        }
+    }
+
     fn start_discovery(&self) -> tokio::task::JoinHandle<()> {
         let (reader, events) = (self.source().reader.clone(), self.events.clone());
         let every = self.config.discovery.refresh_interval;
-        let on = self.config.discovery.local_processes;
         tokio::spawn(async move {
-            if !on {
-                return;
-            }
             loop {
                 let asked = reader.clone();
                 let found = tokio::task::spawn_blocking(move || asked.discover()).await;
@@ -242,6 +253,10 @@ impl MainLoop {
 
     fn discovered(&mut self, discovery: Discovery) {
         self.troubles.remove("discovery");
+        if !self.config.discovery.local_processes {
+            // It was on its way when that was switched off.
+            return;
+        }
         match discovery.hint.filter(|_| discovery.unreadable > 0) {
             Some(hint) => {
                 let processes = match discovery.unreadable {
@@ -289,7 +304,8 @@ impl MainLoop {
 
     fn see_process(&mut self, process: &GoProcess, now: UnixMs) {
         let id = TargetId::of_process(&process.key);
-        if let Some(tracked) = self.targets.get(&id) {
+        if let Some(tracked) = self.targets.get_mut(&id) {
+            tracked.started_at(process.started);
             if let Some(news) = &tracked.news {
                 news.send_if_modified(|old| {
                     let differs = old != process;
@@ -608,6 +624,7 @@ impl MainLoop {
         for id in gone {
             self.stop(&id);
         }
+        self.discover();
         CommandOutcome::Accepted {
             text: format!("changed: {}", changes.join(", ")),
         }
@@ -636,7 +653,7 @@ impl MainLoop {
                 started: self.started,
                 version: self.parts.version.clone(),
                 troubles: self.troubles(),
-                notes: self.notes(),
+                notes: self.notes(&stats),
                 samples_stored: counts.stored.load(Ordering::Relaxed),
                 series: stats.series as u64,
                 interval_s: self.config.global.scrape_interval.as_secs_f64(),
@@ -650,8 +667,9 @@ impl MainLoop {
     }
 
     /// What limits us although all is well: what we may not see, and what our budget does not allow.
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, stats: &store::Stats) -> Vec<String> {
         let mut notes: Vec<String> = self.notes.values().cloned().collect();
+        notes.extend(store_words::gaps(stats));
         notes.extend(self.own_cost().in_words());
         notes
     }
@@ -666,6 +684,12 @@ impl MainLoop {
         if dropped > 0 {
             troubles.push(format!(
                 "the disk is too slow: {dropped} readings were not stored"
+            ));
+        }
+        let late = self.writer.counts().late.load(Ordering::Relaxed);
+        if late > 0 {
+            troubles.push(format!(
+                "{late} incidents and files of evidence wait for the disk"
             ));
         }
         for (address, delivery) in self.dispatcher.deliveries() {

@@ -66,6 +66,8 @@ pub(crate) struct Tracked {
     pub(crate) rounds: u64,
     /// Looks of discovery in a row that have not found its process.
     pub(crate) unseen: u32,
+    /// Its start, how old it was when that was first heard of, and when that was.
+    age: Option<(UnixMs, Duration, Duration)>,
 }
 
 impl Tracked {
@@ -113,6 +115,7 @@ impl Tracked {
             ring_refusals: Vec::new(),
             rounds: 0,
             unseen: 0,
+            age: None,
         }
     }
 
@@ -146,6 +149,31 @@ impl Tracked {
 
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.view.state, TargetState::Gone { .. })
+    }
+
+    /// Notes how old it is, the first time after it has started: `monotonic` is of now.
+    pub(crate) fn note_age(&mut self, now: UnixMs, monotonic: Duration) {
+        let started = self.view.target.start_time;
+        if let Some(started) = started.filter(|of| self.age.is_none_or(|(known, ..)| known != *of))
+        {
+            self.age = Some((started, now.since(started), monotonic));
+        }
+    }
+
+    /// How old it is: a clock that was set since makes nobody older.
+    pub(crate) fn age(&self, monotonic: Duration) -> Duration {
+        self.age.map_or(Duration::ZERO, |(_, then, at)| {
+            then + monotonic.saturating_sub(at)
+        })
+    }
+
+    /// Discovery says when its process started: another time than before once the clock was set far.
+    pub(crate) fn started_at(&mut self, started: UnixMs) {
+        let known = self.view.target.start_time.replace(started);
+        self.facts.started = Some(started);
+        if let Some((of, ..)) = self.age.as_mut().filter(|(of, ..)| Some(*of) == known) {
+            *of = started;
+        }
     }
 
     /// Whether it has been gone long enough to leave the page.

@@ -56,6 +56,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        Self {
+            view: RwLock::default(),
+            store,
+        }
+    }
+
     pub(crate) fn publish(&self, view: FleetView) {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
@@ -72,10 +79,7 @@ impl Watcher {
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let (version, changed) = watch::channel(0);
-        let shared = Arc::new(Shared {
-            view: RwLock::default(),
-            store: Arc::clone(&parts.store),
-        });
+        let shared = Arc::new(Shared::new(Arc::clone(&parts.store)));
         let main = MainLoop::new(parts, Arc::clone(&shared), events.clone(), version)?;
         let task = tokio::spawn(main.run(inbox, stop));
         Ok((

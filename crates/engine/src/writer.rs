@@ -1,14 +1,16 @@
 //! The one thread that writes the store. Everything else hands it jobs over a bounded channel, so
-//! a slow disk holds up neither reading nor judging.
+//! a slow disk holds up neither reading nor judging. What a failing disk does not take is tried again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use model::{Append, Batch, EvidenceFile, EvidenceRef, Incident, IncidentId, TargetId};
+use model::{Append, Batch, Clock, EvidenceFile, EvidenceRef, Incident, IncidentId, TargetId};
 use store::Store;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::late::{self, Late};
 
 /// Jobs that may wait: at 20 targets a second, some seconds of a stalled disk.
 const WAITING_MAX: usize = 256;
@@ -16,12 +18,19 @@ const WAITING_MAX: usize = 256;
 enum Job {
     Append(Batch),
     Ring(TargetId, Vec<EvidenceFile>),
-    Evidence(
-        IncidentId,
-        Vec<EvidenceFile>,
-        oneshot::Sender<Vec<EvidenceRef>>,
-    ),
+    Evidence(IncidentId, Vec<EvidenceFile>, mpsc::UnboundedSender<Stored>),
     Incident(Box<Incident>, Option<oneshot::Sender<bool>>),
+}
+
+/// What became of files of evidence. More may be heard of those that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// Those that lie on the disk.
+    pub(crate) refs: Vec<EvidenceRef>,
+    /// How many wait in memory for the disk.
+    pub(crate) waiting: usize,
+    /// How many are given up.
+    pub(crate) lost: usize,
 }
 
 /// Hands jobs to the writing thread. Dropping the last one ends the thread once all is written.
@@ -38,18 +47,16 @@ pub(crate) struct Counts {
     /// Batches given up because the channel was full.
     pub(crate) dropped: AtomicU64,
     pub(crate) failed: AtomicU64,
+    /// Incidents and files of evidence that wait for the disk.
+    pub(crate) late: AtomicU64,
 }
 
 impl Writer {
-    pub(crate) fn start(store: Arc<Store>) -> std::io::Result<Self> {
+    pub(crate) fn start(store: Arc<Store>, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(WAITING_MAX);
         let counts = Arc::new(Counts::default());
         let shared = Arc::clone(&counts);
-        let work = move || {
-            for job in inbox {
-                write(&store, job, &shared);
-            }
-        };
+        let work = move || work(&store, &*clock, &inbox, &shared);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(work)?;
@@ -74,15 +81,16 @@ impl Writer {
         self.offer(Job::Ring(target, files));
     }
 
-    /// Stores evidence. Incidents are rare and must not be lost: this waits for room.
+    /// Stores evidence. Incidents are rare and must not be lost: this waits for room. What becomes of
+    /// the files is said at once, and again of those that wait for a failing disk.
     pub(crate) fn evidence(
         &self,
         incident: IncidentId,
         files: Vec<EvidenceFile>,
-    ) -> oneshot::Receiver<Vec<EvidenceRef>> {
-        let (done, answer) = oneshot::channel();
+    ) -> mpsc::UnboundedReceiver<Stored> {
+        let (done, answers) = mpsc::unbounded_channel();
         self.insist(Job::Evidence(incident, files, done));
-        answer
+        answers
     }
 
     pub(crate) fn incident(&self, incident: &Incident) {
@@ -121,7 +129,28 @@ impl Drop for Writer {
     }
 }
 
-fn write(store: &Store, job: Job, counts: &Counts) {
+fn work(store: &Store, clock: &dyn Clock, inbox: &Receiver<Job>, counts: &Counts) {
+    let mut late = Late::default();
+    loop {
+        let next = match late.is_empty() {
+            true => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => inbox.recv_timeout(late::RETRY),
+        };
+        match next {
+            Ok(job) => write(store, job, &mut late, counts),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if late.is_due(clock.monotonic()) {
+            late.try_again(store);
+        }
+        counts.late.store(late.len() as u64, Ordering::Relaxed);
+    }
+    // The last chance of what waits.
+    late.try_again(store);
+}
+
+fn write(store: &Store, job: Job, late: &mut Late, counts: &Counts) {
     let failed = |what: &str, error: &dyn std::error::Error| {
         counts.failed.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(%error, cause = error.source().map(tracing::field::display), "{what}");
@@ -143,24 +172,35 @@ fn write(store: &Store, job: Job, counts: &Counts) {
             }
         }
         Job::Evidence(incident, files, done) => {
-            let mut refs = Vec::new();
+            let mut stored = Stored::default();
             for file in files {
                 match store.put_evidence(&incident, &file) {
-                    Ok(stored) => refs.push(stored),
-                    Err(error) => failed("evidence not stored", &error),
+                    Ok(taken) => stored.refs.push(taken),
+                    Err(error) => {
+                        failed("evidence not stored", &error);
+                        let waits = error.may_pass() && late.evidence(&incident, file, &done);
+                        stored.waiting += usize::from(waits);
+                        stored.lost += usize::from(!waits);
+                    }
                 }
             }
             // Nobody waits any more when the watcher is ending; the files are stored.
-            let _ = done.send(refs);
+            let _ = done.send(stored);
         }
         Job::Incident(incident, done) => {
             let saved = store.save_incident(&incident);
-            if let Err(error) = &saved {
-                failed("incident not stored", error);
-            }
             if let Some(done) = done {
                 // Whoever asked may have gone away.
                 let _ = done.send(saved.is_ok());
+            }
+            match saved {
+                Ok(()) => late.is_saved(&incident.id),
+                Err(error) => {
+                    failed("incident not stored", &error);
+                    if error.may_pass() {
+                        late.incident(*incident);
+                    }
+                }
             }
         }
     }

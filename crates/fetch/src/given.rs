@@ -66,9 +66,8 @@ async fn follow(
                     reason,
                 };
                 let to = url.join(&to).map_err(|error| refused(error.to_string()))?;
-                if to.host_str() != first.host_str() {
-                    let to = to.host_str().unwrap_or("no host");
-                    return Err(refused(format!("it leads to another host, {to}")));
+                if let Some(reason) = crate::leads_elsewhere(&first, &to) {
+                    return Err(refused(reason));
                 }
                 url = to;
             }

@@ -317,11 +317,28 @@ fn same_host(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if attempt.previous().len() > REDIRECTS_MAX {
         return attempt.error(format!("more than {REDIRECTS_MAX} redirects"));
     }
-    if from.is_some_and(|from| from.host_str() == attempt.url().host_str()) {
-        return attempt.follow();
+    match from.and_then(|from| leads_elsewhere(from, attempt.url())) {
+        None => attempt.follow(),
+        Some(reason) => attempt.error(reason),
     }
-    let to = attempt.url().host_str().unwrap_or("no host").to_owned();
-    attempt.error(format!("it leads to another host, {to}"))
+}
+
+/// Why a redirect is not followed, if it leads to another host or port: on our own loopback every port is
+/// somebody else. From plain HTTP to HTTPS, each on its usual port, is the same place.
+pub(crate) fn leads_elsewhere(from: &reqwest::Url, to: &reqwest::Url) -> Option<String> {
+    let place = |url: &reqwest::Url| {
+        let port = url.port_or_known_default();
+        (url.host_str().map(str::to_owned), port)
+    };
+    let ((host, port), (to_host, to_port)) = (place(from), place(to));
+    let secured = from.scheme() == "http" && to.scheme() == "https";
+    let same_port = port == to_port || secured && port == Some(80) && to_port == Some(443);
+    if host == to_host && same_port {
+        return None;
+    }
+    let host = to_host.unwrap_or_else(|| "no host".into());
+    let port = to_port.map_or_else(String::new, |port| format!(":{port}"));
+    Some(format!("it leads to another host or port, {host}{port}"))
 }
 
 async fn read_body(
@@ -513,6 +530,32 @@ mod tests {
         for (name, url, expected) in rows {
             let error = get(&url).await.expect_err(name);
             assert!(expected(&error), "{name}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_stays_where_it_began() {
+        let rows = [
+            ("a path", "http://h:1/a", "http://h:1/b", true),
+            ("another host", "http://h/a", "http://g/a", false),
+            (
+                "another port",
+                "http://127.0.0.1:1/a",
+                "http://127.0.0.1:2/a",
+                false,
+            ),
+            ("to HTTPS", "http://h/a", "https://h/a", true),
+            (
+                "to HTTPS elsewhere",
+                "http://h:8080/a",
+                "https://h/a",
+                false,
+            ),
+            ("from HTTPS", "https://h/a", "http://h/a", false),
+        ];
+        for (name, from, to, follows) in rows {
+            let (from, to) = (parse_url(from).unwrap(), parse_url(to).unwrap());
+            assert_eq!(leads_elsewhere(&from, &to).is_none(), follows, "{name}");
         }
     }
 

@@ -20,6 +20,7 @@
 pub mod cadvisor;
 pub mod container;
 pub mod dictionary;
+mod fuzz;
 pub mod live;
 pub mod load;
 pub mod process;
@@ -29,6 +30,7 @@ pub mod stored;
 pub use cadvisor::container_series;
 pub use container::container_ledger;
 pub use dictionary::{RemoteProcess, go_memory, go_version, remote_process};
+pub use fuzz::fuzz_one;
 pub use live::{Live, LiveSource, LiveTracker};
 pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like};
 pub use process::{Sides, native_bytes, process_ledger};

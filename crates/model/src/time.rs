@@ -192,6 +192,61 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
 }
 
+/// What makes a wall clock steady: when it is set back by up to an hour, the time that is shown goes on
+/// from where it was, a hundredth slower, until the clock has caught up. So no sample is older than the
+/// one before it, and a leak's slope stays what it is. A clock that is set ahead is followed at once, and
+/// so is one that is set back further: it was wrong before.
+#[derive(Debug, Default)]
+pub struct Steady(Mutex<Option<Shown>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    /// What was shown, in nanoseconds since 1970: sums of milliseconds would lose their fractions.
+    time_ns: i128,
+    /// How far that was ahead of the clock.
+    ahead_ns: i128,
+    monotonic: Duration,
+}
+
+/// Beyond this, a clock that is set back is followed.
+const BACK_MAX: Duration = Duration::from_secs(3_600);
+/// The part of the time that passes by which the time shown lags until the clock has caught up.
+const SLEWED_PART: i128 = 100;
+
+impl Steady {
+    /// One that has shown nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// The time to show when the wall clock shows `wall`, and `monotonic` is of the same moment.
+    pub fn show(&self, wall: UnixMs, monotonic: Duration) -> UnixMs {
+        let mut shown = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let wall_ns = i128::from(wall.0) * 1_000_000;
+        let mut time_ns = wall_ns;
+        if let Some(before) = *shown {
+            let passed = monotonic.saturating_sub(before.monotonic).as_nanos();
+            let passed = i128::try_from(passed).unwrap_or(0);
+            let slewed = before.ahead_ns.min(passed / SLEWED_PART);
+            let expected = before.time_ns + passed - slewed;
+            let back_ns_max = i128::try_from(BACK_MAX.as_nanos()).unwrap_or(0);
+            if (0..=back_ns_max).contains(&(expected - wall_ns)) {
+                time_ns = expected;
+            }
+        }
+        *shown = Some(Shown {
+            time_ns,
+            ahead_ns: time_ns - wall_ns,
+            monotonic,
+        });
+        UnixMs(i64::try_from(time_ns / 1_000_000).unwrap_or(wall.0))
+    }
+}
+
 /// A clock that stands still until it is told to go on.
 #[derive(Debug)]
 pub struct SimClock(Mutex<(UnixMs, Duration)>);
@@ -207,6 +262,11 @@ impl SimClock {
     pub fn advance(&self, duration: Duration) {
         let mut time = self.lock();
         *time = (time.0.after(duration), time.1 + duration);
+    }
+
+    /// Sets its wall clock, as people and NTP do.
+    pub fn set(&self, now: UnixMs) {
+        self.lock().0 = now;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, (UnixMs, Duration)> {
@@ -244,6 +304,31 @@ mod tests {
         for (name, ms, text) in rows {
             assert_eq!(UnixMs(ms).rfc3339(), text, "{name}");
         }
+    }
+
+    #[test]
+    fn a_clock_set_back_is_caught_up_with_and_one_set_ahead_is_followed() {
+        const S: Duration = Duration::from_secs(1);
+        let start = UnixMs(1_795_300_200_000);
+        let (clock, steady) = (SimClock::new(start), Steady::new());
+        let show = || steady.show(clock.now(), clock.monotonic());
+        assert_eq!(show(), start);
+        clock.set(start.before(10 * S));
+        assert_eq!(show(), start, "not back");
+        clock.advance(100 * S);
+        assert_eq!(show(), start.after(99 * S), "a hundredth slower");
+        // However often it is asked.
+        for _ in 0..100_000 {
+            clock.advance(Duration::from_millis(1));
+            show();
+        }
+        assert_eq!(show(), start.after(198 * S));
+        clock.advance(1_000 * S);
+        assert_eq!(show(), clock.now(), "caught up");
+        clock.set(clock.now().after(5_000 * S));
+        assert_eq!(show(), clock.now(), "ahead");
+        clock.set(clock.now().before(5_000 * S));
+        assert_eq!(show(), clock.now(), "far back: it was wrong");
     }
 
     #[test]

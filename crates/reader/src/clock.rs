@@ -3,16 +3,21 @@
 
 use std::time::Duration;
 
+use model::time::Steady;
 use model::{Clock, UnixMs};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Wall clock and `CLOCK_MONOTONIC`.
+/// The same rule as in the main process, so that times of both stay comparable.
+static STEADY: Steady = Steady::new();
+
+/// The wall clock, steadied, and `CLOCK_MONOTONIC`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixMs {
-        UnixMs(millis(clock_gettime(ClockId::Realtime)))
+        let wall = UnixMs(millis(clock_gettime(ClockId::Realtime)));
+        STEADY.show(wall, self.monotonic())
     }
 
     fn monotonic(&self) -> Duration {

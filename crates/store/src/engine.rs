@@ -54,6 +54,9 @@ pub(crate) struct Loaded {
     pub(crate) heads: Vec<(SeriesId, UnixMs, Vec<Sample>)>,
     pub(crate) journal: Vec<Vec<(SeriesId, Sample)>>,
     pub(crate) next_sequence: u64,
+    /// Above every id that anything on the disk is of, also of what could not be read otherwise: chunks
+    /// must not become those of another series.
+    pub(crate) next_id: SeriesId,
     pub(crate) counts: BTreeMap<i64, u64>,
     /// Records that were not what the format says; they are left out.
     pub(crate) malformed: u64,
@@ -181,13 +184,14 @@ impl Engine {
     }
 
     /// Hands the chunks of `id` that reach into `from..` to `visit` in the order of time, until it
-    /// breaks. Nothing while the database is closed.
-    pub(crate) fn chunks<E: From<StoreError>>(
+    /// breaks. Nothing while the database is closed. Of a day whose chunks cannot be read, the rest is
+    /// one error.
+    pub(crate) fn chunks<E>(
         &self,
         id: SeriesId,
         from: UnixMs,
         to: UnixMs,
-        mut visit: impl FnMut(&[u8]) -> Result<ControlFlow<()>, E>,
+        mut visit: impl FnMut(Result<fjall::Slice, StoreError>) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         let open = self.read();
         let Some(open) = open.as_ref() else {
@@ -198,12 +202,29 @@ impl Engine {
         for (_, keyspace) in open.partitions.range(days) {
             for item in keyspace.range(record::chunk_key(id, from)..=last_key) {
                 let value = item.value().map_err(StoreError::engine("read a chunk"));
-                if visit(&value?)?.is_break() {
+                let unreadable = value.is_err();
+                if visit(value)?.is_break() {
                     return Ok(());
+                }
+                if unreadable {
+                    break;
                 }
             }
         }
         Ok(())
+    }
+
+    /// When the newest chunk of `id` ends, for a series whose head is lost.
+    pub(crate) fn last_chunk(&self, id: SeriesId) -> Option<UnixMs> {
+        let (first, last) = (UnixMs(i64::MIN), UnixMs(i64::MAX));
+        let keys = record::chunk_key(id, first)..=record::chunk_key(id, last);
+        let open = self.read();
+        let newest_first = open.as_ref()?.partitions.values().rev();
+        let mut ends = newest_first.filter_map(|partition| {
+            let newest = partition.range(keys.clone()).next_back()?;
+            record::parse_chunk_time(&newest.key().ok()?).ok()
+        });
+        ends.next()
     }
 
     /// Drops the partitions before `day`, and says how many those were.
@@ -304,14 +325,16 @@ impl Keyspaces {
 
     fn load(&self) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
-        let mut malformed = 0;
+        let (mut malformed, mut next_id) = (0, 0);
         each(&self.series, &mut malformed, |key, value| {
             let id = record::parse_series_key(key)?;
+            next_id = next_id.max(id.saturating_add(1));
             loaded.series.push((id, record::take_labels(value)?));
             Ok(())
         })?;
         each(&self.heads, &mut malformed, |key, value| {
             let id = record::parse_series_key(key)?;
+            next_id = next_id.max(id.saturating_add(1));
             let (last, open) = record::take_head(value)?;
             loaded.heads.push((id, last, open));
             Ok(())
@@ -322,7 +345,14 @@ impl Keyspaces {
             loaded.journal.push(record::take_batch(value)?);
             Ok(())
         })?;
-        for &day in self.partitions.keys() {
+        for (&day, partition) in &self.partitions {
+            let last = partition
+                .last_key_value()
+                .map(|last| last.key())
+                .transpose();
+            let last = last.map_err(StoreError::engine("read the series database"))?;
+            let id = last.and_then(|key| record::parse_chunk_key(&key).ok());
+            next_id = next_id.max(id.map_or(0, |id| id.saturating_add(1)));
             let count = self.meta.get(count_key(day));
             let count = count.map_err(StoreError::engine("read the series database"))?;
             let count =
@@ -330,6 +360,7 @@ impl Keyspaces {
             loaded.counts.insert(day, count.unwrap_or(0));
         }
         loaded.malformed = malformed;
+        loaded.next_id = next_id;
         Ok(loaded)
     }
 }

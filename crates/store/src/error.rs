@@ -84,11 +84,21 @@ impl StoreError {
             }
             Self::Io { source, .. } => hint_of_io(source),
             Self::Engine {
-                source: fjall::Error::Io(source),
+                source:
+                    fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)),
                 ..
             } => hint_of_io(source),
             _ => None,
         }
+    }
+
+    /// Whether the same may work later: the disk failed, not what was asked of it.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Io { .. } | Self::Engine { .. } | Self::Down { .. }
+        )
     }
 
     pub(crate) fn io(
@@ -120,6 +130,15 @@ impl StoreError {
             cause = error.source();
         }
         text
+    }
+
+    /// The same with what to do about it, where we know.
+    pub(crate) fn with_advice(&self) -> String {
+        let text = self.in_words();
+        match self.hint() {
+            Some(hint) => format!("{text} ({hint})"),
+            None => text,
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 //! came: no down-sampling yet, and no samples older than what their series already has.
 #![forbid(unsafe_code)]
 
+mod belief;
 mod bits;
 mod bytes;
 mod codec;
@@ -21,6 +22,8 @@ mod error;
 mod evidence;
 mod head;
 mod index;
+mod lists;
+mod mend;
 mod options;
 mod record;
 mod ring;

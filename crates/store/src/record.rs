@@ -31,6 +31,18 @@ pub(crate) fn chunk_key(id: SeriesId, last: UnixMs) -> [u8; 12] {
     key
 }
 
+/// The series of a chunk's key.
+pub(crate) fn parse_chunk_key(key: &[u8]) -> Result<SeriesId, Malformed> {
+    parse_series_key(key.get(..4).unwrap_or(key))
+}
+
+/// When a chunk ends, by its key.
+pub(crate) fn parse_chunk_time(key: &[u8]) -> Result<UnixMs, Malformed> {
+    let time = key.get(4..).and_then(|time| time.try_into().ok());
+    let time = u64::from_be_bytes(time.ok_or(Malformed("chunk key"))?);
+    Ok(UnixMs((time ^ 1 << 63) as i64))
+}
+
 fn versioned() -> Vec<u8> {
     vec![VERSION]
 }

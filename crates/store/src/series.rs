@@ -19,12 +19,15 @@ use std::time::Duration;
 use model::series::{AppendError, Appended, ReadError, is_stale_marker};
 use model::{Batch, Budget, Cancel, Clock, Labels, Matcher, Sample, Series, UnixMs};
 
+use crate::belief::Belief;
 use crate::codec;
 use crate::dir;
 use crate::engine::{Engine, Write, decode_chunk, partition_of};
 use crate::error::StoreError;
+use crate::evidence::Problem;
 use crate::head::OpenChunk;
 use crate::index::{Compiled, Index};
+use crate::mend;
 use crate::options::Options;
 use crate::record::{self, SeriesId};
 
@@ -37,6 +40,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// The waits between attempts to come back from a disk error.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(60);
+
+/// The last time of a series without a sample.
+const NEVER: UnixMs = UnixMs(i64::MIN);
 
 /// What must fit on the disk before an attempt: more than the journal of fjall writes at once.
 const PROBE_BYTES: usize = 1 << 20;
@@ -58,6 +64,18 @@ pub(crate) struct SeriesStore {
     options: Options,
     clock: Arc<dyn Clock>,
     path: std::path::PathBuf,
+    /// What was damaged when it was opened.
+    problem: Option<Problem>,
+    opened: UnixMs,
+    /// Chunks that could not be read since.
+    unreadable: Mutex<Unreadable>,
+}
+
+/// Chunks that could not be read, and why the last of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unreadable {
+    pub(crate) chunks: u64,
+    pub(crate) reason: String,
 }
 
 /// What readers see.
@@ -72,6 +90,8 @@ struct Entry {
     labels: Labels,
     last: UnixMs,
     ended: bool,
+    /// Whether its newest sample is of before the store was opened.
+    restored: bool,
     open: Option<Box<OpenChunk>>,
     /// Sealed chunks that are not on the disk yet.
     waiting: Vec<Arc<Sealed>>,
@@ -101,6 +121,8 @@ struct Writer {
     down: Option<Down>,
     closed: bool,
     next_sweep: Duration,
+    /// The time that deletion goes by.
+    belief: Belief,
     counters: Counters,
 }
 
@@ -148,11 +170,11 @@ impl SeriesStore {
         options: &Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let engine = Engine::open(path)?;
-        let loaded = engine.load()?;
+        let now = clock.now();
+        let (engine, loaded, problem) = mend::open(path, now)?;
         let mut state = State::default();
         let mut writer = Writer {
-            next_id: 0,
+            next_id: loaded.next_id,
             next_sequence: loaded.next_sequence,
             journal_bytes: 0,
             unsynced: false,
@@ -162,13 +184,13 @@ impl SeriesStore {
             down: None,
             closed: false,
             next_sweep: Duration::ZERO,
+            belief: Belief::new(now, clock.monotonic()),
             counters: Counters {
                 records_malformed: loaded.malformed,
                 ..Counters::default()
             },
         };
         for (id, labels) in loaded.series {
-            writer.next_id = id.saturating_add(1);
             state.add(id, labels, true);
         }
         for (id, last, samples) in loaded.heads {
@@ -176,12 +198,24 @@ impl SeriesStore {
                 entry.restore(last, &samples);
             }
         }
+        for (&id, entry) in &mut state.entries {
+            if entry.last == NEVER
+                && let Some(last) = engine.last_chunk(id)
+            {
+                entry.restore(last, &[]);
+            }
+        }
         for (id, sample) in loaded.journal.into_iter().flatten() {
             if let Some(entry) = state.entries.get_mut(&id)
                 && sample.t > entry.last
             {
                 writer.push(id, entry, sample);
+                entry.restored = true;
             }
+        }
+        let lasts = state.entries.values().map(|entry| entry.last);
+        if let Some(newest) = lasts.max().filter(|newest| *newest > UnixMs(0)) {
+            writer.belief = Belief::new(newest, clock.monotonic());
         }
         let store = Self {
             engine,
@@ -190,6 +224,9 @@ impl SeriesStore {
             options: options.clone(),
             clock,
             path: path.to_owned(),
+            problem,
+            opened: now,
+            unreadable: Mutex::default(),
         };
         // What was replayed goes into chunks and heads, so that the next open has less to do.
         store.checkpoint(&mut store.lock_writer())?;
@@ -257,6 +294,18 @@ impl SeriesStore {
                     }
                 },
             };
+            let entry = state.entries.get(&id);
+            // Else it would wait for that time to come.
+            let id = match entry.filter(|entry| self.is_of_a_wrong_clock(entry, newest)) {
+                Some(_) => match self.create(&mut state, writer, labels) {
+                    Some(id) => {
+                        round.created.push((id, labels.clone()));
+                        id
+                    }
+                    None => continue,
+                },
+                None => id,
+            };
             let Some(entry) = state.entries.get_mut(&id) else {
                 continue;
             };
@@ -271,6 +320,11 @@ impl SeriesStore {
             round.appended.stored += 1;
         }
         round
+    }
+
+    /// Whether a series' newest sample is of a clock that was ahead, and was set back since.
+    fn is_of_a_wrong_clock(&self, entry: &Entry, newest: UnixMs) -> bool {
+        entry.last > newest || entry.restored && entry.last > self.opened
     }
 
     /// A new series, if there is room or room can be made.
@@ -387,7 +441,7 @@ impl SeriesStore {
     }
 
     fn go_down(&self, writer: &mut Writer, error: &StoreError) {
-        let reason = error.in_words();
+        let reason = error.with_advice();
         tracing::error!(
             reason,
             "the disk is not being written; samples stay in memory"
@@ -464,7 +518,7 @@ impl SeriesStore {
                 *down = None;
             }
             (Err(error), Some(down)) => {
-                down.reason = error.in_words();
+                down.reason = error.with_advice();
                 down.wait = (down.wait * 2).min(RETRY_LAST);
                 down.retry_at = now + down.wait;
             }
@@ -494,8 +548,8 @@ impl SeriesStore {
     }
 
     fn drop_old(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        let oldest = self.clock.now().before(self.options.retention);
-        let day = partition_of(oldest);
+        let now = self.believed(writer);
+        let day = partition_of(now.before(self.options.retention));
         self.engine.drop_partitions(day)?;
         writer.counts = writer.counts.split_off(&day);
         let mut state = self.write_state();
@@ -514,11 +568,46 @@ impl SeriesStore {
         if std::mem::replace(&mut writer.closed, true) {
             return Ok(());
         }
-        if writer.down.is_none() {
-            self.checkpoint(&mut writer)?;
-            self.engine.sync()?;
+        if writer.down.is_some() {
+            // The last chance of what waits in memory.
+            self.try_to_come_back(&mut writer);
         }
-        Ok(())
+        if let Some(down) = &writer.down {
+            let reason = down.reason.clone();
+            return Err(StoreError::Down { reason });
+        }
+        self.checkpoint(&mut writer)?;
+        self.engine.sync()
+    }
+
+    fn believed(&self, writer: &mut Writer) -> UnixMs {
+        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        writer.belief.now(now, monotonic)
+    }
+
+    /// The time to go by where something is deleted for its age.
+    pub(crate) fn time_for_deletion(&self) -> UnixMs {
+        self.believed(&mut self.lock_writer())
+    }
+
+    /// What was damaged when it was opened.
+    pub(crate) fn problem(&self) -> Option<&Problem> {
+        self.problem.as_ref()
+    }
+
+    /// Chunks whose samples are missing in what was read since it was opened.
+    pub(crate) fn unreadable(&self) -> Unreadable {
+        let unreadable = self.unreadable.lock();
+        unreadable.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A damaged chunk is left out: the samples around it are still true.
+    fn note_unreadable(&self, error: &StoreError) {
+        let unreadable = self.unreadable.lock();
+        let mut unreadable = unreadable.unwrap_or_else(PoisonError::into_inner);
+        unreadable.chunks += 1;
+        unreadable.reason = error.in_words();
+        tracing::warn!(reason = unreadable.reason, "a chunk of samples is damaged");
     }
 
     /// None while all is well; otherwise what is wrong, in words.
@@ -564,6 +653,7 @@ impl SeriesStore {
                 to,
                 budget,
                 cancel,
+                damaged: &|error| self.note_unreadable(error),
             };
             let samples = read.series(&self.engine, id, in_memory)?;
             if !samples.is_empty() {
@@ -571,7 +661,7 @@ impl SeriesStore {
             }
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(series)
+        Ok(join_equal(series))
     }
 
     /// The series that match, with their samples that are not on the disk.
@@ -613,12 +703,31 @@ impl SeriesStore {
     }
 }
 
+/// One series out of those of equal labels: one was continued under another id when the clock was set
+/// back far.
+fn join_equal(series: Vec<Series>) -> Vec<Series> {
+    let mut joined: Vec<Series> = Vec::with_capacity(series.len());
+    for mut next in series {
+        match joined.last_mut().filter(|last| last.labels == next.labels) {
+            Some(last) => {
+                last.samples.append(&mut next.samples);
+                last.samples.sort_by_key(|sample| sample.t);
+                last.samples.dedup_by_key(|sample| sample.t);
+            }
+            None => joined.push(next),
+        }
+    }
+    joined
+}
+
 /// One read of samples in a range.
 struct Read<'a> {
     from: UnixMs,
     to: UnixMs,
     budget: &'a Budget,
     cancel: &'a Cancel,
+    /// Hears of each chunk that cannot be read.
+    damaged: &'a dyn Fn(&StoreError),
 }
 
 impl Read<'_> {
@@ -630,24 +739,35 @@ impl Read<'_> {
         in_memory: Vec<Sample>,
     ) -> Result<Vec<Sample>, ReadError> {
         let mut samples: Vec<Sample> = Vec::new();
-        engine
-            .chunks::<ReadErrorFrom>(id, self.from, self.to, |bytes| {
-                if self.cancel.is_cancelled() {
-                    return Err(ReadErrorFrom(ReadError::Cancelled));
-                }
-                let header = codec::header(bytes).map_err(|error| {
+        engine.chunks(id, self.from, self.to, |bytes| {
+            if self.cancel.is_cancelled() {
+                return Err(ReadError::Cancelled);
+            }
+            let read = bytes.and_then(|bytes| {
+                let header = codec::header(&bytes).map_err(|error| {
                     StoreError::malformed(format!("a chunk of series {id}"), error)
                 })?;
-                if header.first > self.to {
-                    return Ok(ControlFlow::Break(()));
+                Ok((header, bytes))
+            });
+            let (header, bytes) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    (self.damaged)(&error);
+                    return Ok(ControlFlow::Continue(()));
                 }
-                if !self.budget.take(header.count as u64) {
-                    return Err(ReadErrorFrom(ReadError::OverBudget));
-                }
-                self.add(&mut samples, decode_chunk(id, bytes)?);
-                Ok(ControlFlow::Continue(()))
-            })
-            .map_err(|error| error.0)?;
+            };
+            if header.first > self.to {
+                return Ok(ControlFlow::Break(()));
+            }
+            if !self.budget.take(header.count as u64) {
+                return Err(ReadError::OverBudget);
+            }
+            match decode_chunk(id, &bytes) {
+                Ok(decoded) => self.add(&mut samples, decoded),
+                Err(error) => (self.damaged)(&error),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
         self.add(&mut samples, in_memory);
         Ok(samples)
     }
@@ -664,23 +784,15 @@ impl Read<'_> {
     }
 }
 
-/// Lets the engine's errors and ours leave the same loop.
-struct ReadErrorFrom(ReadError);
-
-impl From<StoreError> for ReadErrorFrom {
-    fn from(error: StoreError) -> Self {
-        Self(ReadError::Storage(Box::new(error)))
-    }
-}
-
 impl State {
     fn add(&mut self, id: SeriesId, labels: Labels, recorded: bool) {
         self.index.add(id, &labels);
         self.ids.insert(labels.clone(), id);
         let entry = Entry {
             labels,
-            last: UnixMs(i64::MIN),
+            last: NEVER,
             ended: false,
+            restored: false,
             open: None,
             waiting: Vec::new(),
             recorded,
@@ -693,7 +805,10 @@ impl State {
         let mut gone = Vec::with_capacity(ids.len());
         for id in ids {
             if let Some(entry) = self.entries.remove(id) {
-                self.ids.remove(&entry.labels);
+                // It may have been continued under another id.
+                if self.ids.get(&entry.labels) == Some(id) {
+                    self.ids.remove(&entry.labels);
+                }
                 gone.push((*id, entry.labels));
             }
         }
@@ -705,6 +820,7 @@ impl Entry {
     /// Takes over what was on the disk.
     fn restore(&mut self, last: UnixMs, samples: &[Sample]) {
         self.last = last;
+        self.restored = true;
         if samples.is_empty() {
             return;
         }
@@ -765,6 +881,7 @@ impl Writer {
         open.push(sample);
         let full = open.is_full();
         entry.last = sample.t;
+        entry.restored = false;
         entry.ended = is_stale_marker(sample.v);
         entry.changed = true;
         if full {

@@ -30,7 +30,6 @@ struct Inner {
     series: SeriesStore,
     evidence: EvidenceStore,
     options: Options,
-    clock: Arc<dyn Clock>,
     path: PathBuf,
     stop: Mutex<bool>,
     stopped: Condvar,
@@ -66,6 +65,8 @@ pub struct Stats {
     pub samples_lost: u64,
     /// Records that could not be read when the store was opened.
     pub records_malformed: u64,
+    /// Chunks of samples that were damaged when something read them since then.
+    pub chunks_unreadable: u64,
     /// The last thing that went wrong, in words.
     pub last_error: Option<String>,
 }
@@ -95,10 +96,9 @@ impl Store {
         // Made here, for our user only: the database would make it readable for all.
         dir::create(&series)?;
         let inner = Arc::new(Inner {
-            series: SeriesStore::open(&series, options, Arc::clone(&clock))?,
+            series: SeriesStore::open(&series, options, clock)?,
             evidence: EvidenceStore::open(dir, options)?,
             options: options.clone(),
-            clock,
             path: dir.to_owned(),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
@@ -157,6 +157,7 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let series = self.inner.series.stats();
+        let unreadable = self.inner.series.unreadable();
         Stats {
             series: series.series,
             samples: series.samples,
@@ -170,7 +171,9 @@ impl Store {
             samples_series_refused: series.counters.series_refused,
             samples_lost: series.counters.samples_lost,
             records_malformed: series.counters.records_malformed,
-            last_error: series.counters.last_error,
+            chunks_unreadable: unreadable.chunks,
+            last_error: (series.counters.last_error)
+                .or_else(|| (unreadable.chunks > 0).then_some(unreadable.reason)),
         }
     }
 
@@ -219,7 +222,9 @@ impl Store {
     /// What could not be read when the store was opened.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        self.inner.evidence.problems()
+        let mut problems = self.inner.evidence.problems();
+        problems.extend(self.inner.series.problem().cloned());
+        problems
     }
 
     /// Stores a snapshot for later comparison, at most 2 MiB. A target keeps six of each kind, the
@@ -253,8 +258,8 @@ impl Store {
 impl Inner {
     fn maintain(&self) {
         self.series.maintain();
-        self.evidence
-            .drop_rings(self.clock.now().before(self.options.ring_keep));
+        let now = self.series.time_for_deletion();
+        self.evidence.drop_rings(now.before(self.options.ring_keep));
     }
 }
 

@@ -12,6 +12,8 @@
 
 pub mod browser;
 pub mod cgroup;
+pub mod footprint;
+pub mod hostile;
 pub mod http;
 pub mod planted;
 pub mod process;
@@ -23,6 +25,8 @@ pub mod targets;
 pub mod watcher;
 
 pub use browser::Browser;
+pub use footprint::Footprint;
+pub use hostile::Hostile;
 pub use process::Running;
 pub use server::{Behaviour, Server};
 pub use setting::Setting;

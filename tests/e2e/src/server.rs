@@ -2,10 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::hostile::{self, Hostile};
 
 /// How a server treats its guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,12 @@ pub enum Behaviour {
     SendsGarbage,
     /// Answers with metrics that never end.
     NeverEnds,
+    /// Answers with one figure: how often its metrics were asked for, this time included.
+    Counts,
+    /// Sends its guests to the same path at another address.
+    RedirectsTo(SocketAddr),
+    /// Means harm.
+    Harms(Hostile),
 }
 
 /// A server on a free port of the loopback, which ends with the story.
@@ -27,6 +36,7 @@ pub enum Behaviour {
 pub struct Server {
     address: SocketAddr,
     bodies: Arc<Mutex<Vec<Value>>>,
+    asked: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -40,13 +50,31 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let bodies = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&bodies);
+        let asked = Arc::new(AtomicU64::new(0));
+        let counts = Arc::clone(&asked);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let kept = Arc::clone(&kept);
-                std::thread::spawn(move || serve(stream, behaviour, &kept));
+                let (kept, counts) = (Arc::clone(&kept), Arc::clone(&counts));
+                std::thread::spawn(move || serve(stream, behaviour, &kept, &counts));
             }
         });
-        Self { address, bodies }
+        Self {
+            address,
+            bodies,
+            asked,
+        }
+    }
+
+    /// How often it was asked; of one that counts, for its metrics.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `127.0.0.1:PORT`.
@@ -71,12 +99,15 @@ impl Server {
     }
 }
 
-fn serve(mut stream: TcpStream, behaviour: Behaviour, kept: &Mutex<Vec<Value>>) {
+fn serve(mut stream: TcpStream, behaviour: Behaviour, kept: &Mutex<Vec<Value>>, asked: &AtomicU64) {
     // Guests come and go as they like: an error here is theirs.
     let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
     let Some((head, body)) = read_request(&mut stream) else {
         return;
     };
+    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let counts = behaviour != Behaviour::Counts || path == "/metrics";
+    let number = asked.fetch_add(u64::from(counts), Ordering::SeqCst) + 1;
     let _ = match behaviour {
         Behaviour::Keeps => {
             if head.starts_with("POST")
@@ -100,6 +131,25 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, kept: &Mutex<Vec<Value>>) 
               {{{{ \xff\xfe no metrics at all\n1 2 3 4\n\x00\x01\n",
         ),
         Behaviour::NeverEnds => never_end(&mut stream),
+        Behaviour::Counts if !counts => stream
+            .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        Behaviour::Counts => {
+            let body = format!("answered {number}\n");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n",
+                body.len()
+            );
+            stream.write_all((head + &body).as_bytes())
+        }
+        Behaviour::RedirectsTo(elsewhere) => {
+            let head = format!(
+                "HTTP/1.1 302 Found\r\nLocation: http://{elsewhere}{path}\r\nContent-Length: 0\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes())
+        }
+        Behaviour::Harms(how) => hostile::answer(&mut stream, how, &path, number),
     };
 }
 

@@ -145,6 +145,31 @@ impl Watcher {
         http::get_json(&format!("{}/api/v1/unswept/{path}", self.url))
     }
 
+    /// The samples of one series of the last ten minutes, as `query[10m]` has them: seconds and values.
+    ///
+    /// # Errors
+    /// In words, also when there is not exactly one series.
+    pub fn samples(&self, selector: &str) -> Result<Vec<(f64, f64)>, String> {
+        let mut query = String::new();
+        for byte in format!("{selector}[10m]").bytes() {
+            query.push_str(&format!("%{byte:02x}"));
+        }
+        let url = format!("{}/api/v1/query?query={query}", self.url);
+        let answer = http::get_json(&url)?;
+        let rows = answer["data"]["result"]
+            .as_array()
+            .ok_or("no list of series")?;
+        let [row] = &rows[..] else {
+            return Err(format!("{} series of {selector}", rows.len()));
+        };
+        let number = |value: &Value| match value {
+            Value::String(text) => text.parse().unwrap_or(f64::NAN),
+            value => value.as_f64().unwrap_or(f64::NAN),
+        };
+        let points = row["values"].as_array().into_iter().flatten();
+        Ok(points.map(|of| (number(&of[0]), number(&of[1]))).collect())
+    }
+
     /// Asks for something as its operator.
     ///
     /// # Errors

@@ -315,21 +315,6 @@ fn by_name(truth: &[Value], refs: &Value) -> Vec<String> {
     wrong
 }
 
-/// Variables that no code names by the address of their pointer: it lies inside of one, or behind another variable.
-fn unused(refs: &Value) -> Option<String> {
-    for function in ["main.plantCatalog ", "main.growShop "] {
-        let of = |holder: &Value| {
-            let used_by = holder["used_by"].as_array();
-            let mut users = used_by.into_iter().flatten().filter_map(Value::as_str);
-            users.any(|user| user.starts_with(function))
-        };
-        if !holders(refs).any(of) {
-            return Some(format!("no variable is used by {function}"));
-        }
-    }
-    None
-}
-
 /// The runtime's own name of what a map is made of tells nobody anything.
 fn bare_tables(refs: &Value) -> Option<String> {
     let inner = "internal/runtime/maps";

@@ -22,6 +22,9 @@ const FORMS: &[&str] = &["normal", "pie", "stripped", "stripped-pie"];
 
 /// How often `soak kills` kills each way to look.
 const KILLS: &str = "1000";
+/// How often `soak watcher` kills the watcher, with each of how many seeds.
+const WATCHER_KILLS: &str = "50";
+const WATCHER_SEEDS: u32 = 4;
 /// One test program on one form of one release.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -30,8 +33,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match arguments {
         [name] if name == "inspect" => inspect(),
         [name] if name == "kills" => kills(),
+        [name] if name == "watcher" => watcher(),
         [name] if name == "fuzz" => crate::fuzz::soak(),
-        [] => Err(usage("`soak` needs a name: inspect, kills or fuzz")),
+        [] => Err(usage(
+            "`soak` needs a name: inspect, kills, watcher or fuzz",
+        )),
         _ => Err(usage(format!("`soak` knows no `{}`", arguments.join(" ")))),
     }
 }
@@ -75,6 +81,22 @@ fn prepared() -> anyhow::Result<Run> {
     Ok(run)
 }
 
+/// The watcher, killed two hundred times: fifty times on the same data with each seed.
+fn watcher() -> anyhow::Result<ExitCode> {
+    let mut run = prepared()?;
+    steps::release(&mut run)?;
+    let programs = steps::e2e_programs(&run, Instant::now(), "safety_watcher_kills")?;
+    let seeds = (1..=WATCHER_SEEDS).map(|seed| seed.to_string());
+    let cases = seeds.map(|seed| {
+        let variables = vec![
+            ("UNSWEPT_KILL_ROUNDS", WATCHER_KILLS.to_owned()),
+            ("UNSWEPT_KILL_SEED", seed.clone()),
+        ];
+        (format!("seed {seed}"), variables)
+    });
+    each_once(&run, "watcher", cases, &programs)
+}
+
 /// The tests of `inspect` on every release in every form.
 fn inspect() -> anyhow::Result<ExitCode> {
     let mut run = prepared()?;
@@ -82,21 +104,35 @@ fn inspect() -> anyhow::Result<ExitCode> {
     steps::release(&mut run)?;
     let programs = steps::e2e_programs(&run, Instant::now(), "peer_inspect")?;
 
-    let record = Record::open(&run.workspace)?;
     let cases = toolchain::releases()
         .into_iter()
-        .flat_map(|release| FORMS.iter().map(move |form| format!("{release}/{form}")));
+        .flat_map(|release| FORMS.iter().map(move |form| format!("{release}/{form}")))
+        .map(|case| (case.clone(), vec![("UNSWEPT_ONLY", case)]));
+    each_once(&run, "inspect", cases, &programs)
+}
+
+/// Runs the programs once for each case with its variables, but for what has passed at this commit.
+fn each_once(
+    run: &Run,
+    name: &str,
+    cases: impl Iterator<Item = (String, Vec<(&'static str, String)>)>,
+    programs: &[PathBuf],
+) -> anyhow::Result<ExitCode> {
+    let record = Record::open(&run.workspace, name)?;
     let mut total = Counts::default();
-    for case in cases {
-        for program in &programs {
+    for (case, variables) in cases {
+        let variables: Vec<(&str, &str)> = variables
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        for program in programs {
             let test = test_name(program);
             if record.has_passed(&case, &test) {
                 println!("    {case} {test}: has passed before");
                 continue;
             }
             let (started, mut counts) = (Instant::now(), Counts::default());
-            let variables = [("UNSWEPT_ONLY", case.as_str())];
-            let outcome = steps::e2e_run(&run, started, program, &variables, &mut counts);
+            let outcome = steps::e2e_run(run, started, program, &variables, &mut counts);
             if outcome.is_err() && counts.failed == 0 {
                 counts.failed = 1;
             }
@@ -133,10 +169,10 @@ struct Record {
 }
 
 impl Record {
-    fn open(workspace: &Workspace) -> anyhow::Result<Record> {
+    fn open(workspace: &Workspace, name: &str) -> anyhow::Result<Record> {
         let folder = workspace.target.join("soak");
         fs::create_dir_all(&folder).context("failed to make a folder for results")?;
-        let file = folder.join("inspect.jsonl");
+        let file = folder.join(format!("{name}.jsonl"));
         // Not there yet: no results.
         let text = fs::read_to_string(&file).unwrap_or_default();
         if !text.is_empty() && !text.ends_with('\n') {

@@ -35,7 +35,7 @@ const GO_MODULES: &[&str] = &["examples/shop", "tests/rename", "tests/targets"];
 /// What is fed in each run, two parsers beside each other: what looks into programs longest.
 const FUZZED: &[&str] = &[
     "memory core --for 60s --beside 2",
-    "executable profile wire native reader --for 10s --beside 2",
+    "executable profile wire ledger native reader --for 10s --beside 2",
 ];
 
 /// Tests ran, and something was wrong with them.

@@ -46,7 +46,7 @@ const ARROWS: &[Row] = &[
     ("unswept", All),
     (
         "fuzz",
-        Only(&["inspect", "native", "profile", "reader", "wire"]),
+        Only(&["inspect", "ledger", "native", "profile", "reader", "wire"]),
     ),
     // The stories see the binary from outside, as a user does.
     ("e2e", Only(&[])),

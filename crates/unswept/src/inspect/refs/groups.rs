@@ -172,7 +172,7 @@ mod tests {
             ("main.pool", "main.pool"),
         ];
         for (path, wanted) in rows {
-            assert_eq!(super::said_once(path), wanted);
+            assert_eq!(said_once(path), wanted);
         }
     }
 

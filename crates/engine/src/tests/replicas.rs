@@ -1,0 +1,135 @@
+//! Many replicas of one workload leak, or die, at once: one incident, and evidence of three of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locate::Interpretation;
+use model::{EvidenceFile, EvidenceKind, Incident, Judgement, Kind, TargetId, UnixMs, Verdict};
+use store::Store;
+use tokio::sync::{mpsc, watch};
+
+use super::{config, parts};
+use crate::SystemClock;
+use crate::book::{TARGETS_CAPTURED_MAX, tests::verdict};
+use crate::cause::Cause;
+use crate::deaths::Death;
+use crate::leaks::Captured;
+use crate::main_loop::{Event, MainLoop};
+use crate::watch::Shared;
+
+const REPLICAS: u32 = 7;
+
+/// A watcher's main loop whose events are handled by the test.
+struct Held {
+    main: MainLoop,
+    inbox: mpsc::Receiver<Event>,
+    store: Arc<Store>,
+    _dir: tempfile::TempDir,
+}
+
+impl Held {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config("discovery: {local_processes: false}\n");
+        let parts = parts(dir.path(), config, Arc::new(SystemClock::default()));
+        let store = Arc::clone(&parts.store);
+        let (events, inbox) = mpsc::channel(64);
+        let shared = Arc::new(Shared::new(Arc::clone(&store)));
+        let (version, _) = watch::channel(0);
+        let main = MainLoop::new(parts, shared, events, version).unwrap();
+        Self {
+            main,
+            inbox,
+            store,
+            _dir: dir,
+        }
+    }
+
+    /// Hears what was written until nothing more comes.
+    async fn settle(&mut self) {
+        let quiet = Duration::from_millis(500);
+        while let Ok(Some(event)) = tokio::time::timeout(quiet, self.inbox.recv()).await {
+            if let Event::EvidenceStored(id, stored) = event {
+                self.main.evidence_stored(&id, stored);
+            }
+        }
+    }
+
+    /// The one incident, as it lies on the disk.
+    async fn the_incident(self) -> Incident {
+        drop(self.main);
+        let incidents = self.store.incidents();
+        assert_eq!(incidents.len(), 1, "{incidents:#?}");
+        incidents[0].clone()
+    }
+}
+
+fn name(replica: u32) -> TargetId {
+    TargetId(format!("replica-{replica}"))
+}
+
+fn leak(replica: u32) -> Verdict {
+    verdict(&name(replica).0, 10, 0, Judgement::Leak)
+}
+
+fn file(replica: u32) -> EvidenceFile {
+    EvidenceFile {
+        kind: EvidenceKind::HeapProfile,
+        target: name(replica),
+        at: UnixMs(0),
+        name: "after-heap.pb.gz".into(),
+        bytes: vec![7; 100],
+    }
+}
+
+fn found(verdict: &Verdict) -> Interpretation {
+    Interpretation {
+        suspects: verdict.findings[0].suspects.clone(),
+        ..Interpretation::default()
+    }
+}
+
+fn assert_three_are_captured(incident: &Incident) {
+    let of: BTreeSet<&TargetId> = incident.evidence.iter().map(|file| &file.target).collect();
+    assert_eq!(of.len(), TARGETS_CAPTURED_MAX, "{:#?}", incident.evidence);
+    assert_eq!(incident.targets.len(), REPLICAS as usize, "all are listed");
+}
+
+#[tokio::test]
+async fn those_that_die_together_are_one_incident() {
+    let mut held = Held::new();
+    for replica in 0..REPLICAS {
+        let verdict = leak(replica);
+        held.main.died(Death {
+            target: name(replica),
+            at: UnixMs(0),
+            cause: Cause::OutOfMemory,
+            text: "killed for lack of memory".into(),
+            kind: Kind::GoHeap,
+            found: found(&verdict),
+            verdict,
+            files: vec![file(replica)],
+        });
+    }
+    held.settle().await;
+    assert_three_are_captured(&held.the_incident().await);
+}
+
+#[tokio::test]
+async fn those_that_are_captured_together_are_one_incident() {
+    let mut held = Held::new();
+    for replica in 0..REPLICAS {
+        let verdict = leak(replica);
+        held.main.captured(Captured {
+            target: name(replica),
+            kind: Kind::GoHeap,
+            found: found(&verdict),
+            verdict,
+            files: vec![file(replica)],
+            refusals: Vec::new(),
+        });
+    }
+    held.settle().await;
+    assert_three_are_captured(&held.the_incident().await);
+}
