@@ -1,7 +1,8 @@
 //! What standard output and standard error are, and writing to them: data goes to the first, all
 //! else to the second.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::fmt::Display;
+use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
 
 use anyhow::Context;
 use rustix::termios::tcgetwinsize;
@@ -79,9 +80,9 @@ fn locale_is_utf8() -> bool {
 }
 
 /// Writes data to standard output. A reader that has seen enough, as `head` has, is no error.
-pub(crate) fn data(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+pub(crate) fn data(text: &dyn Display) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match write!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done.context("failed to write to standard output"),
     }

@@ -5,6 +5,7 @@
 
 mod damage;
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use crate::dwarf::Dwarf;
@@ -96,8 +97,9 @@ fn ask_goroutines(program: &Program) {
     };
     if let Ok(dump) = goroutines(program, &options) {
         let groups = dump.groups();
-        let _ = dump.text(true).to_string();
-        let _ = dump.groups_text(&groups, true).to_string();
+        // As it is written in the end: never held whole.
+        let _ = write!(io::sink(), "{}", dump.text(true));
+        let _ = write!(io::sink(), "{}", dump.groups_text(&groups, true));
         dump.samples();
     }
 }

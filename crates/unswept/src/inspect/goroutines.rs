@@ -35,9 +35,9 @@ fn tell(arguments: &args::Goroutines, opened: &Opened) -> anyhow::Result<()> {
     match arguments.print.format() {
         GoroutineFormat::Groups => {
             let groups = dump.groups();
-            output::text(file, &dump.groups_text(&groups, arguments.all).to_string())?;
+            output::text(file, &dump.groups_text(&groups, arguments.all))?;
         }
-        GoroutineFormat::Text => output::text(file, &dump.text(arguments.all).to_string())?,
+        GoroutineFormat::Text => output::text(file, &dump.text(arguments.all))?,
         GoroutineFormat::Json => {
             output::text(file, &output::json(&document(opened, &dump, at, cost))?)?
         }

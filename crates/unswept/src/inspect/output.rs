@@ -1,8 +1,9 @@
 //! Where an answer goes: standard output, or a file that only its owner can read, because memory of somebody else's
 //! process is in it.
 
-use std::fs::{self, OpenOptions};
-use std::io::{IsTerminal, Write};
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -10,10 +11,10 @@ use anyhow::{Context, bail};
 
 use crate::terminal;
 
-/// Writes `text` to `file`, or to standard output.
-pub(crate) fn text(file: Option<&Path>, text: &str) -> anyhow::Result<()> {
+/// Writes `text` to `file`, or to standard output, as it comes: a dump of a million goroutines is never held whole.
+pub(crate) fn text(file: Option<&Path>, text: &dyn Display) -> anyhow::Result<()> {
     match file {
-        Some(file) => write(file, text.as_bytes()),
+        Some(file) => write(file, |out| write!(out, "{text}")),
         None => terminal::data(text),
     }
 }
@@ -21,14 +22,14 @@ pub(crate) fn text(file: Option<&Path>, text: &str) -> anyhow::Result<()> {
 /// Writes `bytes`, which no terminal can show.
 pub(crate) fn bytes(file: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     if let Some(file) = file {
-        return write(file, bytes);
+        return write(file, |out| out.write_all(bytes));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     if out.is_terminal() {
         bail!("a pprof file is nothing for a terminal: name a file with --output FILE, or a pipe");
     }
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done.context("failed to write to standard output"),
     }
 }
@@ -42,13 +43,16 @@ pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
 
 /// A file is there whole or not at all: what was there before stays until the new one is complete. Anything that is
 /// no plain file, as a pipe, is written to as it is.
-fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+fn write(file: &Path, fill: impl Fn(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+    let filled = |opened: File| {
+        let mut out = BufWriter::new(opened);
+        fill(&mut out)?;
+        out.flush()
+    };
     let failed = || format!("failed to write {}", file.display());
     if fs::metadata(file).is_ok_and(|data| !data.is_file()) {
         let opened = OpenOptions::new().write(true).open(file);
-        return opened
-            .and_then(|mut opened| opened.write_all(bytes))
-            .with_context(failed);
+        return opened.and_then(filled).with_context(failed);
     }
     let name = file.file_name().with_context(failed)?;
     let mut part = std::ffi::OsString::from(".");
@@ -59,7 +63,7 @@ fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     options.write(true).create_new(true).mode(0o600);
     let written = options
         .open(&part)
-        .and_then(|mut opened| opened.write_all(bytes))
+        .and_then(filled)
         .and_then(|()| fs::rename(&part, file));
     if written.is_err() {
         // Nothing more can be done when even that fails.
