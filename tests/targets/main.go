@@ -7,8 +7,9 @@
 //	targets heap       as big a heap as asked for
 //	targets resident   memory whose resident part is known, of one kind
 //	targets spinning   goroutines that keep much in a local variable, and some that never stop
+//	targets descriptors  files, connections and pipes that stay open
 //
-// One program instead of five: linking is what a build costs, and a mode that was not asked for holds
+// One program instead of seven: linking is what a build costs, and a mode that was not asked for holds
 // nothing. The standard library only, and nothing newer than Go 1.21 outside of files tagged so.
 package main
 
@@ -28,11 +29,13 @@ var modes = map[string]func(arguments []string) commands{
 	"heap":     heap,
 	"resident": resident,
 	"spinning": spinning,
+
+	"descriptors": descriptors,
 }
 
 func main() {
 	if len(os.Args) < 2 || modes[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: targets planted|parked|profiled|heap|resident|spinning [FLAG]...")
+		fmt.Fprintln(os.Stderr, "usage: targets planted|parked|profiled|heap|resident|spinning|descriptors [FLAG]...")
 		os.Exit(2)
 	}
 	obey(modes[os.Args[1]](os.Args[2:]))

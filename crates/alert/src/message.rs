@@ -292,6 +292,7 @@ fn held(suspect: &Suspect) -> String {
         // The suspect is the holder itself.
         Some(figures) if *held_by == suspect.function => format!(", keeps {figures}"),
         Some(figures) => format!(", held by {held_by} ({figures})"),
+        None if *held_by == suspect.function => String::new(),
         None => format!(", held by {held_by}"),
     }
 }

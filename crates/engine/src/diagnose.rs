@@ -329,7 +329,7 @@ impl Session {
             let mut found: Interpretation = finding
                 .map(|f| locate::interpret(f, &evidence))
                 .unwrap_or_default();
-            if holders::is_heap(kind)
+            if kind.has_holders()
                 && let Some(refusal) = &refusal
             {
                 found.advice.push(Advice {
@@ -363,7 +363,7 @@ impl Session {
         Option<Refusal>,
     ) {
         let first = self.first_holders.take();
-        let (Some(first), true) = (first, leaks.iter().any(|kind| holders::is_heap(*kind))) else {
+        let (Some(first), true) = (first, leaks.iter().any(|kind| kind.has_holders())) else {
             return (None, None, None);
         };
         // Cut off only together with this session.

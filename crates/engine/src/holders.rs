@@ -1,4 +1,4 @@
-//! Who holds a leaking heap: one look when a leak is first found, one when it is confirmed. The pair
+//! Who holds what leaks, memory, goroutines or descriptors: one look when a leak is first found, one when it is confirmed. The pair
 //! shows who grows; a look alone shows only who is big.
 //!
 //! No verdict and no alert waits for a look: what it says joins the incident when it is there.
@@ -9,7 +9,7 @@ use collect::Source;
 use locate::{Interpretation, Request};
 use model::{
     EvidenceFile, EvidenceKind, Incident, IncidentId, IncidentState, Judgement, Kind, ProcessKey,
-    Suspect, TargetId, Verdict,
+    Suspect, SuspectWhat, TargetId, Verdict,
 };
 use reader::{HoldersBudget, HoldersFailure, HoldersLook, ReaderError};
 
@@ -206,6 +206,9 @@ fn line(nth: usize, look: &HoldersLook) -> String {
 /// the one that leaks.
 pub(crate) fn culprit_of(suspects: &[Suspect]) -> String {
     let by_size = |suspect: &Suspect| {
+        if suspect.what == SuspectWhat::Fd {
+            return suspect.growth_share.is_none();
+        }
         let holder = suspect.holder.as_ref();
         suspect.stack.is_empty() && holder.is_some_and(|h| h.growth_bytes_per_s.is_none())
     };
@@ -257,7 +260,7 @@ impl MainLoop {
     fn incidents_to_join<'a>(&'a self, id: &'a TargetId) -> impl Iterator<Item = &'a IncidentId> {
         let joins = |incident: &Incident| {
             incident.state == IncidentState::Open
-                && is_heap(incident.kind)
+                && incident.kind.has_holders()
                 && incident.has_target(id)
                 && incident.evidence.iter().any(|e| e.target == *id)
         };
@@ -361,10 +364,6 @@ pub(crate) fn note_once(incident: &mut Incident, at: model::UnixMs, code: &str, 
     if !told {
         incident.note(at, code, text);
     }
-}
-
-pub(crate) fn is_heap(kind: Kind) -> bool {
-    matches!(kind, Kind::GoHeap | Kind::Goroutine)
 }
 
 #[cfg(test)]
@@ -531,6 +530,11 @@ mod tests {
         suspects[0].holder = Some(holder(None));
         assert_eq!(culprit_of(&suspects), "");
         suspects[0].holder = Some(holder(Some(1.0)));
+        assert_eq!(culprit_of(&suspects), name);
+        suspects[0].what = SuspectWhat::Fd;
+        suspects[0].growth_share = None;
+        assert_eq!(culprit_of(&suspects), "", "by number");
+        suspects[0].growth_share = Some(0.9);
         assert_eq!(culprit_of(&suspects), name);
     }
 }

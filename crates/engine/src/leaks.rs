@@ -201,7 +201,7 @@ impl MainLoop {
         if let Some(tracked) = self.targets.get_mut(&target) {
             tracked.capturing = false;
             tracked.captured_round = Some(tracked.rounds);
-            if matches!(kind, Kind::GoHeap | Kind::Goroutine) {
+            if kind.has_holders() {
                 tracked.looks.join(kind, &mut found);
                 files.extend(tracked.looks.files(&target));
                 seen = tracked.looks.lines();

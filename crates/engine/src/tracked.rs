@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::budget::Pace;
 use crate::costly::Owed;
 use crate::driver::RoundReport;
-use crate::holders::{Looks, is_heap};
+use crate::holders::Looks;
 use crate::limits::{self, Known, Machine};
 use crate::rails::Standing;
 
@@ -136,7 +136,7 @@ impl Tracked {
     /// Whom its own evidence suspects of a leak, with what was seen of who holds its heap since.
     pub(crate) fn found_of(&self, kind: Kind) -> Option<Interpretation> {
         let mut found = self.found.get(&kind)?.clone();
-        if is_heap(kind) {
+        if kind.has_holders() {
             self.looks.join(kind, &mut found);
         }
         Some(found)

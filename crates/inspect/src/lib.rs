@@ -40,6 +40,7 @@ mod locations;
 mod mapping;
 pub mod memory;
 mod module;
+mod open_descriptors;
 mod pclntab;
 mod places;
 mod plugins;

@@ -90,6 +90,8 @@ pub const LABELS_KEPT_BYTES_MAX: u64 = 64 << 20;
 pub const LABEL_BYTES_MAX: u64 = 4 << 10;
 /// Reasons to wait that a runtime has; 47 in Go 1.27.
 pub const WAIT_REASONS_MAX: usize = 128;
+/// Open descriptors of one process whose kinds are looked up.
+pub const DESCRIPTORS_MAX: usize = 1 << 18;
 /// Timers of one program.
 pub const TIMERS_MAX: u64 = 1 << 24;
 /// Blocks of finalizers that wait to be run.

@@ -7,7 +7,7 @@ use model::{Holder, HolderKind, Kind, Suspect, SuspectWhat, UnixMs};
 use crate::{Interpretation, SUSPECTS_MAX, advice, rank, share};
 
 /// Looks closer together than this show noise, not growth.
-const APART_S_MIN: f64 = 5.0;
+pub(crate) const APART_S_MIN: f64 = 5.0;
 /// A holder without samples of its allocations is the first suspect's if it has so much of all
 /// growth, in percent: nothing else can be.
 const ALL_BUT_PERCENT: i64 = 80;
@@ -16,7 +16,7 @@ const SITE_PERCENT: u64 = 10;
 /// A way longer than this is told by its end.
 const WAY_BYTES_MAX: usize = 60;
 /// A holder with less of the growth than this, in percent, is no suspect.
-const SUSPECT_PERCENT: i64 = 2;
+pub(crate) const SUSPECT_PERCENT: i64 = 2;
 
 /// One look at who holds a heap.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,10 @@ pub fn join(
     first: Option<&HoldersLook>,
     last: Option<&HoldersLook>,
 ) {
-    if !matches!(kind, Kind::GoHeap | Kind::Goroutine) {
+    if kind == Kind::Fd {
+        return crate::descriptors::join(found, first, last);
+    }
+    if !kind.has_holders() {
         return;
     }
     let Some(seen) = see(first, last) else {
@@ -259,7 +262,7 @@ fn suspect(kind: Kind, change: &Change, growth: i64, seen: &Seen<'_>) -> Suspect
         function: if goroutines {
             change.name.clone()
         } else {
-            text(change)
+            text_of(change)
         },
         // A goroutine is stuck elsewhere than where what it holds was allocated.
         file: file.filter(|_| !goroutines),
@@ -287,7 +290,7 @@ fn suspect(kind: Kind, change: &Change, growth: i64, seen: &Seen<'_>) -> Suspect
 
 fn hold(suspect: &mut Suspect, change: &Change, seen: &Seen<'_>) {
     let (site, before) = (change.allocated_at.first(), seen.before(change));
-    suspect.held_by = Some(text(change));
+    suspect.held_by = Some(text_of(change));
     suspect.holder = Some(Holder {
         name: change.name.clone(),
         kind: kind_of(change.kind),
@@ -306,11 +309,14 @@ fn hold(suspect: &mut Suspect, change: &Change, seen: &Seen<'_>) {
     });
 }
 
+fn text_of(change: &Change) -> String {
+    text(change.kind, &change.name, &change.path, &change.used_by)
+}
+
 /// `main.sessions[key].token`; what is no variable is called what it is.
-fn text(change: &Change) -> String {
-    let name = &change.name;
-    let named = match change.kind {
-        Kept::Global | Kept::Runtime => name.clone(),
+pub(crate) fn text(kind: Kept, name: &str, path: &str, used_by: &[String]) -> String {
+    let named = match kind {
+        Kept::Global | Kept::Runtime => name.to_owned(),
         // There is only ever one; of others the number changes, and this text names the culprit.
         Kept::Goroutine if name == "main.main" => format!("goroutine of {name}"),
         Kept::Goroutine => format!("goroutines of {name}"),
@@ -319,17 +325,17 @@ fn text(change: &Change) -> String {
         Kept::Cleanup => format!("cleanups {name}"),
         Kept::Referent => format!("objects with finalizers, {name}"),
         // Which of them is to blame cannot be told; where what they share lies can.
-        Kept::Several if !change.path.is_empty() => {
-            let way = end_of(change.path.trim_start_matches('.'));
+        Kept::Several if !path.is_empty() => {
+            let way = end_of(path.trim_start_matches('.'));
             return format!("{way}, shared by {name}");
         }
         Kept::Several => format!("{name}, together"),
     };
-    let way = match change.path.strip_prefix(" in ") {
+    let way = match path.strip_prefix(" in ") {
         Some(way) => format!(", in {}", end_of(way)),
-        None => end_of(&change.path),
+        None => end_of(path),
     };
-    match change.used_by.first() {
+    match used_by.first() {
         // Without the line, which changes with each build.
         Some(user) => format!("{named}{way} (used by {})", function_of(user)),
         None => format!("{named}{way}"),

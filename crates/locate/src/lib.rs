@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod beneath_load;
+mod descriptors;
 mod goroutines;
 mod heap;
 mod holders;
@@ -118,6 +119,12 @@ pub fn plan(finding: &Finding, abilities: Abilities) -> Vec<Request> {
             vec![Request::Mappings, Request::Goroutine, Request::Heap]
         }
         Some(Kind::Thread) => vec![Request::Goroutine, Request::Mappings, Request::Heap],
+        Some(Kind::Fd) => vec![
+            Request::Goroutine,
+            Request::Heap,
+            Request::Mappings,
+            Request::Holders,
+        ],
         _ => vec![Request::Heap, Request::Goroutine, Request::Mappings],
     };
     requests.retain(|request| match request {
@@ -207,6 +214,7 @@ mod tests {
             (Kind::Goroutine, all, Some(Request::Goroutine), 6),
             (Kind::Goroutine, unforced, Some(Request::Goroutine), 5),
             (Kind::Native, all, Some(Request::Mappings), 3),
+            (Kind::Fd, all, Some(Request::Goroutine), 4),
             (
                 Kind::GoHeap,
                 Abilities {

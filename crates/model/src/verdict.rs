@@ -129,6 +129,13 @@ impl Kind {
                 | Self::Kernel
         )
     }
+
+    /// Whether the program's own heap shows who holds what leaks: memory, goroutines, and the objects that stand for
+    /// descriptors.
+    #[must_use]
+    pub fn has_holders(self) -> bool {
+        matches!(self, Self::GoHeap | Self::Goroutine | Self::Fd)
+    }
 }
 
 /// What speaks for or against: a code that programs can rely on, values, and words for people.

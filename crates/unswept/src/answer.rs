@@ -203,7 +203,8 @@ pub(crate) fn figures(suspect: &Suspect) -> String {
 pub(crate) fn held(suspect: &Suspect) -> Option<String> {
     let held_by = suspect.held_by.as_ref()?;
     let Some(holder) = &suspect.holder else {
-        return Some(format!("held by {held_by}"));
+        let is_itself = *held_by == suspect.function;
+        return (!is_itself).then(|| format!("held by {held_by}"));
     };
     let size = words::bytes(holder.bytes as f64);
     let growth = holder.growth_bytes_per_s.map_or_else(String::new, |per_s| {

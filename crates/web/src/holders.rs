@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use inspect::holders::{GoroutineGroup, Holder, HolderKind, Path, Place, Report, Site};
+use inspect::holders::{
+    DescriptorChange, Diff, GoroutineGroup, Holder, HolderKind, Path, Place, Report, Site,
+};
 use model::{EvidenceKind, EvidenceRef, FleetRead, Incident, TargetId, UnixMs};
 use profile::{Flame, FlameNode};
 use serde::Deserialize;
@@ -62,6 +64,8 @@ pub(crate) struct Held {
     pub(crate) holders: Vec<Node>,
     /// Those that hold most first.
     pub(crate) groups: Vec<Group>,
+    /// Who holds descriptors, those that grew most first.
+    pub(crate) descriptors: Vec<DescriptorChange>,
     /// Something in the files was too much to be shown.
     pub(crate) is_cut: bool,
     /// The tree as the API sends it.
@@ -219,6 +223,18 @@ fn parse(bytes: &[u8], is_cut: &mut bool) -> Result<Look, String> {
             .iter_mut()
             .for_each(|way| cut(&mut way.path, is_cut));
     }
+    shorten(&mut report.descriptors.held, GROUPS_MAX, is_cut);
+    for group in &mut report.descriptors.held {
+        for text in [&mut group.holder, &mut group.path, &mut group.ty] {
+            cut(text, is_cut);
+        }
+        shorten(&mut group.used_by, WAYS_MAX, is_cut);
+        group.used_by.iter_mut().for_each(|name| cut(name, is_cut));
+        group.allocated_at.truncate(1);
+        for site in &mut group.allocated_at {
+            cut(&mut site.function, is_cut);
+        }
+    }
     Ok(look)
 }
 
@@ -261,6 +277,7 @@ fn compare(
     let growth_bytes = first
         .as_ref()
         .map(|first| change(first.reached_bytes, report.reached_bytes));
+    let descriptors = descriptors(first.as_ref(), &report);
     let groups = groups(first.as_ref(), std::mem::take(&mut report.goroutines));
     let holders = holders(first.as_ref(), std::mem::take(&mut report.holders));
     let flame = flame(&holders, first.as_ref(), &report);
@@ -275,6 +292,7 @@ fn compare(
         report,
         holders,
         groups,
+        descriptors,
         is_cut,
         flame_json,
     })
@@ -284,6 +302,14 @@ fn compare(
 pub(crate) fn change(before: u64, after: u64) -> i64 {
     let size = i64::try_from(after.abs_diff(before)).unwrap_or(i64::MAX);
     if after < before { -size } else { size }
+}
+
+/// Who holds descriptors now, beside the first look; those that let all go are left out.
+fn descriptors(first: Option<&Report>, last: &Report) -> Vec<DescriptorChange> {
+    let held = |report: &Report| report.descriptors.held.clone();
+    let mut all = Diff::of_descriptors(&first.map(held).unwrap_or_default(), &held(last));
+    all.retain(|change| change.group.count > 0);
+    all
 }
 
 /// The holders of the second look beside the first's.

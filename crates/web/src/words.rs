@@ -166,7 +166,7 @@ pub(crate) fn suspect_link(what: SuspectWhat) -> &'static str {
         SuspectWhat::Variable => "held by",
         SuspectWhat::Mapping => "in",
         SuspectWhat::Thread => "threads of",
-        SuspectWhat::Fd => "opened in",
+        SuspectWhat::Fd => "kept open by",
     }
 }
 

@@ -198,24 +198,31 @@ fn wanted(service: &Service) -> Vec<String> {
         .collect()
 }
 
-/// Where the culprit has to stand among the suspects; nowhere, where no stack that could be had holds it: the few
-/// hundred bytes of an open file are seldom among the samples of a heap profile.
+/// Where the culprit has to stand among the suspects.
 fn wanted_place(service: &Service) -> Option<u32> {
     match service.name() {
         "unread-body" => Some(3),
-        "descriptor" => None,
         _ if service.scenario["verdict"] == "leak" => Some(1),
         _ => None,
     }
 }
 
 /// Where the culprit stands among the suspects, from 1; 0 where it does not. Of what no stack holds, the class of
-/// mappings is all that can be told.
+/// mappings is all that can be told, and of descriptors the elements of the one list that holds such.
 fn place_of_culprit(shop: &Shop, service: &Service, incident: &Incident) -> usize {
     let finding = incident.finding();
     let suspects = finding["suspects"].as_array().cloned().unwrap_or_default();
     let place = if service.scenario["shows"] == "mappings" {
         suspects.iter().position(|one| one["what"] == "mapping")
+    } else if service.name() == "descriptor" {
+        let holds = |one: &Value| {
+            one["held_by"]
+                .as_str()
+                .is_some_and(|by| by.ends_with("[*]"))
+        };
+        suspects
+            .iter()
+            .position(|one| one["what"] == "fd" && holds(one))
     } else {
         let culprit = shop.culprit(service.name());
         suspects

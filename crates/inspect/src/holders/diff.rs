@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, HolderKind, Path, Report, Site};
+use super::{DescriptorGroup, DescriptorKind, Holder, HolderKind, Path, Report, Site};
 
 /// A way is followed while one step of it has so much of the growth, in percent.
 const MOST_PERCENT: i64 = 60;
@@ -19,6 +19,12 @@ pub struct Diff {
     pub growth_bytes: i64,
     /// Holders that grew or shrank, the most grown first.
     pub changes: Vec<Change>,
+    /// Open descriptors at the first look and the second, where both can tell.
+    #[serde(default)]
+    pub descriptors_open: Option<(u64, u64)>,
+    /// Who holds more or less descriptors, the most grown first.
+    #[serde(default)]
+    pub descriptors: Vec<DescriptorChange>,
 }
 
 /// One holder's change.
@@ -53,6 +59,19 @@ pub struct Change {
     /// As [`Holder::used_by`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,
+}
+
+/// Descriptors of one kind along one way, at two looks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DescriptorChange {
+    /// As they are at the second look, or were at the first if there are none any more.
+    #[serde(flatten)]
+    pub group: DescriptorGroup,
+    /// How many at the first look.
+    pub before: u64,
+    /// The difference.
+    pub growth: i64,
 }
 
 impl Diff {
@@ -90,8 +109,58 @@ impl Diff {
             seconds,
             growth_bytes: difference(after.reached_bytes, before.reached_bytes),
             changes,
+            descriptors_open: before.descriptors.open.zip(after.descriptors.open),
+            descriptors: {
+                let (before, after) = (&before.descriptors.held, &after.descriptors.held);
+                let mut all = Self::of_descriptors(before, after);
+                all.retain(|change| change.growth != 0);
+                all
+            },
         }
     }
+
+    /// Who holds descriptors at either of two looks, the most grown first; those that did not change among them.
+    #[must_use]
+    pub fn of_descriptors(
+        before: &[DescriptorGroup],
+        after: &[DescriptorGroup],
+    ) -> Vec<DescriptorChange> {
+        let mut earlier: HashMap<Key<'_>, &DescriptorGroup> =
+            before.iter().map(|group| (key(group), group)).collect();
+        let change = |group: &DescriptorGroup, before: u64| DescriptorChange {
+            group: group.clone(),
+            before,
+            growth: difference(group.count, before),
+        };
+        let mut changes: Vec<DescriptorChange> = after
+            .iter()
+            .map(|group| {
+                let before = earlier.remove(&key(group)).map_or(0, |group| group.count);
+                change(group, before)
+            })
+            .collect();
+        changes.extend(earlier.into_values().map(|group| {
+            let none = DescriptorGroup {
+                count: 0,
+                allocated_at: Vec::new(),
+                ..group.clone()
+            };
+            change(&none, group.count)
+        }));
+        changes.sort_by(|left, right| {
+            let most = right.growth.cmp(&left.growth);
+            most.then_with(|| right.group.count.cmp(&left.group.count))
+                .then_with(|| key(&left.group).cmp(&key(&right.group)))
+        });
+        changes
+    }
+}
+
+/// What tells groups of descriptors apart.
+type Key<'a> = (HolderKind, &'a str, &'a str, DescriptorKind);
+
+fn key(group: &DescriptorGroup) -> Key<'_> {
+    (group.holder_kind, &group.holder, &group.path, group.kind)
 }
 
 fn difference(after: u64, before: u64) -> i64 {

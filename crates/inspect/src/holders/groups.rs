@@ -86,6 +86,18 @@ struct Top {
     count: u64,
 }
 
+/// How one comes from a holder to a group.
+pub(super) struct Way {
+    /// The holder's group.
+    pub(super) top: u32,
+    /// All steps.
+    pub(super) path: String,
+    /// The readable type there; empty where unknown.
+    pub(super) ty: String,
+    /// The same one step before.
+    pub(super) ty_above: String,
+}
+
 /// A holder and the group that it was made of.
 pub(super) struct Numbered {
     pub(super) holder: Holder,
@@ -319,6 +331,40 @@ impl Groups {
             at = group.above;
         }
         None
+    }
+
+    /// The group that an object belongs to; `None` for what nothing reaches.
+    pub(super) fn group_of(&self, object: u32) -> Option<u32> {
+        let group = *self.of.get(object as usize)?;
+        ((group as usize) < self.groups.len()).then_some(group)
+    }
+
+    /// The way to a group from its holder, which it begins at.
+    pub(super) fn way(&self, labels: &Labels<'_>, group: u32) -> Way {
+        let (mut pieces, mut types) = (Vec::new(), Vec::new());
+        let mut at = &self.groups[group as usize];
+        let mut top = group;
+        while at.above != NONE {
+            pieces.push(labels.types.piece(at.step));
+            types.push(labels.types.piece(at.ty).to_owned());
+            top = at.above;
+            at = &self.groups[at.above as usize];
+        }
+        pieces.reverse();
+        types.truncate(2);
+        let mut types = types.into_iter();
+        Way {
+            top,
+            path: pieces.concat(),
+            ty: types.next().unwrap_or_default(),
+            ty_above: types.next().unwrap_or_default(),
+        }
+    }
+
+    /// A holder's kind and name.
+    pub(super) fn top(&self, top: u32) -> (HolderKind, &str) {
+        let top = &self.tops[top as usize];
+        (top.kind, &top.name)
     }
 
     /// The holders, the biggest first, with their paths.

@@ -7,6 +7,7 @@
 //!
 //! Contents of objects are looked at as pointers and never told.
 
+mod descriptors;
 mod diff;
 mod groups;
 mod label;
@@ -32,7 +33,8 @@ use crate::memory::ReadCost;
 use crate::roots::{RootKind, RootSet};
 use crate::{InspectError, LayoutSource, Program};
 
-pub use diff::{Change, Diff};
+pub use descriptors::{DescriptorGroup, DescriptorKind, Descriptors, KindCount};
+pub use diff::{Change, DescriptorChange, Diff};
 use groups::Groups;
 pub use groups::again_words;
 use label::Labels;
@@ -116,6 +118,9 @@ pub struct Report {
     /// Timers in groups, those that hold most first.
     #[serde(default)]
     pub timers: Vec<TimerGroup>,
+    /// Who holds the open file descriptors.
+    #[serde(default)]
+    pub descriptors: Descriptors,
     /// What reading took.
     #[serde(default)]
     pub cost: ReadCost,
@@ -345,7 +350,15 @@ impl Taken {
         let groups = Groups::new(heap, &tree, &mut labels, &named);
         let mut holders = groups.holders(&mut labels, options);
         let left_out = holders.split_off(options.holders.min(holders.len()));
-        sites::add(program, self, &groups, &mut holders);
+        let mut buckets = sites::Buckets::new(program);
+        sites::add(&mut buckets, self, &groups, &mut holders);
+        let known = descriptors::Known {
+            program,
+            taken: self,
+            named: &named,
+            groups: &groups,
+        };
+        let descriptors = descriptors::of(&known, &labels, &mut buckets);
         named.users.add(program, &named, &mut holders);
         let mut cost = self.cost;
         if !heap.is_copied() {
@@ -363,6 +376,7 @@ impl Taken {
             low_memory: effort == Effort::LowMemory,
             goroutines,
             timers: timers::groups(program, self, &tree, &sums, options),
+            descriptors,
             blurred: heap.blurred() as u64,
             left_out: LeftOut {
                 holders: left_out.len() as u64,

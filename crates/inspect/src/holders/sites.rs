@@ -14,30 +14,55 @@ const SITES_TOLD: usize = 3;
 const FRAMES_MAX: u64 = 128;
 
 /// Fills in the allocation sites of `holders`.
-pub(super) fn add(program: &Program, taken: &Taken, groups: &Groups, holders: &mut [Numbered]) {
-    let mut found: HashMap<(u32, u64), u64> = HashMap::new();
+pub(super) fn add(
+    buckets: &mut Buckets<'_>,
+    taken: &Taken,
+    groups: &Groups,
+    holders: &mut [Numbered],
+) {
+    let mut found: HashMap<u32, HashMap<u64, u64>> = HashMap::new();
     for &(object, bucket) in &taken.roots.samples {
         if let Some(top) = groups.top_of(object) {
-            *found.entry((top, bucket)).or_default() += 1;
+            *found.entry(top).or_default().entry(bucket).or_default() += 1;
         }
     }
-    let rate = program
-        .symbol("runtime.MemProfileRate")
-        .and_then(|addr| program.memory().u64(addr));
-    let rate = rate.unwrap_or(0);
-    let mut buckets = HashMap::new();
     for numbered in holders {
-        let of = found.iter().filter(|((top, _), _)| *top == numbered.top);
+        let samples = found.remove(&numbered.top).unwrap_or_default();
+        numbered.holder.allocated_at = buckets.sites(samples);
+    }
+}
+
+/// The buckets of the memory profile that were asked for so far.
+pub(super) struct Buckets<'a> {
+    program: &'a Program,
+    rate: u64,
+    known: HashMap<u64, Option<Bucket>>,
+}
+
+impl<'a> Buckets<'a> {
+    pub(super) fn new(program: &'a Program) -> Self {
+        let rate = program.symbol("runtime.MemProfileRate").ok();
+        let rate = rate.and_then(|addr| program.memory().u64(addr).ok());
+        Self {
+            program,
+            rate: rate.unwrap_or(0),
+            known: HashMap::new(),
+        }
+    }
+
+    /// The places that stand for so many samples of each bucket, the biggest first.
+    pub(super) fn sites(&mut self, samples: impl IntoIterator<Item = (u64, u64)>) -> Vec<Site> {
         let mut sites: HashMap<(String, String, u32), (u64, u64)> = HashMap::new();
-        for (&(_, bucket), &samples) in of {
-            let known = buckets
+        for (bucket, samples) in samples {
+            let known = self
+                .known
                 .entry(bucket)
-                .or_insert_with(|| Bucket::read(program, bucket).ok());
+                .or_insert_with(|| Bucket::read(self.program, bucket).ok());
             if let Some(bucket) = known
                 && let Some(place) = &bucket.place
             {
                 let site = sites.entry(place.clone()).or_default();
-                let bytes = samples.saturating_mul(bucket.bytes_of_sample(rate));
+                let bytes = samples.saturating_mul(bucket.bytes_of_sample(self.rate));
                 site.0 = site.0.saturating_add(bytes);
                 site.1 += samples;
             }
@@ -54,7 +79,7 @@ pub(super) fn add(program: &Program, taken: &Taken, groups: &Groups, holders: &m
             (right.bytes, &left.function, left.line).cmp(&(left.bytes, &right.function, right.line))
         });
         sites.truncate(SITES_TOLD);
-        numbered.holder.allocated_at = sites;
+        sites
     }
 }
 

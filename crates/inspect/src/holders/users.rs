@@ -97,20 +97,26 @@ impl Users {
     /// Fills in the users of unnamed variables among `holders`.
     pub(super) fn add(&self, program: &Program, named: &Named, holders: &mut [Numbered]) {
         for numbered in holders {
-            let addr = named.tops[numbered.top as usize].unnamed_at;
-            let users = addr.and_then(|addr| {
-                let own = self.mentioned.get(&addr);
-                own.or_else(|| self.through.get(&addr))
-            });
-            let told = &mut numbered.holder.used_by;
-            let places = users.into_iter().flatten();
-            for place in places.filter_map(|user| place(program, user.at)) {
-                // One function may be part of several that use the variable.
-                if !told.contains(&place) {
-                    told.push(place);
-                }
+            numbered.holder.used_by = self.of(program, named, numbered.top);
+        }
+    }
+
+    /// The users of the variable that a line of the report stands for, if it has no name.
+    pub(super) fn of(&self, program: &Program, named: &Named, top: u32) -> Vec<String> {
+        let addr = named.tops[top as usize].unnamed_at;
+        let users = addr.and_then(|addr| {
+            let own = self.mentioned.get(&addr);
+            own.or_else(|| self.through.get(&addr))
+        });
+        let mut told = Vec::new();
+        let places = users.into_iter().flatten();
+        for place in places.filter_map(|user| place(program, user.at)) {
+            // One function may be part of several that use the variable.
+            if !told.contains(&place) {
+                told.push(place);
             }
         }
+        told
     }
 }
 

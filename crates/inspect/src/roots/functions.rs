@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::circle::Circle;
+use super::descriptors::Closer;
 use super::specials::{Special, each_batch};
 use super::{Collector, RootKind};
 use crate::memory::{Blocks, le64};
@@ -12,6 +13,8 @@ use crate::{InspectError, Program, limits};
 #[derive(Debug, Clone, Copy)]
 struct Call {
     kind: RootKind,
+    /// The object that it is about.
+    object: u32,
     function: u64,
     argument: u64,
 }
@@ -23,15 +26,22 @@ struct Known {
     roots: HashMap<u64, u32>,
     /// Whether it is one of `runtime.AddCleanup`'s.
     is_wrapper: HashMap<u64, bool>,
+    /// Whether it closes a descriptor.
+    closers: HashMap<u64, Option<Closer>>,
 }
 
+/// What the records tell beside roots: objects that the memory profile sampled, each with its bucket; and objects that
+/// a finalizer will close.
+type Told = (Vec<(u32, u64)>, Vec<(u32, Closer)>);
+
 impl Collector<'_> {
-    /// Finalizers and cleanups, weak handles, and what objects with finalizers refer to; gives back the samples.
-    pub(super) fn specials(&mut self, program: &Program) -> Result<Vec<(u32, u64)>, InspectError> {
+    /// Finalizers and cleanups, weak handles, and what objects with finalizers refer to; gives back what else the
+    /// records tell.
+    pub(super) fn specials(&mut self, program: &Program) -> Result<Told, InspectError> {
         let heap = self.heap;
         let referent = self.add(RootKind::Referent, 0);
         let weak = self.add(RootKind::Runtime, u64::MAX);
-        let (mut samples, mut calls) = (Vec::new(), Vec::new());
+        let (mut samples, mut calls, mut closers) = (Vec::new(), Vec::new(), Vec::new());
         let mut known = Known::default();
         each_batch(program, heap, |specials| {
             for &(object, special) in specials {
@@ -41,6 +51,7 @@ impl Collector<'_> {
                     Special::Finalizer(function) => {
                         calls.push(Call {
                             kind: RootKind::Finalizer,
+                            object,
                             function,
                             argument: 0,
                         });
@@ -52,21 +63,33 @@ impl Collector<'_> {
                     }
                     Special::Cleanup(function, argument) => calls.push(Call {
                         kind: RootKind::Cleanup,
+                        object,
                         function,
                         argument,
                     }),
                 }
             }
-            self.calls(program, &mut known, &calls);
+            self.calls(program, &mut known, &calls, &mut closers);
             calls.clear();
         })?;
-        Ok(samples)
+        Ok((samples, closers))
     }
 
     /// Those with the same code share a root.
-    fn calls(&mut self, program: &Program, known: &mut Known, calls: &[Call]) {
+    fn calls(
+        &mut self,
+        program: &Program,
+        known: &mut Known,
+        calls: &[Call],
+        closers: &mut Vec<(u32, Closer)>,
+    ) {
         let codes = self.codes(program, known, calls);
         for (call, code) in calls.iter().zip(codes) {
+            let closer = known
+                .closers
+                .entry(code)
+                .or_insert_with_key(|&code| Closer::of(function_at(program, code)?));
+            closers.extend(closer.map(|closer| (call.object, closer)));
             let root = known.roots.get(&code).copied();
             let root = root.unwrap_or_else(|| self.add(call.kind, code));
             known.roots.insert(code, root);

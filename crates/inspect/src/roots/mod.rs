@@ -5,6 +5,7 @@
 //! a person wants the variable, and memory that only a goroutine or a timer holds stands out.
 
 mod circle;
+mod descriptors;
 mod functions;
 mod globals;
 mod specials;
@@ -22,6 +23,7 @@ use crate::heap::Heap;
 use crate::memory::{Memory, le64};
 use crate::{InspectError, Program};
 
+pub use descriptors::{Closer, Descriptor};
 pub(crate) use globals::variables_at;
 pub use globals::{Global, Globals};
 use stack::{StackPointer, StackScanner};
@@ -147,6 +149,8 @@ pub struct RootSet {
     pub timers: Vec<Timer>,
     /// Objects that the memory profile sampled, and the bucket of each.
     pub samples: Vec<(u32, u64)>,
+    /// Files and connections that have a descriptor.
+    pub descriptors: Vec<Descriptor>,
 }
 
 /// How roots rank, see [`crate::roots`].
@@ -202,7 +206,8 @@ impl RootSet {
         let globals = globals::read(program, &mut roots)?;
         let goroutines = roots.goroutines(program, options)?;
         roots.timers(program)?;
-        let samples = roots.specials(program)?;
+        let (samples, closers) = roots.specials(program)?;
+        let descriptors = roots.descriptors(program.memory(), &closers);
         roots.queue(program)?;
         roots.structures(program);
         Ok(Self {
@@ -213,6 +218,7 @@ impl RootSet {
             globals,
             goroutines,
             samples,
+            descriptors,
         })
     }
 }

@@ -235,6 +235,9 @@ fn shorten(report: &mut Report) {
     for holder in &mut report.holders {
         cut(&mut holder.paths, DEPTH / 2);
     }
+    let held = &mut report.descriptors.held;
+    let left_out = held.split_off(held.len().div_ceil(2));
+    report.descriptors.left_out += left_out.iter().map(|group| group.count).sum::<u64>();
 }
 
 fn cut(paths: &mut Vec<Path>, depth: usize) {

@@ -8,7 +8,7 @@ use inspect::holders::{HolderKind, Site, again_words};
 use maud::{Markup, html};
 use model::{Incident, Kind};
 
-use super::{goroutines, parts};
+use super::{descriptors, goroutines, parts};
 use crate::error::ApiError;
 use crate::evidence::HOLDERS_TYPE;
 use crate::holders::{Cost, Held, Node, change};
@@ -39,11 +39,6 @@ const TYPE_LETTERS_MAX: usize = 90;
 /// What every refusal of a look begins with.
 const REFUSED: &str = "who holds the heap: ";
 
-/// Whether looks are taken for this kind of leak.
-pub(super) fn are_taken_for(kind: Kind) -> bool {
-    matches!(kind, Kind::GoHeap | Kind::Goroutine)
-}
-
 /// The sections of an incident or a target.
 pub(super) fn sections(incident: &Incident, outcome: &Outcome) -> Markup {
     let held = match outcome {
@@ -52,6 +47,7 @@ pub(super) fn sections(incident: &Incident, outcome: &Outcome) -> Markup {
             return html! {
                 section #held data-part { (none_yet(incident)) }
                 section #goroutines data-part {}
+                section #descriptors data-part {}
             };
         }
         Err(error) => {
@@ -77,6 +73,9 @@ pub(super) fn sections(incident: &Incident, outcome: &Outcome) -> Markup {
         }
         section #goroutines data-part {
             @if !held.groups.is_empty() { (goroutines::section(held)) }
+        }
+        section #descriptors data-part {
+            @if incident.kind == Kind::Fd { (descriptors::section(held)) }
         }
     }
 }

@@ -141,7 +141,7 @@ fn content(
                 p .quiet { "None is known yet: it takes two looks, some minutes apart." }
             } @else { (suspects(&incident.verdict.suspects)) }
         }
-        @if holders::are_taken_for(incident.kind) { (holders::sections(incident, held)) }
+        @if incident.kind.has_holders() { (holders::sections(incident, held)) }
         @if native { section #native data-part { (native_growth(incident)) } }
         @if incident.kind == Kind::Goroutine {
             (compared(incident, "Goroutines before and after", Compared::Goroutines, goroutines))
@@ -297,7 +297,7 @@ fn held(suspect: &Suspect) -> Markup {
     let holder = suspect.holder.as_ref();
     let is_itself = suspect.held_by.as_ref() == Some(&suspect.function);
     html! {
-        @if let Some(held_by) = &suspect.held_by {
+        @if let Some(held_by) = suspect.held_by.as_ref().filter(|_| !is_itself || holder.is_some()) {
             p .held {
                 @if is_itself { "Keeps" } @else { "Held by " code { (held_by) } @if holder.is_some() { "," } }
                 @if let Some(holder) = holder {

@@ -2,6 +2,7 @@
 //! elements that have `data-part` when there is a newer view.
 
 pub(crate) mod answers;
+mod descriptors;
 mod fleet;
 mod goroutines;
 mod holders;

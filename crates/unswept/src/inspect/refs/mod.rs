@@ -1,5 +1,6 @@
 //! `unswept inspect refs`: who holds the heap, as a tree, as JSON, as a profile; and what grew between two looks.
 
+mod descriptors;
 mod flame;
 mod groups;
 mod look;

@@ -4,9 +4,9 @@ use inspect::holders::{Change, Diff, Holder, HolderKind, Path, Report, Site, aga
 
 use super::super::args::Refs;
 use super::super::open::Opened;
-use super::groups;
 use super::look::{Look, Mode};
 use super::timers;
+use super::{descriptors, groups};
 use crate::terminal::Screen;
 use crate::text::{Line, Style};
 use crate::words;
@@ -45,6 +45,7 @@ pub(super) fn lines(arguments: &Refs, opened: &Opened, look: &Look) -> Vec<Line>
         ));
     }
     lines.extend(groups::lines(report));
+    lines.extend(descriptors::lines(&report.descriptors));
     let width = Screen::stdout().width;
     lines
         .into_iter()
@@ -114,7 +115,7 @@ fn holder_lines(holder: &Holder, report: &Report, depth: usize, lines: &mut Vec<
 }
 
 /// `goroutines in main.worker ×64`, `main.sessions`.
-fn name(kind: HolderKind, name: &str, count: u64, line: &mut Line) {
+pub(super) fn name(kind: HolderKind, name: &str, count: u64, line: &mut Line) {
     let before = match kind {
         HolderKind::Goroutine if count == 1 => "goroutine in ",
         HolderKind::Goroutine => "goroutines in ",
@@ -141,7 +142,7 @@ fn name(kind: HolderKind, name: &str, count: u64, line: &mut Line) {
 
 pub(super) const INDENT: &str = "                                ";
 
-fn more(used_by: &[String], sites: &[Site], lines: &mut Vec<Line>) {
+pub(super) fn more(used_by: &[String], sites: &[Site], lines: &mut Vec<Line>) {
     if !used_by.is_empty() {
         let text = format!("{INDENT}used by {}", used_by.join(", "));
         lines.push(Line::new(Style::Faint, text));
@@ -220,6 +221,7 @@ pub(super) fn diff_lines(arguments: &Refs, opened: &Opened, diff: &Diff) -> Vec<
     if diff.changes.is_empty() {
         lines.push(Line::from("nothing grew and nothing shrank"));
     }
+    lines.extend(descriptors::diff_lines(diff));
     let width = Screen::stdout().width;
     lines
         .into_iter()
