@@ -223,7 +223,8 @@ pub(crate) enum HeapFormat {
 /// and finalizer, what would go if it let go: bytes, objects, the paths, the types, and where that
 /// was allocated. Works on stripped programs too: variables then have no names, but the functions
 /// that use them are told. Below that the goroutines in groups: what they hold, and which of them
-/// can never run again. Contents of objects are never shown.
+/// can never run again; and who holds how many of the open file descriptors, with --diff who holds
+/// ever more. Contents of objects and names of files are never shown.
 ///
 /// By default the process runs on and is read twice; what the two looks disagree about is marked
 /// with ~. With --pause it is stopped for the copying, at most for --max-pause; with --snapshot it

@@ -45,9 +45,9 @@ pub(super) fn sections(incident: &Incident, outcome: &Outcome) -> Markup {
         Ok(Some(held)) => held,
         Ok(None) => {
             return html! {
+                section #descriptors data-part {}
                 section #held data-part { (none_yet(incident)) }
                 section #goroutines data-part {}
-                section #descriptors data-part {}
             };
         }
         Err(error) => {
@@ -61,6 +61,9 @@ pub(super) fn sections(incident: &Incident, outcome: &Outcome) -> Markup {
     };
     let graph = graph_source(incident, held);
     html! {
+        section #descriptors data-part {
+            @if incident.kind == Kind::Fd { (descriptors::section(held)) }
+        }
         section #held data-part {
             h2 { "What holds the memory" }
             (how(held))
@@ -73,9 +76,6 @@ pub(super) fn sections(incident: &Incident, outcome: &Outcome) -> Markup {
         }
         section #goroutines data-part {
             @if !held.groups.is_empty() { (goroutines::section(held)) }
-        }
-        section #descriptors data-part {
-            @if incident.kind == Kind::Fd { (descriptors::section(held)) }
         }
     }
 }
