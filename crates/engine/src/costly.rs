@@ -12,7 +12,7 @@ use store::Store;
 
 use crate::evidence::Subject;
 use crate::main_loop::{Event, MainLoop, save};
-use crate::rails::{self, Whose};
+use crate::rails::{self, End, Turn};
 
 /// A dump of the goroutines that may be listed has some 5 MB; nothing of a target is kept that is larger.
 const BYTES_MAX: usize = collect::profiles::PROFILE_BYTES_MAX;
@@ -67,17 +67,13 @@ impl MainLoop {
         let Some(tracked) = self.targets.get_mut(id).filter(|t| !t.is_gone()) else {
             return;
         };
-        if tracked.owed.under_way || !tracked.may_be_captured() {
+        // A look at it is no refusal: its end comes back here.
+        if tracked.owed.under_way || self.rails.is_busy_with(id) || !tracked.may_be_captured() {
             return;
         }
         let standing = tracked.standing();
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
-        let whose = Whose {
-            target: id.clone(),
-            workload: tracked.view.target.workload.clone(),
-            host: tracked.view.target.host.clone(),
-        };
-        let (settings, jitter) = (&self.config.evidence, rails::jitter_of(id));
+        let (whose, settings) = (tracked.whose(), &self.config.evidence);
         let over_budget = self.own.keeper.refusal();
         let mut refused = Vec::new();
         let mut begun = None;
@@ -90,7 +86,7 @@ impl MainLoop {
                 Some(refusal) => Err(refusal),
                 None => self
                     .rails
-                    .begin(*request, whose, &standing, settings, now, jitter),
+                    .begin(*request, Turn::First, whose, &standing, settings, now),
             };
             match may {
                 Ok(()) => begun = Some((*request, incident.clone())),
@@ -171,7 +167,7 @@ impl MainLoop {
             taken,
             shows,
         } = taken;
-        self.rails.end(&target);
+        self.rails.end(&target, request, End::Had);
         if let Some(tracked) = self.targets.get_mut(&target) {
             tracked.owed.under_way = false;
             tracked.captured_round = Some(tracked.rounds);

@@ -19,6 +19,7 @@ use crate::holders::{self, Refusal};
 use crate::judging::judge_target;
 use crate::limits::Machine;
 use crate::memory::MemorySeries;
+use crate::outside;
 use crate::ring;
 use crate::tracked::Tracked;
 
@@ -312,6 +313,8 @@ impl Session {
         let subject = subject.asked(true);
         let settings = config::Evidence::default();
         let terms = Terms::for_incident(self.tracked.standing(), &settings);
+        // One target, for somebody who waits: there is nobody to be in the way of.
+        let terms = terms.with_outside(Ok(self.inspect));
         let mut capture = subject.capture(&self.source, &ring::REQUESTS, &terms).await;
         let mut before = self.before.take().unwrap_or_default();
         let module = verdict.target.module.clone();
@@ -335,7 +338,15 @@ impl Session {
                 found.advice.push(Advice {
                     code: "holders-refused".into(),
                     values: BTreeMap::new(),
-                    text: format!("It could not be seen {}.", refusal.text),
+                    text: format!("It could not be seen {}.", refusal.text()),
+                });
+            }
+            let of_goroutines = matches!(kind, Kind::Goroutine | Kind::Thread);
+            for note in capture.notes.iter().filter(|_| of_goroutines) {
+                found.advice.push(Advice {
+                    code: outside::CODE.into(),
+                    values: BTreeMap::new(),
+                    text: format!("The {note}."),
                 });
             }
             crate::leaks::name_finding(&mut verdict, kind, &found);

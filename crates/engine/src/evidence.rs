@@ -10,6 +10,7 @@ use model::{
 use profile::{Limits, Profile};
 
 use crate::config;
+use crate::outside::Outside;
 use crate::rails::{self, Standing};
 
 /// From where evidence is taken.
@@ -34,6 +35,10 @@ pub struct Capture {
     pub look: Look,
     /// What was asked for and not had.
     pub refusals: Vec<RefusedCapture>,
+    /// What is to be known of what was taken, in words.
+    pub notes: Vec<String>,
+    /// Reading goroutines from outside was allowed, and is over with this.
+    pub(crate) was_outside: bool,
 }
 
 /// How a capture is to be taken.
@@ -49,6 +54,8 @@ pub struct Terms {
     pub settings: config::Evidence,
     /// Why no profile is taken whatever the target bears, where none is.
     pub refused: Option<Refusal>,
+    /// Whether goroutines may be read from outside, where the target may not be asked for them.
+    pub(crate) outside: Outside,
 }
 
 impl Terms {
@@ -61,6 +68,7 @@ impl Terms {
             standing,
             settings: settings.clone(),
             refused: None,
+            outside: Ok(None),
         }
     }
 
@@ -68,6 +76,11 @@ impl Terms {
     #[must_use]
     pub fn refused_by(self, refused: Option<Refusal>) -> Self {
         Self { refused, ..self }
+    }
+
+    /// The same with what was said about reading goroutines from outside.
+    pub(crate) fn with_outside(self, outside: Outside) -> Self {
+        Self { outside, ..self }
     }
 
     /// For the ring, which keeps small files only.
@@ -115,7 +128,11 @@ impl Subject {
     /// `holders`, which takes its time. What fails is a refusal, and the rest goes on: a target may be
     /// dying while we ask.
     pub async fn capture(&self, source: &Source, requests: &[Request], terms: &Terms) -> Capture {
-        let mut capture = Capture::default();
+        let mut capture = Capture {
+            was_outside: matches!(terms.outside, Ok(Some(_))),
+            ..Capture::default()
+        };
+        let mut may_not_ask = false;
         for request in requests {
             let taken = match request {
                 Request::Heap | Request::Goroutine if self.endpoint.pprof_bases.is_empty() => {
@@ -140,11 +157,17 @@ impl Subject {
                 Request::HeapAfterGc
                 | Request::GoroutineDump
                 | Request::GoroutineLeak
+                | Request::GoroutinesOutside
                 | Request::Holders => Ok(()),
             };
             if let Err(refusal) = taken {
+                may_not_ask |= *request == Request::Goroutine && is_for_the_targets_sake(&refusal);
                 capture.refusals.push(self.refused(*request, refusal));
             }
+        }
+        // Last: it takes a second or more, and the others are at hand.
+        if may_not_ask {
+            self.goroutines_outside(source, terms, &mut capture).await;
         }
         capture
     }
@@ -275,6 +298,14 @@ impl Subject {
             bytes,
         }
     }
+}
+
+/// Whether making a profile would have harmed the target: then it can be read from outside instead.
+fn is_for_the_targets_sake(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::TooManyGoroutines { .. } | Refusal::LittleHeadroom { .. }
+    )
 }
 
 /// Parses on a blocking thread: a big profile takes tens of milliseconds.

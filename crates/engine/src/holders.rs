@@ -11,11 +11,12 @@ use model::{
     EvidenceFile, EvidenceKind, Incident, IncidentId, IncidentState, Judgement, Kind, ProcessKey,
     Suspect, SuspectWhat, TargetId, Verdict,
 };
-use reader::{HoldersBudget, HoldersFailure, HoldersLook, ReaderError};
+use reader::{Found, HoldersBudget, HoldersFailure, HoldersLook, LookAt, ReaderError};
 
 use crate::book::{TARGETS_CAPTURED_MAX, culprit, targets_captured};
 use crate::evidence::Subject;
 use crate::main_loop::{Event, MainLoop, save};
+use crate::rails::{self, End, Turn};
 
 /// Between the two looks lies at least so long: less shows noise.
 const APART: Duration = Duration::from_secs(20);
@@ -31,6 +32,8 @@ const NAMES: [&str; 2] = ["holders-1.json", "holders-2.json"];
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     taken: Vec<HoldersLook>,
+    /// Another leak has come since the pair was taken: the next look begins another one. Until then this one stands.
+    is_stale: bool,
     /// When the first was taken, by the monotonic clock.
     first_at: Duration,
     under_way: bool,
@@ -49,7 +52,7 @@ impl Looks {
             return;
         }
         if self.taken.len() > 1 {
-            self.taken.clear();
+            self.is_stale = true;
             self.of.clear();
         }
         let new = leaks.iter().filter(|kind| !self.of.contains(kind));
@@ -61,6 +64,7 @@ impl Looks {
     /// an incident to put it into.
     fn is_due(&self, now: Duration, has_incident: bool) -> bool {
         let due = match self.taken.len() {
+            _ if self.is_stale => true,
             0 => true,
             1 => has_incident && now >= self.first_at + APART,
             _ => false,
@@ -68,10 +72,31 @@ impl Looks {
         due && !self.under_way && now >= self.not_before
     }
 
+    /// Whether the next look is the first or the second of its pair.
+    fn turn(&self) -> Turn {
+        match self.is_stale || self.taken.is_empty() {
+            true => Turn::First,
+            false => Turn::Second,
+        }
+    }
+
+    /// The rails do not allow it now.
+    fn put_off(&mut self, now: Duration, refusal: &model::Refusal) {
+        let wait = match refusal {
+            model::Refusal::TooSoon { wait_s } => Duration::from_secs(*wait_s),
+            _ => BUSY,
+        };
+        self.not_before = now + wait;
+        self.refusal = Some(rails::in_words(EvidenceKind::Holders, refusal));
+    }
+
     fn take_in(&mut self, now: Duration, said: Result<HoldersLook, Refusal>, retry: Duration) {
         self.under_way = false;
         match said {
             Ok(look) => {
+                if std::mem::take(&mut self.is_stale) {
+                    self.taken.clear();
+                }
                 if self.taken.is_empty() {
                     self.first_at = now;
                 }
@@ -81,7 +106,7 @@ impl Looks {
             Err(Refusal { passing: true, .. }) => self.not_before = now + BUSY,
             Err(refusal) => {
                 self.not_before = now + retry;
-                self.refusal = Some(refusal.text);
+                self.refusal = Some(refusal.text());
             }
         }
     }
@@ -122,15 +147,24 @@ impl Looks {
 pub(crate) struct Refusal {
     /// It may be had in a moment: nothing to tell anybody.
     passing: bool,
-    pub(crate) text: String,
+    pub(crate) reason: String,
 }
 
 impl Refusal {
     fn new(reason: &str) -> Self {
         Self {
             passing: false,
-            text: format!("who holds the heap: {reason}"),
+            reason: reason.to_owned(),
         }
+    }
+
+    pub(crate) fn is_passing(&self) -> bool {
+        self.passing
+    }
+
+    /// As the incident tells it.
+    pub(crate) fn text(&self) -> String {
+        format!("who holds the heap: {}", self.reason)
     }
 
     pub(crate) fn cut_off() -> Self {
@@ -147,14 +181,27 @@ impl Refusal {
     }
 }
 
-/// Takes one look through the reader. It may take as long as the budget allows.
+/// Takes one look at who holds the heap through the reader. It may take as long as the budget allows.
 pub(crate) async fn look(
     source: &Source,
     process: ProcessKey,
     budget: HoldersBudget,
 ) -> Result<HoldersLook, Refusal> {
+    match looked(source, process, LookAt::Holders, budget).await? {
+        Found::Holders(look) => Ok(*look),
+        Found::Goroutines(_) => Err(Refusal::new("the reader looked at something else")),
+    }
+}
+
+/// Takes one look of any sort.
+pub(crate) async fn looked(
+    source: &Source,
+    process: ProcessKey,
+    at: LookAt,
+    budget: HoldersBudget,
+) -> Result<Found, Refusal> {
     let reader = source.reader.clone();
-    let start = move || reader.start_holders(&process, &budget);
+    let start = move || reader.start_look(&process, at, &budget);
     let look = asked(start)
         .await?
         .map_err(|failure| Refusal::of(&failure))?;
@@ -163,7 +210,7 @@ pub(crate) async fn look(
     while source.clock.monotonic() < deadline {
         tokio::time::sleep(ASK_EVERY).await;
         let reader = source.reader.clone();
-        if let Some(said) = asked(move || reader.poll_holders(look)).await? {
+        if let Some(said) = asked(move || reader.poll_look(look)).await? {
             return said.map_err(|failure| Refusal::of(&failure));
         }
     }
@@ -244,8 +291,21 @@ impl MainLoop {
             return;
         };
         tracked.looks.begin(&leaks);
-        if !tracked.looks.is_due(now, has_incident) {
+        // What is taken of the same target is no refusal: the next judgement asks again.
+        if !tracked.looks.is_due(now, has_incident) || self.rails.is_busy_with(id) {
             return;
+        }
+        let (whose, standing, turn) = (tracked.whose(), tracked.standing(), tracked.looks.turn());
+        let settings = &self.config.evidence;
+        let may = match self.own.keeper.refusal() {
+            Some(refusal) => Err(refusal),
+            None => self
+                .rails
+                .begin(Request::Holders, turn, whose, &standing, settings, now),
+        };
+        if let Err(refusal) = may {
+            tracked.looks.put_off(now, &refusal);
+            return self.join_looks(id);
         }
         tracked.looks.under_way = true;
         let (source, events, id) = (self.source().clone(), self.events.clone(), id.clone());
@@ -271,12 +331,19 @@ impl MainLoop {
     /// A look is there, or was refused.
     pub(crate) fn holders_seen(&mut self, id: &TargetId, said: Result<HoldersLook, Refusal>) {
         let now = self.clock().monotonic();
-        let retry = self.config.evidence.capture_interval;
+        let end = match &said {
+            Err(refusal) if refusal.is_passing() => End::NotBegun,
+            _ => End::Had,
+        };
+        self.rails.end(id, Request::Holders, end);
+        let retry = self.rails.wait(id, Request::Holders, now);
+        let retry = retry.max(self.config.evidence.capture_interval);
         let Some(tracked) = self.targets.get_mut(id) else {
             return;
         };
         tracked.looks.take_in(now, said, retry);
         self.join_looks(id);
+        self.take_owed(id);
     }
 
     /// Puts what was seen of a target into its incidents, as far as it is not there yet.
@@ -433,8 +500,14 @@ mod tests {
         looks.begin(&[Kind::GoHeap]);
         looks.take_in(S(2), Ok(a_look(2)), S(600));
         looks.take_in(S(30), Ok(a_look(30)), S(600));
+        assert_eq!(looks.turn(), Turn::Second);
         looks.begin(&[Kind::GoHeap, Kind::Goroutine]);
         assert!(looks.is_due(S(900), false), "the pair is from before it");
+        assert_eq!(looks.turn(), Turn::First);
+        assert_eq!(looks.taken.len(), 2, "it stands until there is another");
+        looks.take_in(S(901), Ok(a_look(901)), S(600));
+        assert_eq!((looks.taken.len(), looks.turn()), (1, Turn::Second));
+        assert!(!looks.is_due(S(902), true));
     }
 
     fn reference(file: &EvidenceFile, name: String) -> model::EvidenceRef {
@@ -506,6 +579,22 @@ mod tests {
             "holders",
             "a look takes the refusal back"
         );
+    }
+
+    #[test]
+    fn what_the_rails_refuse_is_told_and_asked_for_again_when_they_say() {
+        let mut looks = Looks::default();
+        let of = "depot".to_owned();
+        looks.put_off(S(10), &model::Refusal::Busy { of });
+        assert!(!looks.is_due(S(14), false) && looks.is_due(S(15), false));
+        let told = "who holds the heap: put off: such a capture of depot is under way, and there is one at a time \
+                    on a host and of a workload";
+        assert_eq!(looks.lines(), [("refused", told.to_owned())]);
+        looks.put_off(S(20), &model::Refusal::TooSoon { wait_s: 90 });
+        assert!(!looks.is_due(S(109), false) && looks.is_due(S(110), false));
+        assert!(looks.lines()[0].1.contains("put off for 90 s"));
+        looks.take_in(S(120), Ok(a_look(120)), S(600));
+        assert_eq!(looks.lines()[0].0, "holders", "a look takes it back");
     }
 
     #[test]

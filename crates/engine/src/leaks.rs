@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locate::{Evidence, Interpretation, Look};
+use locate::{Evidence, Interpretation, Look, Request};
 use model::{
     CommandOutcome, EvidenceFile, EvidenceKind, Finding, Incident, IncidentId, Judgement, Kind,
     RefusedCapture, TargetId, UnixMs, Verdict,
@@ -17,7 +17,8 @@ use crate::budgeting::was_put_off;
 use crate::evidence::{Capture, Subject, Terms, look_of};
 use crate::holders::{culprit_of, note_once};
 use crate::main_loop::{Event, MainLoop, save};
-use crate::rails;
+use crate::outside;
+use crate::rails::{self, End};
 use crate::ring::REQUESTS;
 use crate::ring_files;
 use crate::under_load;
@@ -25,6 +26,8 @@ use crate::writer::Stored;
 
 /// Judgements in a row that must find the leak: one may be bad luck.
 const STREAK_MIN: u32 = 2;
+/// Judgements that a capture waits for another target's look to end, if it needs one itself.
+const WAITS: u32 = 3;
 /// An open incident's manifest is written at most so often while only its figures change.
 const SAVE_EVERY: Duration = Duration::from_secs(15);
 
@@ -35,6 +38,8 @@ pub(crate) struct Captured {
     pub(crate) verdict: Verdict,
     pub(crate) files: Vec<EvidenceFile>,
     pub(crate) refusals: Vec<RefusedCapture>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) was_outside: bool,
     pub(crate) found: Interpretation,
 }
 
@@ -64,8 +69,9 @@ impl MainLoop {
                 self.confirmed(id, kind, &verdict);
             }
         }
-        self.look_at_holders(id, &verdict);
+        // What costs the target more comes first: of one that is dying there may not be more.
         self.take_owed(id);
+        self.look_at_holders(id, &verdict);
         let open = self.book.latest().filter(|incident| {
             incident.state == model::IncidentState::Open && incident.has_target(id)
         });
@@ -147,12 +153,24 @@ impl MainLoop {
         if !tracked.may_be_captured() || recent || enough {
             return;
         }
+        let is_young = tracked
+            .streaks
+            .get(&kind)
+            .is_none_or(|n| *n < STREAK_MIN + WAITS);
+        let outside = self.begin_outside(id);
+        if is_young && matches!(outside, Err(model::Refusal::Busy { .. })) {
+            return;
+        }
+        let Some(tracked) = self.targets.get_mut(id) else {
+            return;
+        };
         tracked.capturing = true;
         tracked.captured_at.insert(kind, now);
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
         let metrics = tracked.metrics.clone();
         let terms = Terms::for_incident(tracked.standing(), &self.config.evidence)
-            .refused_by(self.own.keeper.refusal());
+            .refused_by(self.own.keeper.refusal())
+            .with_outside(outside);
         let (standing, period) = (tracked.standings.subscribe(), tracked.period);
         let (source, events) = (self.source().clone(), self.events.clone());
         let (store, verdict) = (Arc::clone(&self.parts.store), verdict.clone());
@@ -195,16 +213,25 @@ impl MainLoop {
             mut verdict,
             mut files,
             refusals,
+            notes,
+            was_outside,
             mut found,
         } = captured;
-        let mut seen = Vec::new();
+        if was_outside {
+            self.rails
+                .end(&target, Request::GoroutinesOutside, End::Had);
+        }
+        let mut seen: Vec<_> = notes
+            .into_iter()
+            .map(|note| (outside::CODE, note))
+            .collect();
         if let Some(tracked) = self.targets.get_mut(&target) {
             tracked.capturing = false;
             tracked.captured_round = Some(tracked.rounds);
             if kind.has_holders() {
                 tracked.looks.join(kind, &mut found);
                 files.extend(tracked.looks.files(&target));
-                seen = tracked.looks.lines();
+                seen.extend(tracked.looks.lines());
             }
         }
         let kind = name_finding(&mut verdict, kind, &found);
@@ -398,9 +425,14 @@ impl MainLoop {
             return CommandOutcome::Busy;
         }
         tracked.snapshotting = true;
+        let outside = self.begin_outside(id);
+        let Some(tracked) = self.targets.get(id) else {
+            return CommandOutcome::Busy;
+        };
         let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
         let terms = Terms::for_ring(tracked.standing(), &self.config.evidence)
-            .refused_by(self.own.keeper.refusal());
+            .refused_by(self.own.keeper.refusal())
+            .with_outside(outside);
         let (source, events, id) = (self.source().clone(), self.events.clone(), id.clone());
         tokio::spawn(async move {
             let capture = subject.capture(&source, &REQUESTS, &terms).await;
@@ -451,6 +483,8 @@ fn read(
         mut files,
         look,
         refusals,
+        notes,
+        was_outside,
     } = capture;
     let finding = finding_of(&verdict, kind);
     let onset = finding.and_then(|finding| finding.onset);
@@ -477,6 +511,8 @@ fn read(
         verdict,
         files,
         refusals,
+        notes,
+        was_outside,
         found,
     }
 }

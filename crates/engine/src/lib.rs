@@ -35,6 +35,7 @@ mod limits;
 mod main_loop;
 mod marks;
 mod memory;
+mod outside;
 mod own_names;
 pub mod people;
 mod placing;

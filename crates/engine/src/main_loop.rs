@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use alert::Dispatcher;
 use collect::{Endpoint, Source, identity};
+use locate::Request;
 use model::fleet::NotifierHealth;
 use model::{
     Clock, Command, CommandOutcome, FleetView, Incident, Target, TargetId, TargetState, UnixMs,
@@ -27,7 +28,7 @@ use crate::judging::judge_target;
 use crate::leaks::Captured;
 use crate::limits::Machine;
 use crate::marks::Marks;
-use crate::rails::Rails;
+use crate::rails::{End, Rails};
 use crate::store_words;
 use crate::tracked::Tracked;
 use crate::watch::{Parts, Shared, dispatcher};
@@ -487,6 +488,9 @@ impl MainLoop {
                 tracked.ring_refusals = snapshot.refusals;
                 tracked.snapshotting = false;
                 tracked.captured_round = Some(tracked.rounds);
+                if snapshot.was_outside {
+                    self.rails.end(id, Request::GoroutinesOutside, End::Had);
+                }
                 self.writer.ring(id.clone(), snapshot.files);
             }
             Report::Round(mut round) => {

@@ -62,7 +62,7 @@ pub fn allowed(request: Request, standing: &Standing, settings: &Evidence) -> Re
     let profile_max = settings.goroutine_profile_max;
     match request {
         // Of the kernel and of the target's memory, from outside: it allocates nothing.
-        Request::Mappings | Request::Holders => return Ok(()),
+        Request::Mappings | Request::Holders | Request::GoroutinesOutside => return Ok(()),
         Request::Heap => {}
         Request::Goroutine | Request::HeapAfterGc | Request::GoroutineLeak => {
             few(goroutines.unwrap_or(0), profile_max)?;
@@ -110,55 +110,114 @@ pub(crate) struct Whose {
     pub(crate) host: String,
 }
 
-/// The costly captures of a watcher: which are under way, and when the latest were.
+/// What is held apart by itself: two of one sort lie apart, of one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Sort {
+    /// It costs the target: [`is_costly`].
+    Costly,
+    /// A walk over its heap from outside, which costs this host.
+    Holders,
+    /// Its goroutines from outside, the same.
+    Goroutines,
+}
+
+fn sort_of(request: Request) -> Sort {
+    match request {
+        Request::Holders => Sort::Holders,
+        Request::GoroutinesOutside => Sort::Goroutines,
+        _ => Sort::Costly,
+    }
+}
+
+/// Whether a capture is the first of its sort for now, or the second of a pair that tells growth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    First,
+    /// It belongs to the first one: the while between pairs counts from there.
+    Second,
+}
+
+/// How a capture ended that had begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was taken, or cost as much as if it had been.
+    Had,
+    /// It did not come to be: another one is allowed at once.
+    NotBegun,
+}
+
+/// The captures of a watcher that take their time: which are under way, and when the latest were.
 #[derive(Debug, Default)]
 pub(crate) struct Rails {
-    under_way: Vec<Whose>,
-    /// When each target's next one is allowed, by the monotonic clock.
-    next: HashMap<TargetId, Duration>,
+    under_way: Vec<(Whose, Request)>,
+    /// When each target's next one of each sort is allowed, by the monotonic clock.
+    next: HashMap<(TargetId, Sort), Duration>,
 }
 
 impl Rails {
-    /// Begins a costly capture, if it may be: one at a time for each host and each workload, a while
-    /// after the target's last one. `jitter` is from 0 to 1. [`Rails::end`] ends it.
+    /// Begins a capture that costs the target more than a moment, or this host a walk over its memory, if it may be:
+    /// one at a time for each host and each workload, a while after the target's last one of its sort. That while
+    /// differs a little from target to target. [`Rails::end`] ends it.
     ///
     /// # Errors
     /// The [`Refusal`]; nothing has begun then.
     pub(crate) fn begin(
         &mut self,
         request: Request,
+        turn: Turn,
         whose: Whose,
         standing: &Standing,
         settings: &Evidence,
         now: Duration,
-        jitter: f64,
     ) -> Result<(), Refusal> {
         allowed(request, standing, settings)?;
-        if let Some(next) = self.next.get(&whose.target).filter(|next| now < **next) {
-            let wait_s = (*next - now).as_secs_f64().ceil() as u64;
+        let wait = self.wait(&whose.target, request, now);
+        if turn == Turn::First && !wait.is_zero() {
+            let wait_s = wait.as_secs_f64().ceil() as u64;
             return Err(Refusal::TooSoon { wait_s });
         }
-        let in_the_way =
-            |other: &&Whose| other.host == whose.host || other.workload == whose.workload;
-        if let Some(other) = self.under_way.iter().find(in_the_way) {
+        let in_the_way = |(other, _): &&(Whose, Request)| {
+            other.host == whose.host || other.workload == whose.workload
+        };
+        if let Some((other, _)) = self.under_way.iter().find(in_the_way) {
             let of = other.workload.0.clone();
             return Err(Refusal::Busy { of });
         }
         self.next.retain(|_, next| now < *next);
-        let apart = settings.capture_interval;
-        let apart = apart + apart.mul_f64(JITTER * jitter.clamp(0.0, 1.0));
-        self.next.insert(whose.target.clone(), now + apart);
-        self.under_way.push(whose);
+        if turn == Turn::First {
+            let apart = settings.capture_interval;
+            let apart = apart + apart.mul_f64(JITTER * jitter_of(&whose.target));
+            let key = (whose.target.clone(), sort_of(request));
+            self.next.insert(key, now + apart);
+        }
+        self.under_way.push((whose, request));
         Ok(())
     }
 
-    pub(crate) fn end(&mut self, target: &TargetId) {
-        self.under_way.retain(|whose| whose.target != *target);
+    /// How long until the target's next one of that sort is allowed.
+    pub(crate) fn wait(&self, target: &TargetId, request: Request, now: Duration) -> Duration {
+        let next = self.next.get(&(target.clone(), sort_of(request)));
+        next.map_or(Duration::ZERO, |next| next.saturating_sub(now))
+    }
+
+    /// Whether one of the target itself is under way.
+    pub(crate) fn is_busy_with(&self, target: &TargetId) -> bool {
+        self.under_way
+            .iter()
+            .any(|(whose, _)| whose.target == *target)
+    }
+
+    pub(crate) fn end(&mut self, target: &TargetId, request: Request, end: End) {
+        let is_it = |(whose, of): &(Whose, Request)| whose.target == *target && *of == request;
+        self.under_way.retain(|one| !is_it(one));
+        if end == End::NotBegun {
+            self.next.remove(&(target.clone(), sort_of(request)));
+        }
     }
 }
 
 /// A target's part of the jitter: always the same, and another one for each.
-pub(crate) fn jitter_of(target: &TargetId) -> f64 {
+fn jitter_of(target: &TargetId) -> f64 {
     let hash = model::target::fingerprint(&["jitter", &target.0]);
     let bits = u64::from_str_radix(hash.get(..8).unwrap_or("0"), 16).unwrap_or(0);
     bits as f64 / f64::from(u32::MAX)
@@ -168,7 +227,7 @@ pub(crate) fn jitter_of(target: &TargetId) -> f64 {
 pub(crate) fn evidence_of(request: Request) -> EvidenceKind {
     match request {
         Request::Heap => EvidenceKind::HeapProfile,
-        Request::Goroutine => EvidenceKind::GoroutineProfile,
+        Request::Goroutine | Request::GoroutinesOutside => EvidenceKind::GoroutineProfile,
         Request::Mappings => EvidenceKind::Mappings,
         Request::HeapAfterGc => EvidenceKind::HeapProfileGc,
         Request::GoroutineDump => EvidenceKind::GoroutineStacks,
@@ -185,6 +244,7 @@ pub(crate) fn in_words(capture: EvidenceKind, refusal: &Refusal) -> String {
         EvidenceKind::HeapProfileGc => "heap profile after a forced collection",
         EvidenceKind::GoroutineStacks => "goroutines one by one (debug=2)",
         EvidenceKind::GoroutineLeakProfile => "the runtime's own list of leaked goroutines",
+        EvidenceKind::Holders => "who holds the heap:",
         other => other.as_str(),
     };
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
@@ -267,7 +327,7 @@ mod tests {
         let short = |needed| Some(("short", needed * MIB));
         let roomy = |goroutines| standing(GIB, 2 * GIB, goroutines);
         type Row<'a> = (&'a str, Request, Standing, Option<(&'a str, u64)>);
-        let rows: [Row<'_>; 18] = [
+        let rows: [Row<'_>; 20] = [
             ("plenty of room", GoroutineDump, roomy(Some(2_500)), None),
             (
                 "one too many for debug=2",
@@ -365,6 +425,18 @@ mod tests {
                 standing(0, GIB, Some(1_000_000)),
                 None,
             ),
+            (
+                "a walk over the heap from outside",
+                Request::Holders,
+                standing(0, GIB, Some(1_000_000)),
+                None,
+            ),
+            (
+                "goroutines from outside",
+                Request::GoroutinesOutside,
+                standing(0, GIB, Some(1_000_000)),
+                None,
+            ),
             ("no limit is known", HeapAfterGc, Standing::default(), None),
         ];
         for (name, request, standing, want) in rows {
@@ -387,52 +459,116 @@ mod tests {
         }
     }
 
-    fn begin(rails: &mut Rails, whose: Whose, at_s: u64, jitter: f64) -> Result<(), Refusal> {
+    fn try_it(
+        rails: &mut Rails,
+        request: Request,
+        turn: Turn,
+        whose: Whose,
+        at_s: u64,
+    ) -> Result<(), Refusal> {
         let (standing, settings) = (standing(GIB, 2 * GIB, Some(9)), Evidence::default());
-        let (request, now) = (Request::GoroutineDump, Duration::from_secs(at_s));
-        rails.begin(request, whose, &standing, &settings, now, jitter)
+        let now = Duration::from_secs(at_s);
+        rails.begin(request, turn, whose, &standing, &settings, now)
+    }
+
+    fn begin(rails: &mut Rails, whose: Whose, at_s: u64) -> Result<(), Refusal> {
+        try_it(rails, Request::GoroutineDump, Turn::First, whose, at_s)
+    }
+
+    fn end(rails: &mut Rails, target: &str, request: Request) {
+        rails.end(&TargetId(target.into()), request, End::Had);
     }
 
     #[test]
     fn one_at_a_time_for_each_host_and_workload() {
+        let dump = Request::GoroutineDump;
         let mut rails = Rails::default();
         let busy = Err(Refusal::Busy { of: "shop".into() });
-        assert_eq!(begin(&mut rails, whose("a", "shop", "n1"), 0, 0.0), Ok(()));
+        assert_eq!(begin(&mut rails, whose("a", "shop", "n1"), 0), Ok(()));
         assert_eq!(
-            begin(&mut rails, whose("b", "depot", "n1"), 1, 0.0),
+            begin(&mut rails, whose("b", "depot", "n1"), 1),
             busy,
             "host"
         );
         assert_eq!(
-            begin(&mut rails, whose("c", "shop", "n2"), 1, 0.0),
+            begin(&mut rails, whose("c", "shop", "n2"), 1),
             busy,
             "workload"
         );
-        assert_eq!(begin(&mut rails, whose("d", "depot", "n2"), 1, 0.0), Ok(()));
-        rails.end(&TargetId("a".into()));
+        assert_eq!(begin(&mut rails, whose("d", "depot", "n2"), 1), Ok(()));
+        end(&mut rails, "a", dump);
         let other = Err(Refusal::Busy { of: "depot".into() });
-        assert_eq!(begin(&mut rails, whose("b", "depot", "n1"), 2, 0.0), other);
-        rails.end(&TargetId("d".into()));
-        assert_eq!(begin(&mut rails, whose("b", "depot", "n1"), 3, 0.0), Ok(()));
+        assert_eq!(begin(&mut rails, whose("b", "depot", "n1"), 2), other);
+        end(&mut rails, "d", dump);
+        assert_eq!(begin(&mut rails, whose("b", "depot", "n1"), 3), Ok(()));
+    }
+
+    /// A walk over a heap from outside and a capture that stops its target do not go side by side on one host.
+    #[test]
+    fn looks_and_captures_wait_for_one_another() {
+        use Request::{GoroutineDump, GoroutinesOutside, Holders};
+        let mut rails = Rails::default();
+        let (a, b) = (|| whose("a", "shop", "n"), || whose("b", "depot", "n"));
+        let busy = Err(Refusal::Busy { of: "shop".into() });
+        for request in [Holders, GoroutinesOutside, GoroutineDump] {
+            assert_eq!(try_it(&mut rails, request, Turn::First, a(), 0), Ok(()));
+            assert!(rails.is_busy_with(&TargetId("a".into())));
+            assert!(!rails.is_busy_with(&TargetId("b".into())));
+            for other in [Holders, GoroutinesOutside, GoroutineDump] {
+                let said = try_it(&mut rails, other, Turn::First, b(), 1);
+                assert_eq!(said, busy, "{other:?} during {request:?}");
+            }
+            end(&mut rails, "a", request);
+        }
+        assert!(!rails.is_busy_with(&TargetId("a".into())));
     }
 
     #[test]
     fn ten_minutes_and_some_lie_between_two_of_a_target() {
         let mut rails = Rails::default();
-        for (at, jitter, want) in [
-            (0, 0.0, Ok(())),
-            (599, 0.0, Err(Refusal::TooSoon { wait_s: 1 })),
-            (600, 1.0, Ok(())),
-            (1200, 0.0, Err(Refusal::TooSoon { wait_s: 60 })),
-            (1260, 0.5, Ok(())),
+        let a = TargetId("a".into());
+        // Its part of the jitter.
+        let apart = 600.0 * (1.0 + JITTER * jitter_of(&a));
+        let apart = apart.ceil() as u64;
+        assert!((600..=660).contains(&apart));
+        for (at, want) in [
+            (0, Ok(())),
+            (apart - 1, Err(Refusal::TooSoon { wait_s: 1 })),
+            (apart, Ok(())),
+            (apart + 1, Err(Refusal::TooSoon { wait_s: apart - 1 })),
         ] {
-            let said = begin(&mut rails, whose("a", "shop", "n1"), at, jitter);
+            let said = begin(&mut rails, whose("a", "shop", "n1"), at);
             assert_eq!(said, want, "at {at} s");
-            rails.end(&TargetId("a".into()));
+            end(&mut rails, "a", Request::GoroutineDump);
         }
-        let (a, b) = (TargetId("a".into()), TargetId("b".into()));
-        assert!((0.0..=1.0).contains(&jitter_of(&a)) && jitter_of(&a) == jitter_of(&a));
+        let b = TargetId("b".into());
+        assert!((0.0..=1.0).contains(&jitter_of(&a)));
         assert!((jitter_of(&a) - jitter_of(&b)).abs() > 1e-6);
+    }
+
+    #[test]
+    fn a_pair_of_looks_is_one_and_captures_of_other_sorts_are_others() {
+        use Request::{GoroutineDump, Holders};
+        let mut rails = Rails::default();
+        let a = || whose("a", "shop", "n");
+        let rows = [
+            ("the first", Holders, Turn::First, 0, None),
+            ("its second", Holders, Turn::Second, 20, None),
+            ("of another sort", GoroutineDump, Turn::First, 21, None),
+            ("another pair", Holders, Turn::First, 60, Some("too soon")),
+            ("a while later", Holders, Turn::First, 700, None),
+        ];
+        for (name, request, turn, at, refused) in rows {
+            let said = try_it(&mut rails, request, turn, a(), at);
+            let said = said.err().map(|refusal| match refusal {
+                Refusal::TooSoon { .. } => "too soon",
+                other => panic!("{name}: {other:?}"),
+            });
+            assert_eq!(said, refused, "{name}");
+            end(&mut rails, "a", request);
+        }
+        rails.end(&TargetId("a".into()), Holders, End::NotBegun);
+        assert_eq!(try_it(&mut rails, Holders, Turn::First, a(), 701), Ok(()));
     }
 
     #[test]
@@ -440,21 +576,21 @@ mod tests {
         let mut rails = Rails::default();
         let settings = Evidence::default();
         let standing = standing(MIB, GIB, Some(9));
+        let (request, whose) = (Request::HeapAfterGc, whose("a", "shop", "n"));
         let now = Duration::ZERO;
-        let request = Request::HeapAfterGc;
         let said = rails.begin(
             request,
-            whose("a", "shop", "n"),
+            Turn::First,
+            whose.clone(),
             &standing,
             &settings,
             now,
-            0.0,
         );
         assert!(
             matches!(said, Err(Refusal::LittleHeadroom { .. })),
             "{said:?}"
         );
-        assert_eq!(begin(&mut rails, whose("a", "shop", "n"), 1, 0.0), Ok(()));
+        assert_eq!(begin(&mut rails, whose, 1), Ok(()));
     }
 
     #[test]

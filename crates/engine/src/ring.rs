@@ -70,6 +70,8 @@ pub(crate) struct Snapshot {
     pub(crate) files: Vec<model::EvidenceFile>,
     /// What was not taken: an incident will say so.
     pub(crate) refusals: Vec<RefusedCapture>,
+    /// As [`Capture::was_outside`].
+    pub(crate) was_outside: bool,
 }
 
 impl From<Capture> for Snapshot {
@@ -77,6 +79,7 @@ impl From<Capture> for Snapshot {
         Self {
             files: capture.files,
             refusals: capture.refusals,
+            was_outside: capture.was_outside,
         }
     }
 }

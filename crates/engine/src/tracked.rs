@@ -18,7 +18,7 @@ use crate::costly::Owed;
 use crate::driver::RoundReport;
 use crate::holders::Looks;
 use crate::limits::{self, Known, Machine};
-use crate::rails::Standing;
+use crate::rails::{Standing, Whose};
 
 /// A gone target stays on the page for so long,
 const GONE_SHOWN: Duration = Duration::from_secs(3_600);
@@ -122,6 +122,16 @@ impl Tracked {
     /// Whether what was taken of it last shows in its figures by now.
     pub(crate) fn may_be_captured(&self) -> bool {
         !self.capturing && !self.snapshotting && self.captured_round != Some(self.rounds)
+    }
+
+    /// Whose a capture of it is.
+    pub(crate) fn whose(&self) -> Whose {
+        let target = &self.view.target;
+        Whose {
+            target: target.id.clone(),
+            workload: target.workload.clone(),
+            host: target.host.clone(),
+        }
     }
 
     /// How it stands, for what may be taken from it.

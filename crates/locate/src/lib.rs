@@ -47,6 +47,8 @@ pub enum Request {
     Heap,
     /// The goroutine profile.
     Goroutine,
+    /// The same, read from outside: where the target may not be asked for it. Never planned, it takes its place.
+    GoroutinesOutside,
     /// The mappings by class.
     Mappings,
     /// The heap profile after a collection that is forced: what is left is no garbage.
@@ -131,7 +133,7 @@ pub fn plan(finding: &Finding, abilities: Abilities) -> Vec<Request> {
         Request::Heap | Request::Goroutine | Request::GoroutineDump => abilities.profiles,
         Request::HeapAfterGc | Request::GoroutineLeak => abilities.profiles && abilities.force_gc,
         Request::Mappings => abilities.mappings,
-        Request::Holders => abilities.holders,
+        Request::Holders | Request::GoroutinesOutside => abilities.holders,
     });
     requests
 }

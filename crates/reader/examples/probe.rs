@@ -89,7 +89,11 @@ fn answer(reader: &Reader, boot: &BootId, words: &[&str]) -> Result<Value, Reade
         "read" => json!(reader.read(&[key])?),
         "go" => json!(reader.read_with_go(&[key])?),
         "goes" => goes(reader, number(1))?,
-        "holders" => json!(reader.holders(&key, &budget(number(3), number(4), number(5)))?),
+        "holders" => json!(reader.look(
+            &key,
+            reader::LookAt::Holders,
+            &budget(number(3), number(4), number(5))
+        )?),
         "mappings" => json!(reader.mappings(&key, false)?),
         "dial" => match reader.dial(&key, words[3].parse().expect("an address")) {
             Ok(stream) => json!(ask(stream).unwrap_or_else(|error| error.to_string())),

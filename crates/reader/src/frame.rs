@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::answers::{Ability, Discovery, Ended, Greeting, Host, Mappings, ReadFailure, Reading};
-use crate::holders::{HoldersBudget, HoldersFailure, HoldersLook};
+use crate::holders::{Found, HoldersBudget, HoldersFailure, LookAt};
 
 /// Both sides must have the same.
 pub(crate) const PROTOCOL: u32 = 3;
@@ -52,11 +52,12 @@ pub(crate) enum Request {
         key: ProcessKey,
     },
     Doctor,
-    HoldersStart {
+    LookStart {
         key: ProcessKey,
+        at: LookAt,
         budget: HoldersBudget,
     },
-    HoldersPoll {
+    LookPoll {
         look: u64,
     },
 }
@@ -71,7 +72,7 @@ impl Request {
             Self::Mappings { .. } => "mappings",
             Self::Ended { .. } => "ended",
             Self::Doctor => "doctor",
-            Self::HoldersStart { .. } | Self::HoldersPoll { .. } => "holders",
+            Self::LookStart { .. } | Self::LookPoll { .. } => "look",
         }
     }
 }
@@ -88,9 +89,9 @@ pub(crate) enum Answer {
     Ended(Ended),
     Doctor(Vec<Ability>),
     /// The number of the look that was started.
-    HoldersStarted(Result<u64, HoldersFailure>),
+    LookStarted(Result<u64, HoldersFailure>),
     /// `None` while it goes on.
-    Holders(Option<Result<Box<HoldersLook>, HoldersFailure>>),
+    Looked(Option<Result<Found, HoldersFailure>>),
     Refused {
         reason: String,
     },

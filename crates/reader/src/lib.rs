@@ -6,7 +6,7 @@
 //! capability of the calling process. The executable's `main` hands control to [`serve`] when
 //! [`is_reader`] says so. From then on every look at another process is one typed, bounded request
 //! over the socket: [`Reader::discover`], [`Reader::read`], [`Reader::read_with_go`],
-//! [`Reader::mappings`], [`Reader::ended`], [`Reader::host`], [`Reader::doctor`]. [`Reader::start_holders`] has a child of the reader's
+//! [`Reader::mappings`], [`Reader::ended`], [`Reader::host`], [`Reader::doctor`]. [`Reader::start_look`] has a child of the reader's
 //! own look, by the one argument [`HOLDERS_ARGUMENT`]: `main` then does [`find_holders`] when [`is_holders`] says so.
 //!
 //! [`Reader::dial`] opens a socket in the network namespace of a process, through a second child, the
@@ -64,8 +64,8 @@ pub use error::ReaderError;
 pub use eviction::{EVICTION_DEFAULT_BYTES, KubeletEviction};
 pub use exits::{Exits, WaitedFor};
 pub use holders::{
-    BudgetPart, HOLDERS_ARGUMENT, HoldersBudget, HoldersCost, HoldersFailure, HoldersLook,
-    find_holders, is_holders,
+    BudgetPart, Call, Found, GoroutineStack, GoroutinesLook, HOLDERS_ARGUMENT, HoldersBudget,
+    HoldersCost, HoldersFailure, HoldersLook, LookAt, find_holders, is_holders,
 };
 pub use serve::{READER_ARGUMENT, is_reader, serve};
 

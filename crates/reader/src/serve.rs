@@ -176,15 +176,13 @@ impl<'a> Server<'a> {
                 Answer::Mappings(mappings)
             }
             Request::Ended { key } => Answer::Ended(self.processes.ended(&key, &self.boot)),
-            Request::HoldersStart { key, budget } if key.boot_id == self.boot.id => {
-                let started = self.looks.start(&key, budget, &self.mounts, self.clock);
-                Answer::HoldersStarted(started)
+            Request::LookStart { key, at, budget } if key.boot_id == self.boot.id => {
+                let looks = &mut self.looks;
+                let started = looks.start(&key, at, budget, &self.mounts, self.clock);
+                Answer::LookStarted(started)
             }
-            Request::HoldersStart { .. } => Answer::HoldersStarted(Err(ReadFailure::Gone.into())),
-            Request::HoldersPoll { look } => {
-                let said = self.looks.poll(look);
-                Answer::Holders(said.map(|said| said.map(Box::new)))
-            }
+            Request::LookStart { .. } => Answer::LookStarted(Err(ReadFailure::Gone.into())),
+            Request::LookPoll { look } => Answer::Looked(self.looks.poll(look)),
             Request::Doctor => {
                 let pids = proc_dir::all_pids().unwrap_or_default();
                 Answer::Doctor(host::doctor(&self.mounts, &pids))

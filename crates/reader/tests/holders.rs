@@ -7,7 +7,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use model::{Pid, ProcessKey, StartTicks};
-use reader::{BudgetPart, HoldersBudget, HoldersFailure, ReadFailure, Reader, ReaderOptions};
+use reader::{
+    BudgetPart, Found, HoldersBudget, HoldersFailure, HoldersLook, LookAt, ReadFailure, Reader,
+    ReaderOptions,
+};
 
 /// A running program that ends with this value.
 struct Running {
@@ -82,12 +85,24 @@ fn key(reader: &Reader, pid: u32) -> ProcessKey {
     }
 }
 
+fn holders(
+    reader: &Reader,
+    key: &ProcessKey,
+    budget: &HoldersBudget,
+) -> Result<HoldersLook, HoldersFailure> {
+    let found = reader.look(key, LookAt::Holders, budget).unwrap();
+    found.map(|found| match found {
+        Found::Holders(look) => *look,
+        other => panic!("{other:?}"),
+    })
+}
+
 #[test]
 fn a_look_names_the_variable_and_every_refusal_is_an_answer() {
     let (running, reader) = (target(), reader());
     let pid = running.child.id();
     let key = key(&reader, pid);
-    let look = |budget: HoldersBudget| reader.holders(&key, &budget).unwrap();
+    let look = |budget: HoldersBudget| holders(&reader, &key, &budget);
     let default = HoldersBudget::default();
 
     let seen = look(default).unwrap();
@@ -128,10 +143,10 @@ fn a_look_names_the_variable_and_every_refusal_is_an_answer() {
     let gone = HoldersFailure::Process {
         why: ReadFailure::Gone,
     };
-    let said = reader.holders(&other, &default).unwrap();
+    let said = holders(&reader, &other, &default);
     assert_eq!(said.unwrap_err(), gone, "another process's pid");
     let ours = self::key(&reader, std::process::id());
-    let said = reader.holders(&ours, &default).unwrap();
+    let said = holders(&reader, &ours, &default);
     assert!(
         matches!(said, Err(HoldersFailure::Unreadable { .. })),
         "not Go: {said:?}"
@@ -142,17 +157,43 @@ fn a_look_names_the_variable_and_every_refusal_is_an_answer() {
 }
 
 #[test]
+fn goroutines_are_told_by_their_stacks() {
+    let (running, reader) = (target(), reader());
+    let key = key(&reader, running.child.id());
+    let found = reader.look(&key, LookAt::Goroutines, &HoldersBudget::default());
+    let Ok(Found::Goroutines(look)) = found.unwrap() else {
+        panic!("no goroutines");
+    };
+    let told: u64 = look.stacks.iter().map(|stack| stack.count).sum();
+    assert_eq!(look.count, told + look.without_stack, "{look:?}");
+    let serves = look.stacks.iter().find(|stack| {
+        let mut calls = stack.calls.iter();
+        calls.any(|call| call.function == "net/http.(*Server).Serve")
+    });
+    let serves = serves.unwrap_or_else(|| panic!("{look:#?}"));
+    assert_eq!(serves.count, 1);
+    assert_eq!(
+        serves.calls[0].function, "runtime.gopark",
+        "innermost first"
+    );
+    let last = serves.calls.last().unwrap();
+    assert_ne!(last.function, "runtime.goexit", "as profiles have it");
+    assert!(serves.calls.iter().all(|call| call.line > 0), "{serves:?}");
+    assert!(look.cost.memory_bytes > 0, "{}", look.cost);
+}
+
+#[test]
 fn one_look_at_a_time_and_other_calls_go_on() {
     let (running, reader) = (target(), reader());
     let key = key(&reader, running.child.id());
     let budget = HoldersBudget::default();
-    let look = reader.start_holders(&key, &budget).unwrap().unwrap();
-    let second = reader.start_holders(&key, &budget).unwrap();
+    let start = || reader.start_look(&key, LookAt::Holders, &budget).unwrap();
+    let (look, second) = (start().unwrap(), start());
     let read = reader.read(std::slice::from_ref(&key)).unwrap();
     assert!(read[0].is_ok());
     let begun = Instant::now();
     let said = loop {
-        if let Some(said) = reader.poll_holders(look).unwrap() {
+        if let Some(said) = reader.poll_look(look).unwrap() {
             break said;
         }
         assert!(begun.elapsed() < budget.time * 2);
@@ -160,7 +201,7 @@ fn one_look_at_a_time_and_other_calls_go_on() {
     };
     assert!(said.is_ok(), "{said:?}");
     assert_eq!(second, Err(HoldersFailure::Busy));
-    let again = reader.poll_holders(look).unwrap();
+    let again = reader.poll_look(look).unwrap();
     assert!(
         matches!(again, Some(Err(HoldersFailure::Died { .. }))),
         "an answer is given once: {again:?}"

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use e2e::cgroup::MemoryCgroup;
 use e2e::stalls::{self, Service};
+use e2e::targets::inspect::inspect;
 use e2e::{Setting, Settings, Watcher, process, tell, wait_until};
 use serde_json::json;
 
@@ -28,8 +29,21 @@ fn with_100_000_goroutines_a_capture_stalls_nobody() {
     let mut watcher = Watcher::start(&setting, &Settings::default(), &data);
     let arguments = ["-goroutines", "100000", "-heap", "50"];
     let crowded = Service::start("crowded", process::command(&program), &arguments);
-    stalls(story, &watcher, &data.join("ring"), &crowded);
-    assert_profiled(&watcher, &data.join("ring"), &crowded);
+    let ring = data.join("ring");
+    stalls(story, "a snapshot", &crowded, || {
+        snapshot(&watcher, &ring, &crowded)
+    });
+    assert_profiled(&watcher, &ring, &crowded, ".heap-profile.");
+    // Read from outside: once, for the next one is too soon.
+    assert_profiled(&watcher, &ring, &crowded, ".goroutine-profile.");
+    stalls(story, "goroutines from outside", &crowded, || {
+        let file = folder.path().join("goroutines.pb.gz");
+        let file = file.to_str().expect("a name in UTF-8");
+        let pid = crowded.pid().to_string();
+        let words = ["goroutines", &pid, "--format", "pprof", "-o", file];
+        let read = inspect(&setting, &words);
+        assert_eq!(read.code, Some(0), "{}", read.said);
+    });
     watcher.running.assert_alive();
     assert!(watcher.running.stop().success(), "the watcher ends cleanly");
 }
@@ -54,7 +68,7 @@ fn with_50_mb_to_its_limit_a_capture_pushes_nobody_over_it() {
     for _ in 0..CAPTURES {
         snapshot(&watcher, &data.join("ring"), &tight);
     }
-    assert_profiled(&watcher, &data.join("ring"), &tight);
+    assert_profiled(&watcher, &data.join("ring"), &tight, ".heap-profile.");
     let figure = |file: &str| cgroup.figure(file, "") / MB;
     let (most, limit) = (
         figure("memory.max_usage_in_bytes"),
@@ -72,20 +86,20 @@ fn with_50_mb_to_its_limit_a_capture_pushes_nobody_over_it() {
 
 /// Captures one after the other, each with a pause before it in which nobody asks for anything: what this
 /// machine does to the target anyway.
-fn stalls(story: Instant, watcher: &Watcher, ring: &Path, service: &Service) {
+fn stalls(story: Instant, what: &str, service: &Service, capture: impl Fn()) {
     let mut captured = Vec::new();
     let mut idle = Vec::new();
-    snapshot(watcher, ring, service);
+    capture();
     for _ in 0..CAPTURES {
         service.stall_ms();
         std::thread::sleep(Duration::from_millis(500));
         idle.push(service.stall_ms());
-        snapshot(watcher, ring, service);
+        capture();
         captured.push(service.stall_ms());
     }
     tell(
         story,
-        format!("100,000 goroutines, stalls in ms: {captured:?}, idle {idle:?}"),
+        format!("100,000 goroutines, {what}, stalls in ms: {captured:?}, idle {idle:?}"),
     );
     idle.sort_by(f64::total_cmp);
     captured.sort_by(f64::total_cmp);
@@ -95,7 +109,7 @@ fn stalls(story: Instant, watcher: &Watcher, ring: &Path, service: &Service) {
         true => (captured[CAPTURES - 2], STALL_MS_MAX),
         false => (captured[CAPTURES / 2], STALL_MS_MAX.max(noise)),
     };
-    assert!(held <= allowed, "stalls: {captured:?}, idle {idle:?}");
+    assert!(held <= allowed, "{what}: {captured:?}, idle {idle:?}");
 }
 
 /// Has a snapshot taken, and waits until it lies in the ring.
@@ -135,10 +149,10 @@ fn files(ring: &Path, target: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// That profiles were taken, and not only what is read from outside.
-fn assert_profiled(watcher: &Watcher, ring: &Path, service: &Service) {
+/// That a profile was taken, and not only mappings.
+fn assert_profiled(watcher: &Watcher, ring: &Path, service: &Service, kind: &str) {
     let target = target_of(watcher, service).expect("it is watched");
     let names = files(ring, &target);
-    let profiled = names.iter().any(|name| name.contains(".heap-profile."));
-    assert!(profiled, "{names:?}");
+    let profiled = names.iter().any(|name| name.contains(kind));
+    assert!(profiled, "{kind}: {names:?}");
 }

@@ -128,6 +128,8 @@ async fn those_that_are_captured_together_are_one_incident() {
             verdict,
             files: vec![file(replica)],
             refusals: Vec::new(),
+            notes: Vec::new(),
+            was_outside: false,
         });
     }
     held.settle().await;

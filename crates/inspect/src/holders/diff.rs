@@ -127,25 +127,34 @@ impl Diff {
     ) -> Vec<DescriptorChange> {
         let mut earlier: HashMap<Key<'_>, &DescriptorGroup> =
             before.iter().map(|group| (key(group), group)).collect();
-        let change = |group: &DescriptorGroup, before: u64| DescriptorChange {
-            group: group.clone(),
-            before,
-            growth: difference(group.count, before),
-        };
-        let mut changes: Vec<DescriptorChange> = after
+        let same: Vec<Option<&DescriptorGroup>> = after
             .iter()
-            .map(|group| {
-                let before = earlier.remove(&key(group)).map_or(0, |group| group.count);
-                change(group, before)
-            })
+            .map(|group| earlier.remove(&key(group)))
             .collect();
-        changes.extend(earlier.into_values().map(|group| {
-            let none = DescriptorGroup {
+        let mut changes: Vec<DescriptorChange> = Vec::new();
+        for (group, same) in after.iter().zip(same) {
+            // The way to the same things may read differently: a list that has grown knows its type, a goroutine has
+            // gone on. Then it is the way of the same holder that is there no more.
+            let moved = || {
+                let is_it = |left: &Key<'_>| (left.0, left.1, left.3) == sort(group);
+                let left = earlier.keys().filter(|left| is_it(left)).min().copied()?;
+                earlier.remove(&left)
+            };
+            let before = same.or_else(moved).map_or(0, |before| before.count);
+            changes.push(DescriptorChange {
+                group: group.clone(),
+                before,
+                growth: difference(group.count, before),
+            });
+        }
+        changes.extend(earlier.into_values().map(|group| DescriptorChange {
+            group: DescriptorGroup {
                 count: 0,
                 allocated_at: Vec::new(),
                 ..group.clone()
-            };
-            change(&none, group.count)
+            },
+            before: group.count,
+            growth: difference(0, group.count),
         }));
         changes.sort_by(|left, right| {
             let most = right.growth.cmp(&left.growth);
@@ -161,6 +170,11 @@ type Key<'a> = (HolderKind, &'a str, &'a str, DescriptorKind);
 
 fn key(group: &DescriptorGroup) -> Key<'_> {
     (group.holder_kind, &group.holder, &group.path, group.kind)
+}
+
+/// Whose they are, and what.
+fn sort(group: &DescriptorGroup) -> (HolderKind, &str, DescriptorKind) {
+    (group.holder_kind, &group.holder, group.kind)
 }
 
 fn difference(after: u64, before: u64) -> i64 {
@@ -218,5 +232,49 @@ fn way(mut before: &[Path], mut after: &[Path], growth: i64) -> (String, String)
             .find(same)
             .map_or(&[], |earlier| &earlier.children);
         after = &step.children;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(holder: &str, path: &str, count: u64) -> DescriptorGroup {
+        serde_json::from_value(serde_json::json!({
+            "holder": holder, "holder_kind": "global", "path": path, "type": "", "kind": "file", "count": count,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn descriptors_are_compared_by_holder_and_way_and_a_way_that_reads_differently_is_the_same() {
+        let before = [
+            group("main.open", "", 40),
+            group("main.log", ".file", 1),
+            group("main.pair", ".from", 5),
+            group("main.pair", ".to", 5),
+            group("main.gone", "[*]", 7),
+        ];
+        let after = [
+            group("main.open", "[*]", 65),
+            group("main.log", ".file", 1),
+            group("main.pair", ".from", 6),
+            group("main.pair", ".to", 5),
+            group("main.new", "[*]", 2),
+        ];
+        let changes = Diff::of_descriptors(&before, &after);
+        let told: Vec<(&str, u64, i64)> = changes
+            .iter()
+            .map(|change| (change.group.holder.as_str(), change.before, change.growth))
+            .collect();
+        let want = [
+            ("main.open", 40, 25),
+            ("main.new", 0, 2),
+            ("main.pair", 5, 1),
+            ("main.pair", 5, 0),
+            ("main.log", 1, 0),
+            ("main.gone", 7, -7),
+        ];
+        assert_eq!(told, want);
     }
 }

@@ -13,7 +13,8 @@ use rustix::process::{Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ANSWER_BYTES_MAX, BudgetPart, HoldersBudget, HoldersCost, HoldersFailure, HoldersLook,
+    ANSWER_BYTES_MAX, BudgetPart, Found, HoldersBudget, HoldersCost, HoldersFailure, HoldersLook,
+    LookAt, goroutines,
 };
 use crate::answers::ReadFailure;
 use crate::clock::SystemClock;
@@ -44,11 +45,12 @@ const DEPTH: usize = 12;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) key: ProcessKey,
+    pub(super) at: LookAt,
     pub(super) budget: HoldersBudget,
 }
 
 /// What the child says.
-pub(super) type Said = Result<HoldersLook, HoldersFailure>;
+pub(super) type Said = Result<Found, HoldersFailure>;
 
 /// Whether this process was started to look for holders: `main` then does nothing but
 /// [`find_holders`].
@@ -134,9 +136,33 @@ fn limit(budget: &HoldersBudget) {
 }
 
 fn look(order: &Order, begun: Instant) -> Said {
-    let (pid, budget) = (order.key.pid.0, &order.budget);
+    let pid = order.key.pid.0;
     is_still(&order.key)?;
     let program = Program::attach(pid).map_err(|error| failure(pid, error))?;
+    let found = match order.at {
+        LookAt::Holders => {
+            holders(&program, &order.budget).map(|look| Found::Holders(Box::new(look)))
+        }
+        LookAt::Goroutines => goroutines::read(&program, SystemClock.now()).map(Found::Goroutines),
+    };
+    let mut found = found.map_err(|error| failure(pid, error))?;
+    // What was read is this process's only if it was there all the time.
+    is_still(&order.key)?;
+    let cost = match &mut found {
+        Found::Holders(look) => &mut look.cost,
+        Found::Goroutines(look) => &mut look.cost,
+    };
+    *cost = HoldersCost {
+        time_ms: millis(begun.elapsed()),
+        cpu_ms: own_cpu_ms(),
+        copied_bytes: program.memory().cost().bytes,
+        memory_bytes: own_peak(),
+    };
+    Ok(found)
+}
+
+/// Who holds the heap of `program`, which runs on. The cost is the caller's to fill in.
+fn holders(program: &Program, budget: &HoldersBudget) -> Result<HoldersLook, InspectError> {
     let options = Options {
         max_bytes: budget.copied_bytes,
         memory_bytes: budget.memory_bytes,
@@ -148,21 +174,11 @@ fn look(order: &Order, begun: Instant) -> Said {
         ..Options::default()
     };
     let at = SystemClock.now();
-    let taken = Taken::read(&program, &options, Reading::Copy(Vec::new()), None);
-    let taken = taken.map_err(|error| failure(pid, error))?;
-    let report = taken.report(&program, &options);
-    let report = report.map_err(|error| failure(pid, error))?;
-    // What was read is this process's only if it was there all the time.
-    is_still(&order.key)?;
+    let taken = Taken::read(program, &options, Reading::Copy(Vec::new()), None)?;
     Ok(HoldersLook {
         at,
-        cost: HoldersCost {
-            time_ms: millis(begun.elapsed()),
-            cpu_ms: own_cpu_ms(),
-            copied_bytes: program.memory().cost().bytes,
-            memory_bytes: own_peak(),
-        },
-        report,
+        cost: HoldersCost::default(),
+        report: taken.report(program, &options)?,
     })
 }
 
@@ -213,7 +229,8 @@ fn answer(mut said: Said) -> Vec<u8> {
             return bytes;
         }
         match &mut said {
-            Ok(look) if look.report.holders.len() > 1 => shorten(&mut look.report),
+            Ok(Found::Holders(look)) if look.report.holders.len() > 1 => shorten(&mut look.report),
+            Ok(Found::Goroutines(look)) if look.stacks.len() > 1 => goroutines::shorten(look),
             // One holder whose names are a MiB long, or an error that is: nobody's real program.
             _ => {
                 said = Err(HoldersFailure::Unreadable {

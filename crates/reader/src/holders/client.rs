@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use model::ProcessKey;
 
-use super::{HoldersBudget, HoldersFailure, HoldersLook};
+use super::{Found, HoldersBudget, HoldersFailure, LookAt};
 use crate::client::{Reader, unexpected};
 use crate::error::ReaderError;
 use crate::frame::{Answer, Request};
@@ -15,25 +15,26 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Reader {
-    /// Starts a look at who holds the heap of one Go process: by a child of the reader's that lives
-    /// for this look and may take `budget`, or less where memory is short. The target is never
-    /// stopped; what it costs it is the reading of its heap with pointers. Ask
-    /// [`Self::poll_holders`] with the number that comes back. One look at a time:
-    /// [`HoldersFailure::Busy`] for a second.
+    /// Starts a look at one Go process: by a child of the reader's that lives for this look and may take `budget`,
+    /// or less where memory is short. The target is never stopped; what it costs it is the reading of its heap with
+    /// pointers, or of its goroutines' stacks. Ask [`Self::poll_look`] with the number that comes back. One look at
+    /// a time: [`HoldersFailure::Busy`] for a second.
     ///
     /// # Errors
     /// As for [`Reader::host`]; what ails the look is in the answer.
-    pub fn start_holders(
+    pub fn start_look(
         &self,
         key: &ProcessKey,
+        at: LookAt,
         budget: &HoldersBudget,
     ) -> Result<Result<u64, HoldersFailure>, ReaderError> {
-        let request = Request::HoldersStart {
+        let request = Request::LookStart {
             key: key.clone(),
+            at,
             budget: *budget,
         };
         match self.call(request)? {
-            Answer::HoldersStarted(started) => Ok(started),
+            Answer::LookStarted(started) => Ok(started),
             other => Err(unexpected(&other)),
         }
     }
@@ -43,12 +44,12 @@ impl Reader {
     ///
     /// # Errors
     /// As for [`Reader::host`]; what ails the look is in the answer.
-    pub fn poll_holders(
+    pub fn poll_look(
         &self,
         look: u64,
-    ) -> Result<Option<Result<HoldersLook, HoldersFailure>>, ReaderError> {
-        match self.call(Request::HoldersPoll { look })? {
-            Answer::Holders(said) => Ok(said.map(|said| said.map(|look| *look))),
+    ) -> Result<Option<Result<Found, HoldersFailure>>, ReaderError> {
+        match self.call(Request::LookPoll { look })? {
+            Answer::Looked(said) => Ok(said),
             other => Err(unexpected(&other)),
         }
     }
@@ -57,19 +58,20 @@ impl Reader {
     ///
     /// # Errors
     /// As for [`Reader::host`]; what ails the look is in the answer.
-    pub fn holders(
+    pub fn look(
         &self,
         key: &ProcessKey,
+        at: LookAt,
         budget: &HoldersBudget,
-    ) -> Result<Result<HoldersLook, HoldersFailure>, ReaderError> {
-        let look = match self.start_holders(key, budget)? {
+    ) -> Result<Result<Found, HoldersFailure>, ReaderError> {
+        let look = match self.start_look(key, at, budget)? {
             Ok(look) => look,
             Err(failure) => return Ok(Err(failure)),
         };
         let deadline = Instant::now() + budget.time + PATIENCE;
         loop {
             std::thread::sleep(ASK_EVERY);
-            if let Some(said) = self.poll_holders(look)? {
+            if let Some(said) = self.poll_look(look)? {
                 return Ok(said);
             }
             if Instant::now() >= deadline {

@@ -1,4 +1,4 @@
-//! Who holds a Go process's heap: one look by one short-lived child.
+//! Who holds a Go process's heap, or where its goroutines stand: one look by one short-lived child.
 //!
 //! The target's memory is hostile and may be huge, so the reader does not walk it itself: it starts
 //! this executable once more for each look ([`HOLDERS_ARGUMENT`]), with limits that the kernel
@@ -7,6 +7,7 @@
 
 mod child;
 mod client;
+mod goroutines;
 mod room;
 mod running;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::answers::ReadFailure;
 
 pub use child::{HOLDERS_ARGUMENT, find_holders, is_holders};
+pub use goroutines::{Call, GoroutineStack, GoroutinesLook};
 pub(crate) use running::Looks;
 
 /// Bytes of a look's answer.
@@ -64,6 +66,26 @@ impl HoldersBudget {
             ..self
         }
     }
+}
+
+/// What a look is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LookAt {
+    /// Who holds the heap.
+    Holders,
+    /// Where the goroutines stand.
+    Goroutines,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Found {
+    /// Who holds the heap.
+    Holders(Box<HoldersLook>),
+    /// Where the goroutines stand.
+    Goroutines(GoroutinesLook),
 }
 
 /// One look at who holds a heap.

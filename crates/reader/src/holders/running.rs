@@ -14,7 +14,7 @@ use rustix::process::Signal;
 
 use super::child::{HOLDERS_ARGUMENT, LATE, Order, Said};
 use super::room::room;
-use super::{ANSWER_BYTES_MAX, BudgetPart, HoldersBudget, HoldersFailure, mebibytes};
+use super::{ANSWER_BYTES_MAX, BudgetPart, HoldersBudget, HoldersFailure, LookAt, mebibytes};
 use crate::cgroup::Mount;
 use crate::privileges;
 
@@ -56,6 +56,7 @@ impl Looks {
     pub(crate) fn start(
         &mut self,
         key: &ProcessKey,
+        at: LookAt,
         budget: HoldersBudget,
         mounts: &[Mount],
         clock: &dyn Clock,
@@ -70,6 +71,7 @@ impl Looks {
         let budget = budget.within(room(mounts, clock)?);
         let order = Order {
             key: key.clone(),
+            at,
             budget,
         };
         let started = self.spawn(&order).map_err(|error| HoldersFailure::Died {

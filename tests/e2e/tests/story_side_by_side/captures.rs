@@ -1,6 +1,6 @@
 //! What is taken of leaking services, and what is not for their sake: goroutines one by one where there are
-//! few, a forced collection where that is configured, neither near a limit nor with many goroutines. Each
-//! refusal stands in the incident with its reason.
+//! few, a forced collection where that is configured, neither near a limit nor with many goroutines, which are read
+//! from outside then. Each refusal stands in the incident with its reason.
 
 use std::time::{Duration, Instant};
 
@@ -61,10 +61,17 @@ fn each_capture_is_taken_or_refused_for_a_reason_in_the_incident() {
     assert!(told.contains("it is held, and no garbage"), "{told}");
     let many = [
         "after-heap.pb.gz",
+        // Read from outside.
+        "after-goroutine.pb.gz",
         "goroutine-profile too-many-goroutines",
         "goroutine-stacks too-many-goroutines",
     ];
-    with(&crowded, &many);
+    let crowded = with(&crowded, &many);
+    let told = crowded.manifest["timeline"].to_string();
+    assert!(
+        told.contains("goroutine profile read from outside"),
+        "{told}"
+    );
     if let Some(tight) = &tight {
         with(
             tight,
