@@ -40,10 +40,12 @@ pub(super) fn section(of: &Held) -> Markup {
 
 fn row(of: &Held, change: &DescriptorChange) -> Markup {
     let group = &change.group;
+    // Of all goroutines there is only one of this name.
+    let goroutines = if group.holder == "main.main" { 1 } else { 2 };
     html! {
         tr {
             th scope="row" {
-                span .quiet { (words::holder_kind(group.holder_kind, 2)) }
+                span .quiet { (words::holder_kind(group.holder_kind, goroutines)) }
                 span .function { (group.holder) (group.path) }
                 div .sub {
                     @if !group.ty.is_empty() { span { (group.ty) } }
