@@ -110,7 +110,7 @@ mod tests {
             ("test byte [rip+d], 1", &[0x90, 0xf6, 0x05], 8),
             ("not qword [rip+d]", &[0x48, 0xf7, 0x15], 7),
         ];
-        let wanted = Wanted::new([0x2000..0x2001].into_iter());
+        let wanted = Wanted::new(std::iter::once(0x2000..0x2001));
         for (name, bytes, len) in rows {
             let mut code = bytes.to_vec();
             code.extend_from_slice(&(0x1000 - *len as i32).to_le_bytes());
