@@ -115,7 +115,7 @@ fn page(rows: &[Figure], machine: &[(&str, String)], commit: Option<&str>) -> St
     let mut text = format!(
         "# The shop, told\n\n\
          Written by `cargo xtask bench shop` at commit `{commit}`. Twenty-five services at a time, each with one scenario \
-         and 50 ordinary requests a second, watched for 7 minutes at a period of 1 s: the sample shop (`shop`) and a copy in \
+         and 50 ordinary requests a second, watched for 7.5 minutes at a period of 1 s, a day of the slow leak 30 s: the sample shop (`shop`) and a copy in \
          which everything has another name (`copy`), as plain processes (`bare`) and each in a memory cgroup of 2 GiB \
          (`cgroup`). A ✗ is not what was asked: another kind or none, a culprit that is not where it should be \
          (first; of a body that nobody reads, whose goroutines do not tell who asked, in the first three; of C memory \
