@@ -512,7 +512,7 @@ mod tests {
     use super::*;
 
     /// Seeds that each family is looked at with.
-    const SEEDS: u64 = 12;
+    const SEEDS: u64 = 6;
 
     #[test]
     fn every_history_is_what_its_name_says() {
