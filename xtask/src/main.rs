@@ -46,6 +46,7 @@ commands
             inspect             looking into a process of 1 and of 6 GB, and the graph alone: half an
                                 hour and 12 GB of free memory; goes on where it was interrupted
             --quick             small sizes, half a minute, nothing written
+            judge               how right and how early the judge is on histories whose truth is known
             shop                every leak and look-alike of the sample shop, original and renamed, bare
                                 and in cgroups: kind, culprit, time; half an hour
             watch               what watching 21 services costs: a quarter of an hour

@@ -73,6 +73,8 @@ pub struct Memory {
     pub heap_sys: f64,
     /// StackInuse.
     pub stacks: f64,
+    /// The runtime's own structures: MSpanSys, GCSys and the like.
+    pub runtime: f64,
     /// NextGC.
     pub next_gc: f64,
     /// Collections so far.
@@ -199,6 +201,7 @@ impl Process {
             heap_released: self.sys - self.retained,
             heap_sys: self.sys,
             stacks: self.stacks(),
+            runtime: self.meta(),
             // As the runtime says it when there is no goal.
             next_gc: if goal.is_finite() {
                 goal

@@ -75,6 +75,12 @@ const SERIES: &[(&str, &str, &[View], Value)] = {
             |_, r| r.memory.stacks,
         ),
         (
+            "go_memstats_gc_sys_bytes",
+            "gauge",
+            &[All, MemStats],
+            |_, r| r.memory.runtime,
+        ),
+        (
             "go_memstats_next_gc_bytes",
             "gauge",
             &[All, MemStats],

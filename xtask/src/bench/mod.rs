@@ -6,6 +6,7 @@
 
 mod goref;
 mod inspect;
+mod judge;
 mod measure;
 mod page;
 mod shop;
@@ -30,9 +31,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     match words.as_slice() {
         ["inspect"] => inspect::run(false),
         ["inspect", "--quick"] | ["--quick", "inspect"] => inspect::run(true),
+        ["judge"] => judge::run(),
         ["shop"] => shop::run(),
         ["watch"] => watch::run(),
-        [] => Err(usage("`bench` needs a name: inspect, shop or watch")),
+        [] => Err(usage("`bench` needs a name: inspect, judge, shop or watch")),
         _ => Err(usage(format!("`bench` knows no `{}`", words.join(" ")))),
     }
 }

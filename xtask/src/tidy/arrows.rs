@@ -50,6 +50,7 @@ const ARROWS: &[Row] = &[
     ),
     // What a judge is measured on must not know it.
     ("corpus", Only(&[])),
+    ("backtest", Only(&["corpus", "judge", "model"])),
     // The stories see the binary from outside, as a user does.
     ("e2e", Only(&[])),
     ("xtask", Only(&[])),

@@ -1,0 +1,39 @@
+//! `cargo xtask bench judge`: how right and how early the judge is on made-up histories whose truth is known, as a
+//! page in the book. The seed comes from the commit: nobody could tune anything on it.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::bail;
+
+use super::page::{CHANGED, machine, machine_table, save};
+use super::{Results, measure};
+use crate::workspace::Workspace;
+
+/// Histories of each family.
+const HISTORIES: &str = "40";
+const BUILD: [&str; 5] = ["build", "--release", "--locked", "-p", "backtest"];
+
+/// Judges and writes `docs/bench/judge.md`.
+pub(super) fn run() -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let commit = Results::open(&workspace, "judge")?.commit;
+    if !workspace.cargo(&BUILD).status()?.success() {
+        bail!("`cargo {}` failed", BUILD.join(" "));
+    }
+    let seed = workspace.seed()?.to_string();
+    let mut command = Command::new(workspace.target.join("release/backtest"));
+    println!("    {HISTORIES} histories of each family, seeds from {seed}: some minutes");
+    let run = measure::run(command.args([HISTORIES, &seed]))?;
+    let commit = commit.as_deref().unwrap_or(CHANGED);
+    let text = format!(
+        "# The judge, measured\n\n\
+         Written by `cargo xtask bench judge` at commit `{commit}`; the seed is taken from the commit. Histories are made \
+         up by `tests/corpus` from how Go's runtime works, which knows nothing of the judge, and are judged as they came \
+         in, every twentieth reading; a leak counts as told when two judgements in a row say so. The time to the limit \
+         is what the process had left when the leak began, at the leak's pace.\n\n{}\n{}",
+        machine_table(&machine("`tests/corpus`".into())),
+        String::from_utf8_lossy(&run.output),
+    );
+    println!("\n{}", save(&workspace, "judge", &text)?.display());
+    Ok(ExitCode::SUCCESS)
+}
