@@ -28,25 +28,42 @@ struct Tally {
     /// Minutes to detection, and that as a part of the time that the process had until its limit.
     minutes: Vec<f64>,
     parts: Vec<f64>,
-    /// Seeds that came out wrong.
-    wrong: Vec<u64>,
+    /// Seeds that came out wrong, and how.
+    wrong: Vec<(u64, String)>,
 }
 
 impl Tally {
     fn add(&mut self, history: &History, outcomes: &[Outcome]) {
-        let mut is_wrong = false;
+        let mut wrong = Vec::new();
         for (replica, outcome) in history.replicas.iter().zip(outcomes) {
             self.judged += outcome.judged;
             self.unsure += outcome.unsure;
-            is_wrong |= outcome.false_alarm.is_some();
-            self.false_alarms += u32::from(outcome.false_alarm.is_some());
+            if let Some((at_s, kind)) = outcome.false_alarm {
+                self.false_alarms += 1;
+                wrong.push(format!(
+                    "{}: no leak, {kind:?} told at {:.2} h",
+                    replica.instance,
+                    at_s / 3600.0
+                ));
+            }
             let Some(leak) = history.truth.leak.filter(|_| replica.leaks) else {
                 self.calm += 1;
                 self.calm_hours += replica.readings.len() as f64 * history.period_s / 3600.0;
                 continue;
             };
             self.leaks += 1;
-            is_wrong |= outcome.found.is_none();
+            if outcome.found.is_none() {
+                wrong.push(format!(
+                    "{}: {:.0} KiB/min from {:.2} h to {:.2} h, never told",
+                    replica.instance,
+                    leak.bytes_per_minute / 1024.0,
+                    leak.from_s / 3600.0,
+                    replica
+                        .readings
+                        .last()
+                        .map_or(0.0, |last| last.at_s / 3600.0)
+                ));
+            }
             if let Some((after_s, kind)) = outcome.found {
                 self.found += 1;
                 self.right_kind += u32::from(is_kind(kind, leak.kind));
@@ -60,8 +77,8 @@ impl Tally {
                 self.parts.push(after_s / 60.0 / minutes_to_limit);
             }
         }
-        if is_wrong {
-            self.wrong.push(history.seed);
+        if !wrong.is_empty() {
+            self.wrong.push((history.seed, wrong.join("; ")));
         }
     }
 }
@@ -131,7 +148,8 @@ fn print(families: &[Family], tallies: Vec<Tally>) {
         calm_hours += tally.calm_hours;
         tally.wrong.sort_unstable();
         let told = |some: bool, text: String| if some { text } else { String::new() };
-        let wrong: Vec<String> = tally.wrong.iter().take(8).map(u64::to_string).collect();
+        let wrong = tally.wrong.iter().take(8).map(|(seed, _)| seed.to_string());
+        let wrong: Vec<String> = wrong.collect();
         println!(
             "| {} | {} | {} | {} | {} | {} of {} | {:.0} % | {} |",
             family.name(),
@@ -153,6 +171,11 @@ fn print(families: &[Family], tallies: Vec<Tally>) {
             100.0 * f64::from(tally.unsure) / f64::from(tally.judged.max(1)),
             wrong.join(" "),
         );
+        if families.len() == 1 {
+            for (seed, how) in &tally.wrong {
+                println!("\nseed {seed}: {how}");
+            }
+        }
     }
     let precision = f64::from(found) / f64::from((found + false_alarms).max(1));
     let recall = f64::from(found) / f64::from(leaks.max(1));
