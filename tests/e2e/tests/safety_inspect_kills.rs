@@ -300,6 +300,7 @@ fn to_hold(pid: u32) -> Order {
     let time = json!({ "secs": 30, "nanos": 0 });
     let order = json!({
         "key": { "boot_id": "", "pid": pid, "start_ticks": start },
+        "at": "holders",
         "budget": { "time": time, "cpu": time, "memory_bytes": 1 << 30, "copied_bytes": 3 << 28 },
     });
     Order::Pipe(order.to_string().into_bytes())
