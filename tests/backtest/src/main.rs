@@ -1,5 +1,6 @@
 //! `backtest SEEDS [FIRST [FAMILY]]`: judges so many histories of each family of the corpus, with all their series, from
 //! the seed FIRST on, and prints a table: how many leaks were found and how soon, and how many there were that are none.
+#![forbid(unsafe_code)]
 
 mod channels;
 mod replay;

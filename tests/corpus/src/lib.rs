@@ -14,6 +14,7 @@
 //! let text = history.replicas[0].open_metrics(&history, View::Rss);
 //! assert!(text.contains("process_resident_memory_bytes"));
 //! ```
+#![forbid(unsafe_code)]
 
 mod families;
 mod plan;
