@@ -2,7 +2,7 @@
 //! leaks, what, since when and how fast.
 //!
 //! A judge of leaks is measured on them, and must not know them: this crate knows nothing of it, and the families and
-//! the ranges of their figures ([`families`]) were there before it was measured. Of one seed and family everything is
+//! the ranges of their figures (`families.rs`) were there before it was measured. Of one seed and family everything is
 //! the same on every machine, up to the last bit of sines and logarithms.
 //!
 //! ```
