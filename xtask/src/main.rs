@@ -43,8 +43,8 @@ commands
             --seed S            the same inputs again; with --round R this one input
             --beside N          parsers fed at a time
   bench   measure on this machine what the product promises, and write docs/bench/
-            inspect             looking into a process of 1 and of 6 GB, and the graph alone: half an
-                                hour and 12 GB of free memory; goes on where it was interrupted
+            inspect             looking into a process of 1 and of 6 GB, and the graph alone: ten minutes
+                                to half an hour, and 12 GB of free memory; goes on where it was interrupted
             --quick             small sizes, half a minute, nothing written
             judge               how right and how early the judge is on histories whose truth is known
             shop                every leak and look-alike of the sample shop, original and renamed, bare

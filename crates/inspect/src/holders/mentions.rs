@@ -60,8 +60,10 @@ pub(super) fn find(start: u64, code: &[u8], wanted: &Wanted, mut visit: impl FnM
             continue;
         };
         let distance = i32::from_le_bytes([bytes[3], bytes[4], bytes[5], bytes[6]]);
-        let place = start + (at + BEFORE) as u64;
-        let target = (place + 4 + number).wrapping_add_signed(distance.into());
+        let place = start.wrapping_add((at + BEFORE) as u64);
+        let target = place
+            .wrapping_add(4 + number)
+            .wrapping_add_signed(distance.into());
         if hull.contains(&target) && wanted.has(target) {
             visit(place, target);
         }

@@ -224,7 +224,7 @@ fn each_step(
         if let Ok(bytes) = program.memory().bytes(what, at, len, STEP + around) {
             visit(at, &bytes);
         }
-        at += STEP;
+        at = at.saturating_add(STEP);
     }
 }
 

@@ -15,6 +15,8 @@ use crate::{Program, limits};
 const STATICS_MAX: usize = 1 << 16;
 /// Elements of one array or slice that are followed.
 const ELEMENTS_MAX: u64 = 4096;
+/// Words of one variable that are looked at: a damaged size costs no more.
+const WORDS_MAX: u64 = 1 << 13;
 /// Pointers of one type that are followed, and structures inside structures.
 const POINTERS_MAX: usize = 1024;
 const DEPTH_MAX: usize = 16;
@@ -110,7 +112,7 @@ impl Statics<'_> {
 
     /// Whether any word of it points at a variable.
     fn leads_on(&self, global: &Global) -> bool {
-        let words = (0..global.bytes / 8).map(|word| self.word(global.addr + 8 * word));
+        let words = words_of(global).map(|addr| self.word(addr));
         let mut words = words.take_while(Option::is_some).flatten();
         words.any(|value| self.is_variable(value))
     }
@@ -118,7 +120,7 @@ impl Statics<'_> {
     fn word(&self, addr: u64) -> Option<u64> {
         let (start, bytes) = self.data.iter().find(|(start, bytes)| {
             let inside = addr.checked_sub(*start);
-            inside.is_some_and(|at| at + 8 <= bytes.len() as u64)
+            inside.is_some_and(|at| at < (bytes.len() as u64).saturating_sub(7))
         })?;
         Some(le64(bytes, (addr - start) as usize))
     }
@@ -157,7 +159,11 @@ impl Statics<'_> {
                 let len = self.word(at.saturating_add(8)).unwrap_or(0);
                 let name: Arc<str> = format!("{name}[*]").into();
                 for element in 0..len.min(ELEMENTS_MAX) {
-                    self.make(&name, target.saturating_add(element * size), ty);
+                    self.make(
+                        &name,
+                        target.saturating_add(element.saturating_mul(size)),
+                        ty,
+                    );
                 }
             }
         }
@@ -222,8 +228,8 @@ impl Statics<'_> {
         let starts = self.starts();
         let mut queue = VecDeque::from(variables);
         while let Some(global) = queue.pop_front() {
-            for word in 0..global.bytes / 8 {
-                let Some(target) = self.word(global.addr + 8 * word) else {
+            for addr in words_of(&global) {
+                let Some(target) = self.word(addr) else {
                     break;
                 };
                 let Ok(at) = starts.binary_search(&target) else {
@@ -281,6 +287,12 @@ impl Statics<'_> {
     }
 }
 
+/// Where the words of a variable lie, as many of them as are looked at.
+fn words_of(global: &Global) -> impl Iterator<Item = u64> + use<> {
+    let (start, words) = (global.addr, (global.bytes / 8).min(WORDS_MAX));
+    (0..words).map(move |word| start.saturating_add(8 * word))
+}
+
 /// What a pointer type points at.
 fn pointee(dwarf: &Dwarf, ty: TypeRef) -> Option<TypeRef> {
     let entry = dwarf.entry(dwarf.resolve(ty))?;
@@ -321,7 +333,14 @@ fn collect(dwarf: &Dwarf, ty: TypeRef, offset: u64, path: &str, depth: usize, wa
             let path = format!("{path}[*]");
             for at in 0..entry.count.min(ELEMENTS_MAX) {
                 let before = ways.len();
-                collect(dwarf, elem, offset + at * size, &path, deeper, ways);
+                collect(
+                    dwarf,
+                    elem,
+                    offset.saturating_add(at.saturating_mul(size)),
+                    &path,
+                    deeper,
+                    ways,
+                );
                 if ways.len() == before {
                     break;
                 }
