@@ -347,7 +347,11 @@ pub(crate) mod tests {
     /// A mock receiver: answers each POST with `status` and `body`, and hands out what it was sent.
     pub(crate) fn mock(status: u16, body: &str) -> (String, mpsc::Receiver<String>) {
         let length = body.len();
-        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}");
+        // Each connection serves one request and says so: a client that kept it
+        // for its next one would meet the close halfway.
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let (said, heard) = mpsc::channel();
