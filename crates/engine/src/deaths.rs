@@ -16,7 +16,7 @@ use crate::book::{TARGETS_CAPTURED_MAX, join, targets_captured};
 use crate::cause::{self, Cause};
 use crate::evidence::look_of;
 use crate::holders::culprit_of;
-use crate::judging::judge_target;
+use crate::judging::{Remembered, judge_target};
 use crate::leaks::name_finding;
 use crate::main_loop::{Event, MainLoop, save};
 use crate::rails::Standing;
@@ -213,7 +213,10 @@ fn post_mortem(store: &Store, known: Known, ended: Option<&Ended>) -> Death {
         at,
     } = known;
     // Once more, with what was read since: its last minutes tell most.
-    let judged = judge_target(store, &target, &facts, ledger.as_ref(), at).ok();
+    let judged = {
+        let anew = &mut Remembered::default();
+        judge_target(store, &target, &facts, ledger.as_ref(), at, anew).ok()
+    };
     let leaks = |verdict: &Verdict| verdict.verdict == Judgement::Leak;
     let verdict = judged.filter(leaks).or_else(|| last.clone());
     let mut verdict = verdict.unwrap_or_else(|| unjudged(at, &target, &facts));

@@ -16,7 +16,7 @@ use crate::config;
 use crate::driver::{Driver, Orders, Report, RoundReport};
 use crate::evidence::{Subject, Terms, look_of};
 use crate::holders::{self, Refusal};
-use crate::judging::judge_target;
+use crate::judging::{Remembered, judge_target};
 use crate::limits::Machine;
 use crate::memory::MemorySeries;
 use crate::outside;
@@ -254,7 +254,11 @@ impl Session {
         let (series, now) = (std::sync::Arc::clone(&self.series), self.source.clock.now());
         let (target, facts) = (self.tracked.view.target.clone(), self.facts());
         let ledger = self.tracked.view.ledger.clone();
-        let judge = move || judge_target(&*series, &target, &facts, ledger.as_ref(), now);
+        // It takes minutes at most: all of it is looked at each time.
+        let judge = move || {
+            let anew = &mut Remembered::default();
+            judge_target(&*series, &target, &facts, ledger.as_ref(), now, anew)
+        };
         match tokio::task::spawn_blocking(judge).await {
             Ok(Ok(verdict)) => Ok(verdict),
             Ok(Err(error)) => Err(DiagnoseError::Nothing {

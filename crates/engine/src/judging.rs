@@ -2,28 +2,55 @@
 
 use std::time::Duration;
 
+use judge::Track;
+use ledger::Chosen;
 use model::series::ReadError;
 use model::{
-    Budget, Cancel, Channel, ChannelData, Component, Facts, Ledger, Matcher, SeriesRead,
-    TARGET_LABEL, Target, UnixMs, Verdict,
+    Budget, Cancel, Channel, ChannelData, Component, Facts, Judgement, Ledger, Matcher, Series,
+    SeriesRead, TARGET_LABEL, Target, UnixMs, Verdict,
 };
 
 use crate::own_names;
 
-/// Samples that one judgement may read: 25 channels over a day at one a second.
+/// Samples that one look at the store may read: 25 channels over a day at one a second.
 const SAMPLES_MAX: u64 = 3_000_000;
-/// The judge looks back over so many periods, and never less than an hour.
+/// A look at all that there is of a target goes back over so many periods, and never less than an hour.
 const PERIODS: u32 = 1_440;
 const WINDOW_MIN: Duration = Duration::from_secs(3_600);
+/// When a watcher begins anew, what was stored before is judged along as far back as this, a day at a time.
+const HISTORY_DAYS: u32 = 7;
+const DAY: Duration = Duration::from_secs(86_400);
+/// Which series are taken for which channels is looked at again when what is known has grown by this part, and after
+/// an hour at the latest.
+const LOOK_AGAIN_PART: f64 = 0.25;
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(3_600);
+/// Samples come late by so many periods at most.
+const LATE_PERIODS: u32 = 4;
 
-/// How far back a judgement looks at this period.
-#[must_use]
-pub fn window(period: Duration) -> Duration {
-    (period * PERIODS).max(WINDOW_MIN)
+/// What is remembered of a target between two judgements.
+#[derive(Debug, Clone, Default)]
+pub struct Remembered {
+    track: Option<Track>,
+    /// In the order that the track knows the loads by.
+    chosen: Vec<Chosen>,
+    from: Option<UnixMs>,
+    until: Option<UnixMs>,
+    look_again: Option<UnixMs>,
 }
 
-/// Judges `target` by what is stored of it. Reads and computes for some milliseconds: call it on a
-/// blocking thread.
+impl Remembered {
+    /// What the next process of the same workload is compared with.
+    #[must_use]
+    pub fn heir(&self) -> Self {
+        Self {
+            track: self.track.as_ref().map(Track::heir),
+            ..Self::default()
+        }
+    }
+}
+
+/// Judges `target` by what is stored of it, and by what was `remembered` when it was judged before. Reads and computes
+/// for a millisecond or some, more the first time: call it on a blocking thread.
 ///
 /// # Errors
 /// Those of the store.
@@ -33,31 +60,29 @@ pub fn judge_target(
     facts: &Facts,
     ledger: Option<&Ledger>,
     now: UnixMs,
+    remembered: &mut Remembered,
 ) -> Result<Verdict, ReadError> {
-    let period = Duration::try_from_secs_f64(facts.period_s).unwrap_or(Duration::from_secs(15));
-    let mut from = now.before(window(period));
-    if let Some(started) = facts.started {
-        from = from.max(started);
-    }
-    let matchers = [Matcher::equal(TARGET_LABEL, target.id.0.as_str())];
-    let budget = Budget::samples(SAMPLES_MAX);
-    let found = series.select(&matchers, from, now, &budget, &Cancel::default())?;
-    let (sources, channels): (Vec<String>, Vec<ChannelData>) =
-        ledger::channels_by_source(&found).into_iter().unzip();
-    let mut judged = judge::judge(&judge::Input {
-        now,
-        channels: &channels,
-        facts,
-    });
-    let loads = channels.iter().zip(&sources);
-    let loads = loads.filter(|(data, _)| data.channel == Channel::LoadLevel);
-    let loads: Vec<&str> = loads.map(|(_, source)| &**source).collect();
+    let store = Store {
+        series,
+        target,
+        period: Duration::try_from_secs_f64(facts.period_s).unwrap_or(Duration::from_secs(15)),
+        started: facts.started,
+    };
+    store.remember(remembered, facts, now)?;
+    let track = remembered
+        .track
+        .get_or_insert_with(|| Track::new(facts.period_s));
+    let mut judged = track.judge(now, facts);
+    let chosen = remembered.chosen.iter();
+    let loads = chosen.filter(|one| one.channel == Channel::LoadLevel);
+    let loads: Vec<&str> = loads.map(|one| &*one.source).collect();
     own_names::name_loads(&mut judged.findings, &loads);
-    own_names::name_gauges(
-        &mut judged.findings,
-        &channels,
-        &ledger::risen_gauges(&found),
-    );
+    if judged.findings.first().map(|first| first.verdict) == Some(Judgement::Leak) {
+        let found = store.select(now.before(store.window()), now)?;
+        let channels = ledger::channels(&found);
+        let gauges = ledger::risen_gauges(&found);
+        own_names::name_gauges(&mut judged.findings, &channels, &gauges);
+    }
     let components = components(ledger, &judged.slopes);
     Ok(Verdict::assemble(
         now,
@@ -66,6 +91,117 @@ pub fn judge_target(
         facts,
         components,
     ))
+}
+
+/// One target's series.
+struct Store<'a> {
+    series: &'a dyn SeriesRead,
+    target: &'a Target,
+    period: Duration,
+    started: Option<UnixMs>,
+}
+
+impl Store<'_> {
+    fn window(&self) -> Duration {
+        (self.period * PERIODS).max(WINDOW_MIN)
+    }
+
+    fn select(&self, from: UnixMs, to: UnixMs) -> Result<Vec<Series>, ReadError> {
+        let from = self.started.map_or(from, |started| from.max(started));
+        let matchers = [Matcher::equal(TARGET_LABEL, self.target.id.0.as_str())];
+        let budget = Budget::samples(SAMPLES_MAX);
+        self.series
+            .select(&matchers, from, to, &budget, &Cancel::default())
+    }
+
+    /// Brings `remembered` up to `now`.
+    fn remember(
+        &self,
+        remembered: &mut Remembered,
+        facts: &Facts,
+        now: UnixMs,
+    ) -> Result<(), ReadError> {
+        if remembered.look_again.is_none_or(|at| now >= at) {
+            let found = self.select(now.before(self.window()), now)?;
+            if remembered.choose(ledger::choose(&found)) {
+                self.begin_anew(remembered, facts, now)?;
+            }
+            let known = remembered
+                .from
+                .map_or(0.0, |from| now.since(from).as_secs_f64());
+            let pause = Duration::from_secs_f64(known * LOOK_AGAIN_PART).min(LOOK_AGAIN_MAX);
+            remembered.look_again = Some(now.after(pause.max(self.period)));
+        }
+        let late = self.period * LATE_PERIODS;
+        let from = remembered.until.map_or(now, |until| until.before(late));
+        self.take(remembered, facts, from, now)
+    }
+
+    /// All that is stored is taken in once more, since other series are followed from now on.
+    fn begin_anew(
+        &self,
+        remembered: &mut Remembered,
+        facts: &Facts,
+        now: UnixMs,
+    ) -> Result<(), ReadError> {
+        let fresh = || Track::new(facts.period_s);
+        let track = remembered.track.as_ref();
+        remembered.track = Some(track.map_or_else(fresh, Track::without_present));
+        (remembered.from, remembered.until) = (None, None);
+        let longest = DAY * HISTORY_DAYS;
+        let first = now.before(longest);
+        let mut from = self.started.map_or(first, |started| first.max(started));
+        while from < now {
+            let to = from.after(DAY).min(now);
+            self.take(remembered, facts, from, to)?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &self,
+        remembered: &mut Remembered,
+        facts: &Facts,
+        from: UnixMs,
+        to: UnixMs,
+    ) -> Result<(), ReadError> {
+        let found = self.select(from, to)?;
+        let chosen = remembered.chosen.iter();
+        let channels: Vec<ChannelData> = chosen.map(|one| one.follow(&found)).collect();
+        let times = || channels.iter().flat_map(|data| &data.times);
+        let (first, last) = (times().min().copied(), times().max().copied());
+        if let Some(track) = &mut remembered.track {
+            track.push(&channels, facts.started);
+        }
+        remembered.from = remembered.from.or(first);
+        remembered.until = remembered.until.max(last);
+        Ok(())
+    }
+}
+
+impl Remembered {
+    /// Takes what a new look has chosen; true if what was taken in so far has to be taken in anew.
+    fn choose(&mut self, mut chosen: Vec<Chosen>) -> bool {
+        let is_load = |one: &Chosen| one.channel == Channel::LoadLevel;
+        let same = |one: &Chosen, other: &Chosen| {
+            one.channel == other.channel && one.source == other.source && one.labels == other.labels
+        };
+        // A load that is none over this window is still followed: it keeps its place.
+        let lost = self.chosen.iter().filter(|one| is_load(one));
+        let lost = lost.filter(|one| !chosen.iter().any(|new| same(new, one)));
+        let lost: Vec<Chosen> = lost.cloned().collect();
+        chosen.extend(lost);
+        let place = |one: &Chosen| self.chosen.iter().position(|old| same(old, one));
+        chosen.sort_by_key(|one| place(one).unwrap_or(usize::MAX));
+        let changed = chosen.len() != self.chosen.len()
+            || chosen
+                .iter()
+                .zip(&self.chosen)
+                .any(|(new, old)| !same(new, old));
+        self.chosen = chosen;
+        changed || self.track.is_none()
+    }
 }
 
 /// The ledger's lines with their growth, where a channel tells it.

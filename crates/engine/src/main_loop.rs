@@ -24,7 +24,7 @@ use crate::costly::CostlyTaken;
 use crate::deaths::Death;
 use crate::driver::{Driver, Orders, Report};
 use crate::holders::Refusal;
-use crate::judging::judge_target;
+use crate::judging::{Remembered, judge_target};
 use crate::leaks::Captured;
 use crate::limits::Machine;
 use crate::marks::Marks;
@@ -49,7 +49,7 @@ pub(crate) enum Event {
     /// A driver reports.
     Report(TargetId, Report),
     /// A judgement is done.
-    Judged(TargetId, Result<Box<Verdict>, String>),
+    Judged(TargetId, Result<Box<Verdict>, String>, Box<Remembered>),
     /// Evidence for a leak was taken and read.
     Captured(Box<Captured>),
     /// Evidence lies in its incident's folder, or waits for the disk.
@@ -190,7 +190,7 @@ impl MainLoop {
                 self.troubles.insert("discovery", reason);
             }
             Event::Report(id, report) => self.reported(&id, report),
-            Event::Judged(id, verdict) => self.judged(&id, verdict),
+            Event::Judged(id, verdict, remembered) => self.judged(&id, verdict, *remembered),
             Event::Holders(id, said) => self.holders_seen(&id, *said),
             Event::Captured(captured) => self.captured(*captured),
             Event::Costly(taken) => self.costly_taken(*taken),
@@ -459,6 +459,14 @@ impl MainLoop {
             drop(guard);
         }));
         let target = tracked.view.target.clone();
+        // A new process is compared with the ones before it.
+        let before = self.targets.values().filter(|other| {
+            other.view.target.workload == target.workload
+                && matches!(other.view.state, TargetState::Gone { .. })
+        });
+        if let Some(last) = before.max_by_key(|other| other.view.last_read) {
+            tracked.remembered = last.remembered.heir();
+        }
         self.tell_pace(&tracked);
         self.targets.insert(id, tracked);
         self.mark_started(&target);
@@ -544,24 +552,40 @@ impl MainLoop {
             tracked.judged_at = Some(now);
             let (target, facts) = (tracked.view.target.clone(), tracked.facts.clone());
             let ledger = tracked.view.ledger.clone();
+            let mut remembered = std::mem::take(&mut tracked.remembered);
             let (store, events) = (Arc::clone(&self.parts.store), self.events.clone());
             tokio::spawn(async move {
-                let judge = move || judge_target(&*store, &target, &facts, ledger.as_ref(), at);
-                let verdict = match tokio::task::spawn_blocking(judge).await {
-                    Ok(verdict) => verdict.map(Box::new).map_err(|error| error.to_string()),
-                    Err(_) => Err("judging was cut off".into()),
+                let judge = move || {
+                    let ledger = ledger.as_ref();
+                    let judged =
+                        judge_target(&*store, &target, &facts, ledger, at, &mut remembered);
+                    (judged, remembered)
+                };
+                let (verdict, remembered) = match tokio::task::spawn_blocking(judge).await {
+                    Ok((verdict, remembered)) => {
+                        let verdict = verdict.map(Box::new).map_err(|error| error.to_string());
+                        (verdict, remembered)
+                    }
+                    Err(_) => (Err("judging was cut off".into()), Remembered::default()),
                 };
                 // An error means that the watcher is ending.
-                let _ = events.send(Event::Judged(id, verdict)).await;
+                let judged = Event::Judged(id, verdict, Box::new(remembered));
+                let _ = events.send(judged).await;
             });
         }
     }
 
-    fn judged(&mut self, id: &TargetId, verdict: Result<Box<Verdict>, String>) {
+    fn judged(
+        &mut self,
+        id: &TargetId,
+        verdict: Result<Box<Verdict>, String>,
+        remembered: Remembered,
+    ) {
         let Some(tracked) = self.targets.get_mut(id) else {
             return;
         };
         tracked.judging = false;
+        tracked.remembered = remembered;
         match verdict {
             Ok(verdict) => {
                 self.troubles.remove("judging");

@@ -17,6 +17,7 @@ use crate::budget::Pace;
 use crate::costly::Owed;
 use crate::driver::RoundReport;
 use crate::holders::Looks;
+use crate::judging::Remembered;
 use crate::limits::{self, Known, Machine};
 use crate::rails::{Standing, Whose};
 
@@ -47,6 +48,8 @@ pub(crate) struct Tracked {
     /// How many judgements in a row found a leak of this kind.
     pub(crate) streaks: HashMap<Kind, u32>,
     pub(crate) judging: bool,
+    /// What the judge remembers of it; with the judgement while that is under way.
+    pub(crate) remembered: Remembered,
     pub(crate) judged_at: Option<Duration>,
     pub(crate) capturing: bool,
     /// A snapshot that somebody asked for is under way.
@@ -104,6 +107,7 @@ impl Tracked {
             metrics: None,
             streaks: HashMap::new(),
             judging: false,
+            remembered: Remembered::default(),
             judged_at: None,
             capturing: false,
             snapshotting: false,

@@ -2,25 +2,27 @@
 
 use model::{Channel, Judgement, Kind, Reason};
 
+use crate::birth::{self, Birth};
 use crate::growth::{Demands, Miss, Stretch, scan};
 use crate::load::{self, Follows, LoadSays};
-use crate::points::{Points, Thin};
+use crate::points::Thin;
 use crate::stats::fit_line;
+use crate::trace::{Trace, Window};
 use crate::view::View;
 use crate::words::reason;
 
 /// A channel with what it would be called if it leaks.
-pub(crate) struct Grower {
+pub(crate) struct Grower<'a> {
     pub(crate) channel: Channel,
     pub(crate) kind: Kind,
     pub(crate) unit: &'static str,
-    pub(crate) points: Points,
+    pub(crate) points: &'a Trace,
     pub(crate) demands: Demands,
 }
 
 /// What was found of a channel.
-pub(crate) struct Assessed {
-    pub(crate) grower: Grower,
+pub(crate) struct Assessed<'a> {
+    pub(crate) grower: Grower<'a>,
     pub(crate) answer: Answer,
     /// The stretch that was weighed last, if any.
     pub(crate) stretch: Option<Stretch>,
@@ -32,6 +34,8 @@ pub(crate) struct Assessed {
 pub(crate) enum Answer {
     Leak {
         load: LoadSays,
+        /// What speaks for a leak although it began with the process.
+        birth: Vec<Reason>,
     },
     Calm {
         kind: Kind,
@@ -47,17 +51,17 @@ pub(crate) enum Answer {
 const POINTS_LEAST: usize = 4;
 
 /// Judges one channel by itself.
-pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
-    let scan = scan(&grower.points, &grower.demands);
+pub(crate) fn assess<'a>(view: &View, grower: Grower<'a>) -> Assessed<'a> {
+    let scan = scan(grower.points, &grower.demands);
     if let Some(stretch) = scan.leak {
-        let load = load::weigh(&grower.points, &stretch, &view.loads, view.period_s);
+        let load = load::weigh(grower.points, &stretch, view.loads, view.period_s);
         if let (LoadSays::Explains(_), Some(beyond)) = (load, beyond_load(view, &grower)) {
             return leak_beyond(grower, beyond);
         }
         let change = stretch.rise;
         let answer = match load {
             LoadSays::Absent | LoadSays::Unrelated | LoadSays::Beyond { .. } => {
-                Answer::Leak { load }
+                leak_unless_it_fills(view, &grower, &stretch, load)
             }
             LoadSays::Explains(follows) => follows_load(follows),
             LoadSays::RoseToo { share } => wait(
@@ -72,19 +76,15 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
             change,
         };
     }
-    let shape = Shape::of(&grower.points, &grower.demands);
+    let shape = Shape::of(grower.points, &grower.demands);
     let answer = match &shape {
         Some(shape) => calm_or_wait(view, &grower, shape, scan.miss.as_ref()),
         None => short(view, grower.points.span(), grower.demands.seconds),
     };
-    let is_load = matches!(
-        answer,
-        Answer::Calm {
-            kind: Kind::Load,
-            ..
-        }
-    );
-    if is_load && let Some(beyond) = beyond_load(view, &grower) {
+    let moved = shape
+        .as_ref()
+        .is_some_and(|shape| shape.range >= shape.material);
+    if moved && let Some(beyond) = beyond_load(view, &grower) {
         return leak_beyond(grower, beyond);
     }
     Assessed {
@@ -95,15 +95,26 @@ pub(crate) fn assess(view: &View, grower: Grower) -> Assessed {
     }
 }
 
-/// The growth that is left of a channel when the load that it follows is taken out, and what was taken out.
-fn beyond_load(view: &View, grower: &Grower) -> Option<(Stretch, LoadSays)> {
-    load::beyond(&grower.points, &view.loads, view.period_s, &grower.demands)
+fn leak_unless_it_fills(view: &View, grower: &Grower, stretch: &Stretch, load: LoadSays) -> Answer {
+    match birth::weigh(view, grower, stretch) {
+        Birth::Clear(birth) => Answer::Leak { load, birth },
+        Birth::MayFill(why) => Answer::Wait { why },
+        Birth::WarmsUp(why) => calm(Kind::WarmUp, 0.8, why),
+    }
 }
 
-fn leak_beyond(grower: Grower, (stretch, load): (Stretch, LoadSays)) -> Assessed {
+/// The growth that is left of a channel when the load that it follows is taken out, and what was taken out.
+fn beyond_load(view: &View, grower: &Grower) -> Option<(Stretch, LoadSays)> {
+    load::beyond(grower.points, view.loads, view.period_s, &grower.demands)
+}
+
+fn leak_beyond(grower: Grower<'_>, (stretch, load): (Stretch, LoadSays)) -> Assessed<'_> {
     Assessed {
         grower,
-        answer: Answer::Leak { load },
+        answer: Answer::Leak {
+            load,
+            birth: Vec::new(),
+        },
         change: stretch.rise,
         stretch: Some(stretch),
     }
@@ -127,8 +138,8 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    fn of(points: &Points, demands: &Demands) -> Option<Self> {
-        let thin = points.thinned(300, Thin::Median);
+    fn of(points: &Trace, demands: &Demands) -> Option<Self> {
+        let thin = points.whole();
         if thin.len() < POINTS_LEAST {
             return None;
         }
@@ -157,7 +168,7 @@ impl Shape {
             .between(last.0 - 0.6 * demands.seconds, f64::MAX)
             .thinned(120, Thin::Median);
         let rising = fit_line(&recent.times, &recent.values).is_some_and(|line| {
-            line.interval(0.95).0 > 0.0 && line.slope * recent.span() > 0.5 * material
+            line.slope > 0.0 && line.p_value() < 0.05 && line.slope * recent.span() > 0.5 * material
         });
         Some(Self {
             range: greatest - least,
@@ -185,7 +196,7 @@ fn calm_or_wait(
             short(view, shape.seconds, grower.demands.seconds)
         };
     }
-    let follows = load::follows(&grower.points, &view.loads, view.period_s);
+    let follows = load::follows(grower.points, view.loads, view.period_s);
     if let Some(followed) = &follows
         && enough
         && followed.fell

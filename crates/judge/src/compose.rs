@@ -7,8 +7,9 @@ use model::{Channel, Finding, Growth, Judgement, Kind, Reason};
 use crate::assess::{Answer, Assessed, Grower, assess};
 use crate::growth::Stretch;
 use crate::load::LoadSays;
-use crate::points::{Points, Thin};
+use crate::points::Thin;
 use crate::stats::correlation;
+use crate::trace::Window;
 use crate::view::View;
 use crate::words::{advice, reason};
 
@@ -93,8 +94,13 @@ fn can_see_inside(view: &View) -> bool {
     heap.iter().any(|&channel| view.get(channel).is_some())
 }
 
-fn grower(view: &View, channel: Channel, kind: Kind, unit: &'static str) -> Option<Grower> {
-    let points = view.get(channel)?.clone();
+fn grower<'a>(
+    view: &View<'a>,
+    channel: Channel,
+    kind: Kind,
+    unit: &'static str,
+) -> Option<Grower<'a>> {
+    let points = view.get(channel)?;
     Some(Grower {
         channel,
         kind,
@@ -105,8 +111,8 @@ fn grower(view: &View, channel: Channel, kind: Kind, unit: &'static str) -> Opti
 }
 
 /// The Go heap by its floor; `no-gc-yet` where too few collections were seen.
-fn heap(view: &View) -> Option<Assessed> {
-    let (channel, points) = view.heap_floor()?;
+fn heap<'a>(view: &View<'a>) -> Option<Assessed<'a>> {
+    let (channel, points) = view.life.heap.floor()?;
     let grower = Grower {
         channel,
         kind: Kind::GoHeap,
@@ -114,7 +120,7 @@ fn heap(view: &View) -> Option<Assessed> {
         demands: view.demands(channel, 6),
         points,
     };
-    let seen = grower.points.len() as f64 - 1.0;
+    let seen = f64::from(view.life.heap.seen) - 1.0;
     let mut assessed = assess(view, grower);
     if seen < COLLECTIONS_LEAST && !matches!(assessed.answer, Answer::Calm { .. }) {
         assessed.answer = few_collections(view, &assessed, seen.max(0.0));
@@ -145,9 +151,9 @@ fn heap(view: &View) -> Option<Assessed> {
 
 /// Hardly a collection: level if HeapAlloc is level too, else it cannot be told.
 fn few_collections(view: &View, assessed: &Assessed, seen: f64) -> Answer {
-    let span = view.get(assessed.grower.channel).map_or(0.0, Points::span);
-    let alloc = view.get(Channel::GoHeapAlloc).or(view.get(Channel::GoLive));
-    let range = alloc.and_then(Points::range);
+    let span = view.get(assessed.grower.channel).map_or(0.0, Window::span);
+    let live = || view.get(Channel::GoLive)?.whole().range();
+    let range = view.life.heap.swing().or_else(live);
     if let Some((least, greatest)) = range {
         let material = assessed.grower.demands.material_over(least);
         if greatest - least < material && span >= 0.5 * assessed.grower.demands.seconds {
@@ -181,7 +187,7 @@ fn few_collections(view: &View, assessed: &Assessed, seen: f64) -> Answer {
 
 /// How far `HeapAlloc` swings, if that is by a material amount.
 fn saw_tooth(view: &View) -> Option<f64> {
-    let (least, greatest) = view.get(Channel::GoHeapAlloc)?.range()?;
+    let (least, greatest) = view.life.heap.swing()?;
     let material = view.demands(Channel::GoHeapAlloc, 0).material_over(least);
     (greatest - least >= material).then_some(greatest - least)
 }
@@ -189,12 +195,12 @@ fn saw_tooth(view: &View) -> Option<f64> {
 /// Memory outside Go. The parts come from mappings, which are read seldom; the whole is a difference
 /// that every reading gives. So the parts speak when they can, else the whole does and the parts
 /// tell which of them it is.
-fn natives(view: &View) -> Vec<Assessed> {
+fn natives<'a>(view: &View<'a>) -> Vec<Assessed<'a>> {
     let parts = NATIVE_PARTS.iter().filter_map(|&(channel, kind)| {
         let grower = grower(view, channel, kind, "bytes")?;
         Some(assess(view, grower))
     });
-    let parts: Vec<Assessed> = parts.collect();
+    let parts: Vec<Assessed<'a>> = parts.collect();
     let told = |one: &Assessed| matches!(one.answer, Answer::Leak { .. });
     if parts.iter().any(told) {
         return parts;
@@ -204,7 +210,7 @@ fn natives(view: &View) -> Vec<Assessed> {
             channel: Channel::Native,
             kind: Kind::Native,
             unit: "bytes",
-            points: view.native_by_difference()?,
+            points: view.life.native_by_difference()?,
             demands: view.demands(Channel::Native, 30),
         })
     });
@@ -266,7 +272,7 @@ fn conflicting(stretch: &Stretch) -> Answer {
 fn harmless(view: &View) -> Vec<Ranked> {
     let mut found = Vec::new();
     let grown = |channel: Channel| {
-        let points = view.get(channel)?.thinned(300, Thin::Median);
+        let points = view.get(channel)?.whole();
         let (least, _) = points.range()?;
         let (_, last) = points.last()?;
         let material = view.demands(channel, 0).material_over(least);
@@ -301,7 +307,7 @@ fn harmless(view: &View) -> Vec<Ranked> {
 /// least of each tenth of the window, since every tooth of the heap leaves as much idle for a
 /// moment.
 fn kept(view: &View) -> Option<(f64, f64, f64)> {
-    let idle = view.get(Channel::GoIdle)?;
+    let idle = view.get(Channel::GoIdle)?.whole();
     let tenths = idle.in_groups_of(idle.len().div_ceil(10), Thin::Min);
     let ((_, first), (_, last)) = (tenths.first()?, tenths.last()?);
     let material = view.demands(Channel::GoIdle, 0).material_over(first);
@@ -340,7 +346,7 @@ fn resident_only(view: &View) -> Option<Ranked> {
         Answer::Leak { .. } => {
             let mut why = vec![reason("no-access", Judgement::Unsure, &[])];
             if let Some(stretch) = &assessed.stretch {
-                why.push(rises(view, &assessed, stretch));
+                why.push(rises(view, &assessed.grower, stretch));
             }
             assessed.answer = Answer::Wait { why };
         }
@@ -406,7 +412,7 @@ fn finding(view: &View, assessed: Assessed, held: Option<f64>) -> Ranked {
     };
     let mut towards_limit = None;
     match assessed.answer {
-        Answer::Leak { load } => {
+        Answer::Leak { load, birth } => {
             let Some(stretch) = stretch else {
                 return Ranked {
                     finding,
@@ -414,7 +420,8 @@ fn finding(view: &View, assessed: Assessed, held: Option<f64>) -> Ranked {
                     towards_limit,
                 };
             };
-            finding.why = leak_reasons(view, &assessed, &stretch, load, held);
+            finding.why = leak_reasons(view, &assessed.grower, &stretch, load, held);
+            finding.why.extend(birth);
             finding.verdict = Judgement::Leak;
             finding.kind = Some(assessed.grower.kind);
             finding.confidence = Some(confidence(view, &assessed.grower, &stretch, load));
@@ -463,8 +470,7 @@ fn growth(grower: &Grower, stretch: &Stretch) -> Growth {
     }
 }
 
-fn rises(view: &View, assessed: &Assessed, stretch: &Stretch) -> Reason {
-    let grower = &assessed.grower;
+fn rises(view: &View, grower: &Grower, stretch: &Stretch) -> Reason {
     let code = match grower.kind {
         Kind::GoHeap => "live-floor-rises",
         Kind::NativeHeap => "native-heap-rises",
@@ -503,12 +509,12 @@ fn rises(view: &View, assessed: &Assessed, stretch: &Stretch) -> Reason {
 
 fn leak_reasons(
     view: &View,
-    assessed: &Assessed,
+    grower: &Grower,
     stretch: &Stretch,
     load: LoadSays,
     held: Option<f64>,
 ) -> Vec<Reason> {
-    let mut why = vec![rises(view, assessed, stretch)];
+    let mut why = vec![rises(view, grower, stretch)];
     let even = [
         ("slowest_quarter", stretch.evenness),
         ("last_quarter", stretch.last_quarter),
@@ -523,7 +529,7 @@ fn leak_reasons(
         let values = [("bytes_per_goroutine", each)];
         why.push(reason("heap-follows-goroutines", Judgement::Leak, &values));
     }
-    if let Some(share) = go_share(view, assessed, stretch) {
+    if let Some(share) = go_share(view, grower, stretch) {
         why.push(reason(
             "go-is-flat",
             Judgement::Leak,
@@ -549,14 +555,14 @@ fn leak_reasons(
 }
 
 /// Go's part of the growth of anonymous memory, for a native leak.
-fn go_share(view: &View, assessed: &Assessed, stretch: &Stretch) -> Option<f64> {
+fn go_share(view: &View, grower: &Grower, stretch: &Stretch) -> Option<f64> {
     if !matches!(
-        assessed.grower.kind,
+        grower.kind,
         Kind::Native | Kind::NativeHeap | Kind::NativeMmap
     ) {
         return None;
     }
-    let (_, floor) = view.heap_floor()?;
+    let (_, floor) = view.life.heap.floor()?;
     let rise = floor.at(stretch.to)? - floor.at(stretch.from)?;
     Some((rise / (stretch.rise + rise.max(0.0))).clamp(0.0, 1.0))
 }
@@ -620,11 +626,7 @@ fn leak_advice(view: &View, kind: Kind) -> Vec<Advice> {
 /// collection waits for (1 + GOGC/100) of it.
 fn towards(view: &View, kind: Kind, per_minute: [f64; 3], each: f64) -> [f64; 3] {
     let [low, estimate, high] = per_minute.map(|rate| rate * each);
-    let headroom = match (kind, view.facts.gogc_percent) {
-        (Kind::GoHeap, Some(gogc)) if gogc >= 0.0 => 1.0 + gogc.min(400.0) / 100.0,
-        (Kind::GoHeap, None) => 2.0,
-        _ => 1.0,
-    };
+    let headroom = view.headroom(kind);
     [low, estimate * headroom, high * headroom]
 }
 
@@ -633,7 +635,7 @@ pub(crate) fn time_to_limit(view: &View, ranked: &[Ranked]) -> Option<TimeToLimi
     let limit = view.facts.limit_bytes? as f64;
     let resident = || {
         view.get(Channel::Rss)
-            .and_then(Points::last)
+            .and_then(Window::last)
             .map(|(_, rss)| rss)
     };
     let used = view

@@ -7,6 +7,7 @@
 
 use crate::points::{Points, Thin};
 use crate::stats::{self, Line, fit_hinge, fit_line, fit_line_sparse, fit_saturating};
+use crate::trace::Window;
 
 /// What a channel must show before its growth counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,12 +95,15 @@ pub(crate) struct Scan {
     pub(crate) miss: Option<(Stretch, Miss)>,
 }
 
+/// What has not risen from its first to its last sample by this part of the least that counts is not looked at.
+const LEAST_RISE: f64 = 0.25;
+
 /// Points that a stretch is thinned to before it is weighed.
 const POINTS_MAX: usize = 240;
 
 /// Looks for the longest stretch up to the last point that grows as a leak does. Tries lengths
 /// from the whole down to the shortest that could count, each an eighth shorter.
-pub(crate) fn scan(points: &Points, demands: &Demands) -> Scan {
+pub(crate) fn scan(points: &impl Window, demands: &Demands) -> Scan {
     let mut nearest: Option<(Stretch, Miss)> = None;
     let Some((end, _)) = points.last() else {
         return Scan {
@@ -108,8 +112,15 @@ pub(crate) fn scan(points: &Points, demands: &Demands) -> Scan {
         };
     };
     let mut length = points.span();
+    let least_rise = LEAST_RISE * demands.material;
     loop {
-        if let Some(stretch) = weigh(points, end - length, demands) {
+        let from = points.value_at(end - length);
+        let rises = from.is_none_or(|from| {
+            points
+                .last()
+                .is_some_and(|(_, now)| now - from > least_rise)
+        });
+        if rises && let Some(stretch) = weigh(points, end - length, demands) {
             let miss = check(points, &stretch, demands);
             match miss {
                 None => {
@@ -151,14 +162,15 @@ fn rank(miss: Miss) -> u8 {
 }
 
 /// The figures of the stretch from `from` to the last point; `None` where there are too few.
-pub(crate) fn weigh(points: &Points, from: f64, demands: &Demands) -> Option<Stretch> {
+pub(crate) fn weigh(points: &impl Window, from: f64, demands: &Demands) -> Option<Stretch> {
     let (to, _) = points.last()?;
     let raw = points.between(from, to);
+    let samples = raw.len() as f64 * points.samples_each(from);
     if raw.len() < 6 {
         return None;
     }
     let thin = raw.thinned(POINTS_MAX, Thin::Median);
-    let line = fit_line(&thin.times, &thin.values)?;
+    let line = fit_line(&thin.times, &thin.values).filter(|line| line.slope > 0.0)?;
     let (from, _) = raw.first()?;
     let quarters = quarter_slopes(&thin)?;
     let greatest = quarters.iter().copied().fold(f64::MIN, f64::max);
@@ -192,7 +204,7 @@ pub(crate) fn weigh(points: &Points, from: f64, demands: &Demands) -> Option<Str
         onset: from,
         from,
         to,
-        points: raw.len(),
+        points: samples as usize,
         line,
         rise,
         base,
@@ -297,12 +309,11 @@ pub(crate) fn evenness_needed(times: f64) -> f64 {
 const FROM_BIRTH: f64 = 1.2;
 
 /// What the stretch lacks; `None` if it passes.
-fn check(points: &Points, stretch: &Stretch, demands: &Demands) -> Option<Miss> {
+fn check(points: &impl Window, stretch: &Stretch, demands: &Demands) -> Option<Miss> {
     let times = stretch.seconds() / demands.seconds;
     let needed = if stretch.from_birth { FROM_BIRTH } else { 1.0 };
-    let (low, _) = stretch.line.interval(0.95);
     let material = demands.material_over(stretch.base);
-    if stretch.line.slope <= 0.0 || low <= 0.0 || stretch.tau < 0.3 {
+    if stretch.line.slope <= 0.0 || stretch.line.p_value() >= 0.05 || stretch.tau < 0.3 {
         return Some(Miss::Flat);
     }
     let long = times >= needed && stretch.points >= demands.points;
@@ -356,7 +367,7 @@ fn beats_walk(stretch: &Stretch) -> bool {
 
 /// The standard deviation of a step of `seconds` before `from`, from the median of the steps'
 /// sizes, so that one ramp does not count; `None` below three steps.
-fn step_before(points: &Points, from: f64, seconds: f64) -> Option<f64> {
+fn step_before(points: &impl Window, from: f64, seconds: f64) -> Option<f64> {
     let before = points.between(from - 60.0 * seconds, from);
     let mut levels = Vec::new();
     let (mut start, mut next) = (0, before.first()?.0 + seconds);
@@ -380,7 +391,7 @@ fn step_before(points: &Points, from: f64, seconds: f64) -> Option<f64> {
 
 /// The time constant of a fill, if the stretch is better described by one than by a line, or if
 /// the growth was clearly faster just before it.
-fn slows(points: &Points, stretch: &Stretch) -> Option<f64> {
+fn slows(points: &impl Window, stretch: &Stretch) -> Option<f64> {
     let seconds = stretch.seconds();
     let thin = points
         .between(stretch.from, stretch.to)
@@ -402,7 +413,7 @@ fn slows(points: &Points, stretch: &Stretch) -> Option<f64> {
 }
 
 /// Whether memory was as high before the stretch, for long, and came down by itself.
-fn been_there(points: &Points, stretch: &Stretch, material: f64) -> bool {
+fn been_there(points: &impl Window, stretch: &Stretch, material: f64) -> bool {
     let before = points.between(0.0, stretch.from);
     let smooth = before.in_groups_of(3, Thin::Median);
     let Some((_, peak)) = smooth.range() else {
@@ -422,7 +433,7 @@ fn been_there(points: &Points, stretch: &Stretch, material: f64) -> bool {
 
 /// Finds where the growth bends off from the level before it, if the stretch has points before it,
 /// and takes the figures from there if they still pass.
-fn refine(points: &Points, stretch: Stretch, demands: &Demands) -> Stretch {
+fn refine(points: &impl Window, stretch: Stretch, demands: &Demands) -> Stretch {
     let around = points
         .between(stretch.from - stretch.seconds(), stretch.to)
         .thinned(POINTS_MAX, Thin::Median);

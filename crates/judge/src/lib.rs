@@ -15,18 +15,26 @@
 #![forbid(unsafe_code)]
 
 mod assess;
+mod birth;
 mod compose;
 mod growth;
+mod heap;
 mod load;
+mod past;
 mod points;
 pub mod stats;
+mod trace;
+mod track;
 mod view;
 mod words;
 
-use model::verdict::{Judged, Window};
+use model::verdict::{self, Judged};
 use model::{Channel, ChannelData, Facts, Finding, Judgement, UnixMs};
 
-use crate::points::{Points, Thin};
+pub use crate::track::Track;
+
+use crate::points::Thin;
+use crate::trace::Window;
 use crate::view::View;
 
 /// What is judged.
@@ -53,31 +61,69 @@ pub struct Input<'a> {
 /// number of points, about 1 ms for ten channels of 1,500 points.
 #[must_use]
 pub fn judge(input: &Input) -> Judged {
-    let Some(view) = View::of(input) else {
-        return nothing(input.now);
+    let mut track = Track::new(period(input));
+    let until = |data: &ChannelData| {
+        let end = data.times.partition_point(|time| *time <= input.now);
+        ChannelData {
+            channel: data.channel,
+            times: data.times[..end].to_vec(),
+            values: data.values[..end.min(data.values.len())].to_vec(),
+        }
     };
-    let ranked = compose::findings(&view);
-    if ranked.is_empty() {
-        return nothing(input.now);
-    }
-    let seconds_to_limit = compose::time_to_limit(&view, &ranked);
-    let findings: Vec<Finding> = ranked.into_iter().map(|one| one.finding).collect();
-    let onset = findings.first().and_then(|finding| finding.onset);
-    Judged {
-        window: Window {
-            from: view.zero,
-            to: view.time(view.end),
-        },
-        slopes: slopes(&view, onset.unwrap_or(view.zero)),
-        findings,
-        seconds_to_limit,
+    let known: Vec<ChannelData> = input.channels.iter().map(until).collect();
+    track.push(&known, input.facts.started);
+    track.judge(input.now, input.facts)
+}
+
+/// Seconds between samples: the least of the channels' median gaps, else what is configured.
+fn period(input: &Input) -> f64 {
+    let memory = input
+        .channels
+        .iter()
+        .filter(|data| data.channel != Channel::LoadLevel);
+    let measured = memory.filter_map(|data| {
+        let gaps = data
+            .times
+            .windows(2)
+            .map(|pair| (pair[1].0 - pair[0].0) as f64 / 1000.0);
+        stats::median(&mut gaps.collect::<Vec<f64>>())
+    });
+    let measured = measured
+        .filter(|period| *period > 0.0)
+        .min_by(f64::total_cmp);
+    measured.unwrap_or(input.facts.period_s)
+}
+
+impl Track {
+    /// Judges the target by what was pushed; [`judge`] tells what comes of it.
+    #[must_use]
+    pub fn judge(&self, now: UnixMs, facts: &Facts) -> Judged {
+        let Some(view) = View::of(self, facts) else {
+            return nothing(now);
+        };
+        let ranked = compose::findings(&view);
+        if ranked.is_empty() {
+            return nothing(now);
+        }
+        let seconds_to_limit = compose::time_to_limit(&view, &ranked);
+        let findings: Vec<Finding> = ranked.into_iter().map(|one| one.finding).collect();
+        let onset = findings.first().and_then(|finding| finding.onset);
+        Judged {
+            window: verdict::Window {
+                from: view.zero,
+                to: view.time(view.end),
+            },
+            slopes: slopes(&view, onset.unwrap_or(view.zero)),
+            findings,
+            seconds_to_limit,
+        }
     }
 }
 
 /// Nothing was read of the target.
 fn nothing(now: UnixMs) -> Judged {
     Judged {
-        window: Window { from: now, to: now },
+        window: verdict::Window { from: now, to: now },
         findings: vec![Finding {
             verdict: Judgement::Unsure,
             kind: None,
@@ -96,6 +142,9 @@ fn nothing(now: UnixMs) -> Judged {
     }
 }
 
+/// Points that a slope is taken of: all pairs of them are looked at.
+const SLOPE_POINTS: usize = 40;
+
 /// Growth a minute of each channel of bytes since `from`, robust against teeth and spikes.
 fn slopes(view: &View, from: UnixMs) -> Vec<(Channel, f64)> {
     let from = (from.0 - view.zero.0) as f64 / 1000.0;
@@ -109,7 +158,9 @@ fn slopes(view: &View, from: UnixMs) -> Vec<(Channel, f64)> {
     view.all()
         .filter(|(channel, _)| !counts.contains(channel))
         .filter_map(|(channel, points)| {
-            let thin: Points = points.between(from, f64::MAX).thinned(150, Thin::Median);
+            let thin = points
+                .between(from, f64::MAX)
+                .thinned(SLOPE_POINTS, Thin::Median);
             let slope = stats::theil_sen_slope(&thin.times, &thin.values)?;
             Some((channel, slope * 60.0))
         })

@@ -3,9 +3,16 @@
 use crate::growth::{Demands, Stretch, scan};
 use crate::points::{Points, Thin};
 use crate::stats::{Partial, correlation, fit_line, fit_partial, mean};
+use crate::trace::{Trace, Window};
 
 /// Together load and time must explain so much of memory before the load's part is taken out of it.
 const EXPLAINED_MIN: f64 = 0.9;
+
+/// In buckets longer than this the swing of a day is not seen.
+const SWING_SEEN_S: f64 = 3_600.0;
+
+/// Memory follows a load within this time: users end, and a collection comes.
+const NO_LAG_S: f64 = 900.0;
 
 /// What the load channels say of a growth.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,7 +38,7 @@ pub(crate) struct Follows {
 }
 
 /// How well memory follows the best of `loads` over all its points.
-pub(crate) fn follows(points: &Points, loads: &[Points], period_s: f64) -> Option<Followed> {
+pub(crate) fn follows(points: &Trace, loads: &[Trace], period_s: f64) -> Option<Followed> {
     let all = all_followed(points, loads, period_s).into_iter();
     all.max_by(|a, b| a.follows.r2.total_cmp(&b.follows.r2))
 }
@@ -39,8 +46,8 @@ pub(crate) fn follows(points: &Points, loads: &[Points], period_s: f64) -> Optio
 /// The growth that is left of memory when the load is taken out that, together with time, explains it best; and
 /// what was taken out.
 pub(crate) fn beyond(
-    points: &Points,
-    loads: &[Points],
+    points: &Trace,
+    loads: &[Trace],
     period_s: f64,
     demands: &Demands,
 ) -> Option<(Stretch, LoadSays)> {
@@ -59,8 +66,8 @@ pub(crate) fn beyond(
 ///
 /// The load is averaged over several spans before each point: memory answers with the delay of
 /// its users and of the next collection, and a rate over one period is noisy.
-fn all_followed(points: &Points, loads: &[Points], period_s: f64) -> Vec<Followed> {
-    let points = points.thinned(300, Thin::Median);
+fn all_followed(points: &Trace, loads: &[Trace], period_s: f64) -> Vec<Followed> {
+    let points = points.fine(SWING_SEEN_S);
     if points.len() < 6 {
         return Vec::new();
     }
@@ -112,6 +119,20 @@ impl Followed {
         let Points { times, values } = &self.load;
         let level = mean(values);
         let rises = rises(&self.load);
+        let swing_of = |count: usize| {
+            let (first, last) = (*rises.first()?, *rises.last()?);
+            Some((times[last] - times[first]) / count as f64)
+        };
+        let gap = self.load.span() / (times.len() - 1) as f64;
+        if gap >= NO_LAG_S {
+            // In buckets as long as these memory lags behind by nothing.
+            let swing_s = swing_of(rises.len().checked_sub(1).filter(|swings| *swings > 0)?)?;
+            let mut rest = Points::default();
+            for ((time, load), memory) in times.iter().zip(values).zip(&self.memory) {
+                rest.push(*time, memory - fit.per_load * (load - level));
+            }
+            return Some((swing_s, scan(&rest, demands).leak?));
+        }
         let mut rest = Points::default();
         for swing in rises.windows(2) {
             let (from, to) = (swing[0], swing[1]);
@@ -121,8 +142,7 @@ impl Followed {
                 mean(&self.memory[from..to]) - of_load,
             );
         }
-        let swing_s = (times[*rises.last()?] - times[*rises.first()?]) / rest.len().max(1) as f64;
-        Some((swing_s, scan(&rest, demands).leak?))
+        Some((swing_of(rest.len().max(1))?, scan(&rest, demands).leak?))
     }
 }
 
@@ -152,12 +172,7 @@ fn rises(load: &Points) -> Vec<usize> {
 }
 
 /// Whether the growth of `stretch` is the load's.
-pub(crate) fn weigh(
-    points: &Points,
-    stretch: &Stretch,
-    loads: &[Points],
-    period_s: f64,
-) -> LoadSays {
+pub(crate) fn weigh(points: &Trace, stretch: &Stretch, loads: &[Trace], period_s: f64) -> LoadSays {
     if loads.is_empty() {
         return LoadSays::Absent;
     }
@@ -190,7 +205,7 @@ pub(crate) fn weigh(
 
 /// By which part of its level `load` rose together with memory; `None` if it did not, or if it is
 /// a stock (it only piles up, in a line: the leak's own count, not a load).
-fn rose_with(memory: &Points, load: &Points, period_s: f64) -> Option<f64> {
+fn rose_with(memory: &Points, load: &Trace, period_s: f64) -> Option<f64> {
     averaged_variants(load, &memory.times, period_s)
         .into_iter()
         .filter_map(|values| {
@@ -203,10 +218,24 @@ fn rose_with(memory: &Points, load: &Points, period_s: f64) -> Option<f64> {
             // Half as much as memory rose, each of its own level; at least what noise does not do.
             let enough = (0.5 * rise(&memory.values)?.1).clamp(0.05, 0.2);
             let together = correlation(&values, &memory.values)? >= 0.7;
-            let stock = line.r2 > 0.995;
-            (share >= enough && line.p_value() < 1e-3 && together && !stock).then_some(share)
+            let stock = line.r2 > 0.995 && !wavers(load, period_s);
+            // Of few points in a line no p-value is small.
+            let rises = line.p_value() < 1e-3 || line.r2 > 0.9;
+            (share >= enough && rises && together && !stock).then_some(share)
         })
         .max_by(f64::total_cmp)
+}
+
+/// Whether its samples, not averaged, go down again and again, as a load does, but a stock does not.
+fn wavers(load: &Trace, period_s: f64) -> bool {
+    let samples = load.fine(period_s);
+    let steps = samples.values.windows(2).map(|pair| pair[1] - pair[0]);
+    let (mut down, mut moved) = (0, 0);
+    for step in steps.filter(|step| *step != 0.0) {
+        moved += 1;
+        down += u32::from(step < 0.0);
+    }
+    f64::from(down) > DOWN_SHARE * f64::from(moved)
 }
 
 fn falls(series: &Points) -> bool {
@@ -220,8 +249,16 @@ fn falls(series: &Points) -> bool {
     })
 }
 
-/// `load` averaged over 2, 6, 15 and 30 periods before each of `times`.
-fn averaged_variants(load: &Points, times: &[f64], period_s: f64) -> Vec<Vec<f64>> {
+/// More of its moves than this go down in a load.
+const DOWN_SHARE: f64 = 0.2;
+
+/// Periods that a load is averaged over.
+const SPANS: [f64; 4] = [2.0, 6.0, 15.0, 30.0];
+
+/// `load` averaged over so many periods before each of `times`.
+fn averaged_variants(load: &Trace, times: &[f64], period_s: f64) -> Vec<Vec<f64>> {
+    let earliest = times.first().copied().unwrap_or(f64::MIN);
+    let load = load.between(earliest - SPANS[3] * period_s, f64::MAX);
     if load.len() < 6 {
         return Vec::new();
     }
@@ -230,7 +267,7 @@ fn averaged_variants(load: &Points, times: &[f64], period_s: f64) -> Vec<Vec<f64
     for (i, value) in load.values.iter().enumerate() {
         sums.push(sums[i] + value);
     }
-    [2.0, 6.0, 15.0, 30.0]
+    SPANS
         .iter()
         .map(|spans| {
             let mean_before = |&time: &f64| {
@@ -249,13 +286,22 @@ fn averaged_variants(load: &Points, times: &[f64], period_s: f64) -> Vec<Vec<f64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::{Detail, Keep};
 
-    fn series(value: impl Fn(f64) -> f64) -> Points {
+    fn points(value: impl Fn(f64) -> f64) -> Points {
         let mut points = Points::default();
         for t in 0..240 {
             points.push(f64::from(t), value(f64::from(t)));
         }
         points
+    }
+
+    fn series(value: impl Fn(f64) -> f64) -> Trace {
+        let mut trace = Trace::new(Keep::Mean, Detail::Full, 1.0);
+        for t in 0..240 {
+            trace.push(f64::from(t), value(f64::from(t)));
+        }
+        trace
     }
 
     #[test]
@@ -308,12 +354,12 @@ mod tests {
 
     #[test]
     fn a_load_rises_once_a_swing() {
-        let load = series(|t| (t / 10.0 * std::f64::consts::TAU).sin() + 0.3 * (t * 2.9).sin());
+        let load = points(|t| (t / 10.0 * std::f64::consts::TAU).sin() + 0.3 * (t * 2.9).sin());
         // The first began before it was seen.
         assert_eq!(rises(&load).len(), 23);
         let mut late = load;
         late.values[22] = 9.0;
         assert_eq!(rises(&late).len(), 23, "a reading came late once");
-        assert_eq!(rises(&series(|_| 1.0)), Vec::<usize>::new());
+        assert_eq!(rises(&points(|_| 1.0)), Vec::<usize>::new());
     }
 }

@@ -1,12 +1,13 @@
 //! The input as the judge reads it: one set of points per meaning, on one time axis.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
-use model::{Channel, Facts, UnixMs};
+use model::{Channel, Facts, Kind, UnixMs};
 
-use crate::Input;
-use crate::growth::Demands;
-use crate::points::{Points, floors, marks};
+use crate::growth::{Demands, Stretch};
+use crate::past::{self, Earlier, Past};
+use crate::trace::{Trace, Window};
+use crate::track::{Life, Track};
 
 /// Shortest growth that can count, however often it is sampled.
 const SECONDS_LEAST: f64 = 105.0;
@@ -27,72 +28,41 @@ pub(crate) struct View<'a> {
     /// When the process started, on the axis.
     pub(crate) started: Option<f64>,
     pub(crate) facts: &'a Facts,
-    pub(crate) loads: Vec<Points>,
-    channels: BTreeMap<Channel, Points>,
+    pub(crate) loads: &'a [Trace],
+    pub(crate) life: &'a Life,
+    past: &'a VecDeque<Past>,
 }
 
 impl<'a> View<'a> {
     /// `None` if there is not one sample.
-    pub(crate) fn of(input: &Input<'a>) -> Option<Self> {
-        let memory = || {
-            input
-                .channels
-                .iter()
-                .filter(|data| data.channel != Channel::LoadLevel)
-        };
-        let zero = memory()
-            .filter_map(|data| data.times.first().copied())
-            .filter(|&time| time <= input.now)
-            .min()?;
-        let mut channels = BTreeMap::new();
-        let mut loads = Vec::new();
-        for data in input.channels {
-            let points = Points::of(data, zero, input.now);
-            if data.channel == Channel::LoadLevel {
-                loads.push(points);
-            } else if points.len() > 0 {
-                channels.entry(data.channel).or_insert(points);
-            }
-        }
-        // One without points keeps its place: a load is named by it.
-        if loads.iter().all(|load| load.len() == 0) {
-            loads.clear();
-        }
-        let end = channels
-            .values()
-            .filter_map(Points::last)
-            .map(|(time, _)| time)
-            .fold(0.0, f64::max);
-        let measured = channels
-            .values()
-            .filter_map(Points::period)
-            .min_by(f64::total_cmp);
-        let configured = Some(input.facts.period_s).filter(|p| p.is_finite() && *p > 0.0);
-        let period_s = measured.or(configured).unwrap_or(1.0);
+    pub(crate) fn of(track: &'a Track, facts: &'a Facts) -> Option<Self> {
+        let life = track.life.as_ref()?;
         // A start after the first sample would be another process's; take the sample's word.
-        let started = input
-            .facts
-            .started
-            .map(|started| ((started.0 - zero.0) as f64 / 1000.0).min(0.0));
+        let started = facts.started.or(life.started);
+        let started = started.map(|started| ((started.0 - life.zero.0) as f64 / 1000.0).min(0.0));
+        // One without points keeps its place: a load is named by it.
+        let any_load = life.loads.iter().any(|load| load.ends().is_some());
         Some(Self {
-            zero,
-            end,
-            period_s,
+            zero: life.zero,
+            end: life.end,
+            period_s: track.period_s,
             started,
-            facts: input.facts,
-            loads,
-            channels,
+            facts,
+            loads: if any_load { &life.loads } else { &[] },
+            life,
+            past: &track.past,
         })
     }
 
-    pub(crate) fn get(&self, channel: Channel) -> Option<&Points> {
-        self.channels.get(&channel)
+    pub(crate) fn get(&self, channel: Channel) -> Option<&'a Trace> {
+        self.life.channels.get(&channel)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = (Channel, &Points)> {
-        self.channels
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Channel, &'a Trace)> {
+        self.life
+            .channels
             .iter()
-            .map(|(&channel, points)| (channel, points))
+            .map(|(&channel, trace)| (channel, trace))
     }
 
     /// The time on the stored axis.
@@ -105,38 +75,24 @@ impl<'a> View<'a> {
         self.started.map(|started| self.end - started)
     }
 
-    /// The heap's floor, one point per collection, and where it is from.
-    pub(crate) fn heap_floor(&self) -> Option<(Channel, Points)> {
-        if let Some(live) = self.get(Channel::GoLive) {
-            return Some((Channel::GoLive, marks(live)));
-        }
-        let alloc = self.get(Channel::GoHeapAlloc)?;
-        let floors = floors(alloc, self.get(Channel::GcCycles));
-        Some((Channel::GoHeapAlloc, floors))
-    }
-
     /// Collections completed between two times, by the counter where there is one.
     pub(crate) fn collections(&self, from: f64, to: f64) -> Option<f64> {
-        let cycles = self.get(Channel::GcCycles)?;
-        let first = cycles.held_at(from).or(cycles.values.first().copied())?;
-        Some((cycles.held_at(to)? - first).max(0.0))
+        let cycles = self.get(Channel::GcCycles)?.between(from, to);
+        Some((cycles.last()?.1 - cycles.first()?.1).max(0.0))
     }
 
-    /// Anonymous memory less all that Go holds, where the ledger gives no native channel.
-    pub(crate) fn native_by_difference(&self) -> Option<Points> {
-        let anon = self.get(Channel::Anon)?;
-        let parts = [
-            self.get(Channel::GoHeapInuse)?,
-            self.get(Channel::GoIdle)?,
-            self.get(Channel::GoStacks)?,
-            self.get(Channel::GoRuntime)?,
-        ];
-        let mut native = Points::default();
-        for (&time, &value) in anon.times.iter().zip(&anon.values) {
-            let go: f64 = parts.iter().filter_map(|part| part.at(time)).sum();
-            native.push(time, value - go);
+    /// What earlier lives say of a growth from the beginning of this one.
+    pub(crate) fn earlier(&self, age: f64, stretch: &Stretch, material: f64) -> Option<Earlier> {
+        past::earlier(self.past.iter(), age, stretch, material)
+    }
+
+    /// Bytes towards the limit for each byte that lives: the next collection waits for (1 + GOGC/100) of it.
+    pub(crate) fn headroom(&self, kind: Kind) -> f64 {
+        match (kind, self.facts.gogc_percent) {
+            (Kind::GoHeap, Some(gogc)) if gogc >= 0.0 => 1.0 + gogc.min(400.0) / 100.0,
+            (Kind::GoHeap, None) => 2.0,
+            _ => 1.0,
         }
-        Some(native)
     }
 
     /// How long growth must have lasted, whatever the channel.

@@ -93,6 +93,26 @@ fn reason_text(code: &str, values: &Values) -> String {
         "from-birth" => {
             "It began with the process, so there is no earlier level to compare with.".into()
         }
+        "may-fill" => format!(
+            "It has grown since the process began, for {}, and has taken {:.0} % of the room that there was. A cache \
+             that fills looks the same: it is called a leak at {:.0} %, in about {}.",
+            span(),
+            value("taken") * 100.0,
+            value("needed") * 100.0,
+            seconds(value("wait_seconds"))
+        ),
+        "as-earlier-lives" => format!(
+            "Earlier processes of this service came to {} and stayed there; this one is on its way.",
+            bytes(value("level_bytes"))
+        ),
+        "beyond-earlier-lives" => format!(
+            "Earlier processes of this service stayed at {} at most; this one has grown beyond that.",
+            bytes(value("level_bytes"))
+        ),
+        "earlier-lives-grew-too" => format!(
+            "{:.0} earlier processes of this service grew at this pace until they ended, and came to no level.",
+            value("lives")
+        ),
         "load-unrelated" => "No load level rose with it.".into(),
         "load-taken-out" => format!(
             "It follows the load, which explains {:.0} % of its changes, and from swing to swing of the load ({} each) it \

@@ -4,21 +4,36 @@
 
 mod physics;
 
-use judge::{Input, judge};
+use judge::Track;
 use model::verdict::Judged;
 use model::{Judgement, Kind, UnixMs};
 use physics::{Asked, Life, MIB, Random, Sampling, live, progress};
 
 /// The statistics are slow without optimisation; there a few seeds keep the code honest.
-const SEEDS: u64 = if cfg!(debug_assertions) { 4 } else { 50 };
+const SEEDS: u64 = if cfg!(debug_assertions) { 8 } else { 50 };
 
-fn at(life: &Life, seconds: f64) -> Judged {
-    let (now, channels) = life.until(seconds);
-    judge(&Input {
-        now,
-        channels: &channels,
-        facts: &life.facts,
-    })
+/// A watcher of one life.
+struct Watcher<'a> {
+    life: &'a Life,
+    track: Track,
+    seconds: f64,
+}
+
+impl<'a> Watcher<'a> {
+    fn of(life: &'a Life) -> Self {
+        Self {
+            life,
+            track: Track::new(life.facts.period_s),
+            seconds: f64::MIN,
+        }
+    }
+
+    fn at(&mut self, seconds: f64) -> Judged {
+        let (now, channels) = self.life.between(self.seconds, seconds);
+        self.seconds = seconds;
+        self.track.push(&channels, self.life.facts.started);
+        self.track.judge(now, &self.life.facts)
+    }
 }
 
 fn leaks(judged: &Judged) -> Option<Kind> {
@@ -58,10 +73,11 @@ fn for_seeds<T: Send>(run: impl Fn(u64) -> T + Sync) -> Vec<T> {
 fn must_find(name: &str, kind: Kind, start: f64, limit: f64, life: impl Fn(u64) -> Life + Sync) {
     let outcomes = for_seeds(|seed| {
         let life = life(seed);
+        let mut watcher = Watcher::of(&life);
         let step = life.facts.period_s.max(5.0);
         let mut age = step;
         while age <= start + limit + step {
-            let judged = at(&life, age);
+            let judged = watcher.at(age);
             if let Some(found) = leaks(&judged) {
                 let first = &judged.findings[0];
                 let right = found == kind && first.kind == Some(kind);
@@ -77,7 +93,7 @@ fn must_find(name: &str, kind: Kind, start: f64, limit: f64, life: impl Fn(u64) 
         }
         Err(format!(
             "seed {seed}: not found\n{}",
-            show(&at(&life, age - step))
+            show(&watcher.at(age - step))
         ))
     });
     let wrong: Vec<&String> = outcomes
@@ -112,11 +128,12 @@ fn must_find(name: &str, kind: Kind, start: f64, limit: f64, life: impl Fn(u64) 
 fn must_not_alarm(name: &str, seconds: f64, life: impl Fn(u64) -> Life + Sync) {
     let outcomes = for_seeds(|seed| {
         let life = life(seed);
+        let mut watcher = Watcher::of(&life);
         let step = life.facts.period_s.max(5.0);
         let mut age = step;
         let (mut unsure, mut count) = (0, 0);
         while age <= seconds {
-            let judged = at(&life, age);
+            let judged = watcher.at(age);
             if leaks(&judged).is_some() {
                 return Err(format!("seed {seed} at {age} s:\n{}", show(&judged)));
             }
@@ -124,7 +141,7 @@ fn must_not_alarm(name: &str, seconds: f64, life: impl Fn(u64) -> Life + Sync) {
             unsure += u32::from(judged.findings[0].verdict == Judgement::Unsure);
             age += step;
         }
-        let judged = at(&life, seconds);
+        let judged = watcher.at(seconds);
         let kind = judged.findings[0].kind.map_or("unsure", Kind::as_str);
         Ok((kind, f64::from(unsure) / f64::from(count)))
     });
@@ -441,8 +458,9 @@ fn no_leak_day_at_fifteen_seconds() {
     // Every tenth minute is enough here: six hours in steps of 15 s are 1,440 verdicts a life.
     let outcomes = for_seeds(|seed| {
         let life = lives(true)(seed);
+        let mut watcher = Watcher::of(&life);
         (1..36)
-            .map(|i| at(&life, f64::from(i) * 600.0))
+            .map(|i| watcher.at(f64::from(i) * 600.0))
             .find(|judged| leaks(judged).is_some())
             .map(|judged| format!("seed {seed}:\n{}", show(&judged)))
     });

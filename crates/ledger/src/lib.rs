@@ -35,4 +35,6 @@ pub use live::{Live, LiveSource, LiveTracker};
 pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like};
 pub use process::{Sides, native_bytes, process_ledger};
 pub use settings::{Environment, frees_lazily, in_force};
-pub use stored::{Reading, channels, channels_by_source, reading_samples, risen_gauges};
+pub use stored::{
+    Chosen, Reading, channels, channels_by_source, choose, reading_samples, risen_gauges,
+};

@@ -317,7 +317,40 @@ pub fn channels(series: &[Series]) -> Vec<ChannelData> {
 /// The same, each with its source: of loads what [`LoadValue::source`] says, of others nothing.
 #[must_use]
 pub fn channels_by_source(series: &[Series]) -> Vec<(String, ChannelData)> {
-    let mut best: BTreeMap<(Channel, String), (usize, u8, ChannelData)> = BTreeMap::new();
+    let chosen = choose(series).into_iter();
+    let told = chosen.filter_map(|one| {
+        let found = series.iter().find(|series| series.labels == one.labels)?;
+        Some((one.source, channel_data(one.channel, &found.samples)))
+    });
+    told.collect()
+}
+
+/// A series that is taken for a channel, chosen once by a long look at all there are, and followed from then on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen {
+    /// The series.
+    pub labels: Labels,
+    /// What it is taken for.
+    pub channel: Channel,
+    /// Of loads what [`LoadValue::source`] says, of others nothing.
+    pub source: String,
+}
+
+impl Chosen {
+    /// The channel as far as `series`, a later look, tells it; empty if it has nothing.
+    #[must_use]
+    pub fn follow(&self, series: &[Series]) -> ChannelData {
+        let found = series.iter().find(|one| one.labels == self.labels);
+        channel_data(self.channel, found.map_or(&[], |one| &one.samples))
+    }
+}
+
+/// Which series are taken for which channels, in the order of [`Channel`], loads in the order of their sources.
+#[must_use]
+pub fn choose(series: &[Series]) -> Vec<Chosen> {
+    /// Samples, then which source is trusted more.
+    type Rank = (usize, u8);
+    let mut best: BTreeMap<(Channel, String), (Rank, &Labels)> = BTreeMap::new();
     for one in series {
         let Some((channel, source)) = channel_of(&one.labels) else {
             continue;
@@ -329,24 +362,19 @@ pub fn channels_by_source(series: &[Series]) -> Vec<(String, ChannelData)> {
             continue;
         }
         let rank = (data.times.len(), live_rank(&one.labels));
-        let entry = best.entry((channel, source.to_owned()));
-        let held = entry.or_insert_with(|| {
-            (
-                0,
-                0,
-                ChannelData {
-                    channel,
-                    times: vec![],
-                    values: vec![],
-                },
-            )
-        });
-        if rank > (held.0, held.1) {
-            *held = (rank.0, rank.1, data);
+        let held = best.entry((channel, source.to_owned()));
+        let held = held.or_insert(((0, 0), &one.labels));
+        if rank > held.0 {
+            *held = (rank, &one.labels);
         }
     }
-    best.into_iter()
-        .map(|((_, source), (_, _, data))| (source, data))
+    let chosen = best.into_iter();
+    chosen
+        .map(|((channel, source), (_, labels))| Chosen {
+            labels: labels.clone(),
+            channel,
+            source,
+        })
         .collect()
 }
 

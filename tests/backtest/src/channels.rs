@@ -3,9 +3,6 @@
 use corpus::{History, Reading, Settings};
 use model::{Channel, ChannelData, Facts, UnixMs};
 
-/// The judge looks back over so many readings, as the watcher asks it to.
-pub(crate) const WINDOW: usize = 1_440;
-
 type Value = fn(&Settings, &Reading) -> f64;
 
 const CHANNELS: &[(Channel, Value)] = &[
@@ -38,22 +35,24 @@ pub(crate) fn time(seconds: f64) -> UnixMs {
     UnixMs(1_767_225_600_000 + (seconds * 1000.0) as i64)
 }
 
-/// What the last of `readings`, all of one history, would be judged by: the life that it is of.
-pub(crate) fn channels(history: &History, readings: &[Reading]) -> Vec<ChannelData> {
-    let window = &readings[readings.len().saturating_sub(WINDOW)..];
-    let started = window.last().map(|last| last.started_s);
-    let life: Vec<&Reading> = window
-        .iter()
-        .filter(|one| Some(one.started_s) == started)
-        .collect();
+/// What `readings`, all of one process of the history, say to the judge; `before` is the reading before them, if it is
+/// of the same process.
+pub(crate) fn channels(
+    history: &History,
+    before: Option<&Reading>,
+    readings: &[Reading],
+) -> Vec<ChannelData> {
     let mut all: Vec<ChannelData> = CHANNELS
         .iter()
         .map(|(channel, value)| {
-            let values = life.iter().map(|reading| value(&history.settings, reading));
-            data(*channel, life.iter().map(|one| one.at_s).zip(values))
+            let values = readings
+                .iter()
+                .map(|reading| value(&history.settings, reading));
+            data(*channel, readings.iter().map(|one| one.at_s).zip(values))
         })
         .collect();
-    let rates = life.windows(2).map(|pair| {
+    let with_before: Vec<&Reading> = before.into_iter().chain(readings).collect();
+    let rates = with_before.windows(2).map(|pair| {
         let passed = pair[1].at_s - pair[0].at_s;
         (pair[1].at_s, (pair[1].requests - pair[0].requests) / passed)
     });
@@ -64,16 +63,9 @@ pub(crate) fn channels(history: &History, readings: &[Reading]) -> Vec<ChannelDa
     all
 }
 
-/// Times that do not increase are left out, as the store does it.
+/// As the store gives them.
 fn data(channel: Channel, points: impl Iterator<Item = (f64, f64)>) -> ChannelData {
-    let (mut times, mut values): (Vec<UnixMs>, Vec<f64>) = (Vec::new(), Vec::new());
-    for (at, value) in points {
-        let at = time(at);
-        if times.last().is_none_or(|last| *last < at) {
-            times.push(at);
-            values.push(value);
-        }
-    }
+    let (times, values) = points.map(|(at, value)| (time(at), value)).unzip();
     ChannelData {
         channel,
         times,

@@ -42,9 +42,10 @@ impl Tally {
             if let Some((at_s, kind)) = outcome.false_alarm {
                 self.false_alarms += 1;
                 wrong.push(format!(
-                    "{}: no leak, {kind:?} told at {:.2} h",
+                    "{}: no leak, {kind:?} told at {:.2} h: {}",
                     replica.instance,
-                    at_s / 3600.0
+                    at_s / 3600.0,
+                    outcome.said
                 ));
             }
             let Some(leak) = history.truth.leak.filter(|_| replica.leaks) else {
@@ -55,14 +56,15 @@ impl Tally {
             self.leaks += 1;
             if outcome.found.is_none() {
                 wrong.push(format!(
-                    "{}: {:.0} KiB/min from {:.2} h to {:.2} h, never told",
+                    "{}: {:.0} KiB/min from {:.2} h to {:.2} h, never told: {}",
                     replica.instance,
                     leak.bytes_per_minute / 1024.0,
                     leak.from_s / 3600.0,
                     replica
                         .readings
                         .last()
-                        .map_or(0.0, |last| last.at_s / 3600.0)
+                        .map_or(0.0, |last| last.at_s / 3600.0),
+                    outcome.said
                 ));
             }
             if let Some((after_s, kind)) = outcome.found {

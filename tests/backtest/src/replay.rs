@@ -1,13 +1,13 @@
 //! One history judged as it came in: only what was known at a moment counts.
 
 use corpus::{History, Reading, Replica};
-use judge::{Input, judge};
+use judge::Track;
 use model::{Judgement, Kind};
 
 use crate::channels::{channels, facts, time};
 
-/// Readings between two judgements. The watcher judges at every reading; that would take days here.
-const EVERY: usize = 20;
+/// Readings between two judgements. The watcher judges more often; that would take hours here.
+const EVERY: usize = 8;
 /// Judgements in a row that must find a leak, as the watcher asks.
 const STREAK: u32 = 2;
 
@@ -22,6 +22,8 @@ pub(crate) struct Outcome {
     pub(crate) found: Option<(f64, Kind)>,
     /// When a leak was told and there was none, and of what kind.
     pub(crate) false_alarm: Option<(f64, Kind)>,
+    /// What was said of the first false alarm; else what was said last.
+    pub(crate) said: String,
 }
 
 /// Judges `replica` from its first reading to its last.
@@ -33,10 +35,26 @@ pub(crate) fn replay(history: &History, replica: &Replica) -> Outcome {
         .leak
         .filter(|_| replica.leaks)
         .map_or(f64::INFINITY, |leak| leak.from_s);
-    for end in (EVERY..=replica.readings.len()).step_by(EVERY) {
-        let readings = &replica.readings[..end];
-        let last = &readings[end - 1];
-        let kinds = leaks_told(history, readings, last, &mut outcome);
+    let mut track = Track::new(history.period_s);
+    let mut end = 0;
+    while end < replica.readings.len() {
+        let begin = end;
+        let started = replica.readings[begin].started_s;
+        let of_one = |reading: &&Reading| reading.started_s == started;
+        end += replica.readings[begin..]
+            .iter()
+            .take(EVERY)
+            .take_while(of_one)
+            .count();
+        let before = begin.checked_sub(1).map(|at| &replica.readings[at]);
+        let readings = &replica.readings[begin..end];
+        let last = &readings[readings.len() - 1];
+        track.push(
+            &channels(history, before.filter(of_one), readings),
+            Some(time(started)),
+        );
+        let was_false = outcome.false_alarm.is_some();
+        let (kinds, said) = leaks_told(history, &track, last, &mut outcome);
         streaks.retain(|(kind, _)| kinds.contains(kind));
         for kind in kinds {
             let streak = match streaks.iter_mut().find(|(of, _)| *of == kind) {
@@ -55,30 +73,33 @@ pub(crate) fn replay(history: &History, replica: &Replica) -> Outcome {
                 outcome.found.get_or_insert((last.at_s - leaks_from, kind));
             }
         }
+        if !was_false {
+            outcome.said = said;
+        }
     }
     outcome
 }
 
 fn leaks_told(
     history: &History,
-    readings: &[Reading],
+    track: &Track,
     last: &Reading,
     outcome: &mut Outcome,
-) -> Vec<Kind> {
-    let channels = channels(history, readings);
-    let judged = judge(&Input {
-        now: time(last.at_s),
-        channels: &channels,
-        facts: &facts(history, last),
-    });
+) -> (Vec<Kind>, String) {
+    let judged = track.judge(time(last.at_s), &facts(history, last));
     outcome.judged += 1;
     let first = judged.findings.first();
     outcome.unsure += u32::from(first.is_some_and(|first| first.verdict == Judgement::Unsure));
+    let said = first.map(|first| {
+        let why: Vec<&str> = first.why.iter().map(|why| why.text.as_str()).collect();
+        format!("{:?} {:?}: {}", first.verdict, first.kind, why.join(" "))
+    });
+    let said = said.unwrap_or_default();
     let leaks = judged
         .findings
         .into_iter()
         .filter(|finding| finding.verdict == Judgement::Leak);
-    leaks.filter_map(|finding| finding.kind).collect()
+    (leaks.filter_map(|finding| finding.kind).collect(), said)
 }
 
 /// Whether a verdict's kind is what the truth calls it.

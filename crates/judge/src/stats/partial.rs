@@ -1,7 +1,5 @@
 //! Memory against two explanations at once: how much is left for time when load is known.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
 use super::mean;
 
 /// Coefficients of y = c + first·a + second·b.
@@ -66,9 +64,7 @@ impl Partial {
     /// The interval of the growth at constant load.
     #[must_use]
     pub fn interval(&self, level: f64) -> (f64, f64) {
-        let reach = StudentsT::new(0.0, 1.0, self.freedom)
-            .map_or(f64::INFINITY, |t| t.inverse_cdf(0.5 + level / 2.0))
-            * self.per_second_error;
+        let reach = super::line::quantile(self.freedom, 0.5 + level / 2.0) * self.per_second_error;
         (self.per_second - reach, self.per_second + reach)
     }
 }

@@ -85,19 +85,26 @@ pub struct Life {
 impl Life {
     /// What was known at `seconds` of age.
     pub fn until(&self, seconds: f64) -> (UnixMs, Vec<ChannelData>) {
+        self.between(f64::MIN, seconds)
+    }
+
+    /// What was read after `from` seconds, up to `seconds`.
+    pub fn between(&self, from: f64, seconds: f64) -> (UnixMs, Vec<ChannelData>) {
+        let after = UnixMs(self.birth.0.saturating_add((from * 1000.0) as i64));
         let now = UnixMs(self.birth.0 + (seconds * 1000.0) as i64);
         let channels = self
             .channels
             .iter()
             .map(|data| {
+                let begin = data.times.partition_point(|&time| time <= after);
                 let end = data.times.partition_point(|&time| time <= now);
                 ChannelData {
                     channel: data.channel,
-                    times: data.times[..end].to_vec(),
-                    values: data.values[..end].to_vec(),
+                    times: data.times[begin..end.max(begin)].to_vec(),
+                    values: data.values[begin..end.max(begin)].to_vec(),
                 }
             })
-            .filter(|data| !data.times.is_empty())
+            .filter(|data| !data.times.is_empty() || data.channel == Channel::LoadLevel)
             .collect();
         (now, channels)
     }
