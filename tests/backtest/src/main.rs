@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         Amount::Seeds(_) => "each family",
         Amount::CalmYears(_) => "each family in which nothing leaks",
     };
-    println!("{histories} histories of {which}, seeds from {first}, all series\n");
+    println!("## {histories} histories of {which}, seeds from {first}, all series\n");
     print!("{}", tables::text(&families, &measured));
     ExitCode::SUCCESS
 }

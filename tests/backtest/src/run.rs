@@ -1,5 +1,6 @@
 //! Histories made, judged and scored on all processors, with results that do not depend on how many there are.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -13,7 +14,7 @@ use crate::score::{Case, Score, Told};
 /// The judge and the rules beside it.
 pub(crate) const JUDGES: usize = 1 + baselines::COUNT;
 /// Seeds that are judged before it is looked whether there are enough. What comes out does not depend on it.
-const SEEDS_AT_ONCE: usize = 4;
+const SEEDS_AT_ONCE: u64 = 4;
 
 /// What came of one history.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,24 +43,32 @@ pub(crate) fn calm_years(
     years: f64,
     threads: usize,
 ) -> Vec<Measured> {
-    let (mut all, mut calm) = (Vec::new(), 0.0);
-    let mut next = first;
-    while calm < years && next < u64::MAX {
-        let until = next.saturating_add(SEEDS_AT_ONCE as u64);
-        let work: Vec<(Family, u64)> = (next..until)
+    until(years, families.len(), first, |seeds| {
+        let work: Vec<(Family, u64)> = seeds
             .flat_map(|seed| families.iter().map(move |family| (*family, seed)))
             .collect();
-        let some = in_order(&work, threads, |(family, seed)| measure(*family, *seed));
-        for seed in some.chunks(families.len().max(1)) {
+        in_order(&work, threads, |(family, seed)| measure(*family, *seed))
+    })
+}
+
+/// Takes whole seeds, each of so many histories, until there are `years` of what does not leak.
+fn until(
+    years: f64,
+    histories: usize,
+    first: u64,
+    mut judged: impl FnMut(Range<u64>) -> Vec<Measured>,
+) -> Vec<Measured> {
+    let (mut all, mut calm, mut next) = (Vec::new(), 0.0, first);
+    while calm < years && next < u64::MAX {
+        let end = next.saturating_add(SEEDS_AT_ONCE);
+        for seed in judged(next..end).chunks(histories.max(1)) {
             if calm < years {
-                calm += seed
-                    .iter()
-                    .map(|one| one.scores[0].calm_years())
-                    .sum::<f64>();
+                let years = seed.iter().map(|one| one.scores[0].calm_years());
+                calm += years.sum::<f64>();
                 all.extend_from_slice(seed);
             }
         }
-        next = until;
+        next = end;
     }
     all
 }
@@ -148,12 +157,32 @@ mod tests {
         }
     }
 
+    /// Two histories of each seed, each of a day in which nothing leaks.
+    fn two_days(seeds: Range<u64>) -> Vec<Measured> {
+        let case = Case::calm(24.0);
+        let both = seeds.flat_map(|seed| [(Family::WarmUp, seed), (Family::Steps, seed)]);
+        both.map(|(family, seed)| {
+            let mut scores = <[Score; JUDGES]>::default();
+            scores[0].add(&case, &Told::default());
+            Measured {
+                family,
+                seed,
+                scores,
+                wrong: Vec::new(),
+            }
+        })
+        .collect()
+    }
+
     #[test]
     fn enough_years_end_with_a_whole_seed() {
-        // Of these, seed after seed, the first that are enough are taken, and no more.
-        let families = [Family::WarmUp];
-        let one = calm_years(&families, 1, 1e-9, 2);
-        assert_eq!(one.iter().map(|it| it.seed).collect::<Vec<_>>(), [1]);
-        assert!(calm_years(&families, 1, 0.0, 2).is_empty());
+        for (days, seeds) in [(0.0, 0), (0.5, 1), (2.5, 2), (17.0, 9)] {
+            let all = until(days / 365.25, 2, 7, two_days);
+            let taken: Vec<u64> = all.iter().map(|one| one.seed).collect();
+            let expected: Vec<u64> = (7..7 + seeds).flat_map(|seed| [seed, seed]).collect();
+            assert_eq!(taken, expected, "{days} days");
+        }
+        let last = until(1.0, 2, u64::MAX - 1, two_days);
+        assert_eq!(last.len(), 2, "seeds end somewhere");
     }
 }

@@ -157,6 +157,16 @@ impl Case {
         }
     }
 
+    /// One that does not leak, read for so many hours.
+    #[cfg(test)]
+    pub(crate) fn calm(hours: f64) -> Self {
+        Self {
+            leak: None,
+            minutes_to_limit: f64::INFINITY,
+            hours,
+        }
+    }
+
     /// When the leak begins: never, without one.
     pub(crate) fn onset_s(&self) -> f64 {
         self.leak.map_or(f64::INFINITY, |leak| leak.from_s)

@@ -21,11 +21,11 @@ pub(crate) fn text(families: &[Family], measured: &[Measured]) -> String {
             sum.join(score);
         }
     }
-    let mut text = String::from("## The judge beside four rules\n\n");
+    let mut text = String::from("### The judge beside four rules\n\n");
     text.push_str(&beside(&scores));
-    text.push_str("\n## By family\n\n");
+    text.push_str("\n### By family\n\n");
     text.push_str(&by_family(families, measured));
-    text.push_str("\n## What its confidence is worth\n\n");
+    text.push_str("\n### What its confidence is worth\n\n");
     text.push_str(&reliability(&scores[0]));
     text
 }
