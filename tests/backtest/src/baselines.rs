@@ -28,15 +28,35 @@ pub(crate) trait Rule {
     fn alarms(&mut self, seen: Seen) -> bool;
 }
 
+/// What people call a rule, and what it does, in short.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Name {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+}
+
 /// How many rules there are.
 pub(crate) const COUNT: usize = 4;
 
-/// What they are called, in the order of [`rules`].
-pub(crate) const NAMES: [&str; COUNT] = [
-    "5 MB/min for three 15 s windows",
-    "least squares over 1 h, t-test",
-    "predict_linear over 1 h, limit within 4 h",
-    "regression a life, plateau test",
+/// The rules in the order of [`rules`].
+pub(crate) const RULES: [Name; COUNT] = [
+    Name {
+        name: "pace",
+        what: "RSS grows by 5 MB/min in each of three windows of 15 s in a row",
+    },
+    Name {
+        name: "t-test",
+        what: "least squares over RSS of the last hour: the slope is positive with p < 0.01",
+    },
+    Name {
+        name: "predict_linear",
+        what: "`predict_linear(rss[1h], 4 * 3600) > limit` with `for: 5m`",
+    },
+    Name {
+        name: "plateau test",
+        what: "regression over RSS of one life, 3 hours at most: at least 5 % of the limit an hour, and in the last third at \
+               least 30 % of that slope",
+    },
 ];
 
 /// The rules for a process that may have `limit` bytes.

@@ -263,9 +263,10 @@ impl Score {
         self.early + self.calm_alarmed
     }
 
-    /// The part of what it told that was so; `None` if it told nothing.
+    /// The part of what it told that was so; `None` if it told nothing, or there was nothing to tell.
     pub(crate) fn precision(&self) -> Option<f64> {
-        part(self.found, self.found + self.false_alarms())
+        let told = self.found + self.false_alarms();
+        part(self.found, told).filter(|_| self.leaks > 0)
     }
 
     /// The part of the leaks that it told.
@@ -275,7 +276,7 @@ impl Score {
 
     /// The part of what it told that was so, if one process in a hundred leaked; and the least that this is with 95 %
     /// confidence in the rate of false alarms.
-    pub(crate) fn precision_at_one_percent(&self) -> Option<(f64, f64)> {
+    pub(crate) fn rare_precision(&self) -> Option<(f64, f64)> {
         let recall = self.recall()?;
         let calm = f64::from(self.calm);
         if self.calm == 0 || self.found == 0 {
@@ -422,7 +423,7 @@ mod tests {
         }
         assert_eq!(score.precision(), Some(0.8));
         assert_eq!(score.recall(), Some(0.8));
-        let (at_one, least) = score.precision_at_one_percent().unwrap();
+        let (at_one, least) = score.rare_precision().unwrap();
         assert!((at_one - 0.008 / (0.008 + 0.99 * 0.2)).abs() < 1e-12);
         assert!(least < at_one);
         let (rate, bound) = score.incidents_per_year().unwrap();
@@ -435,7 +436,7 @@ mod tests {
         let score = Score::default();
         assert_eq!(score.precision(), None);
         assert_eq!(score.recall(), None);
-        assert_eq!(score.precision_at_one_percent(), None);
+        assert_eq!(score.rare_precision(), None);
         assert_eq!(score.incidents_per_year(), None);
         assert_eq!(median(&[]), None);
     }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use corpus::Family;
 
-use crate::baselines::NAMES;
+use crate::baselines::RULES;
 use crate::run::{JUDGES, Measured};
-use crate::score::{PACES, Score, WINDOW_PERIODS, WINDOW_S, median};
+use crate::score::{Judged, PACES, Score, WINDOW_PERIODS, WINDOW_S, median};
 
 /// Wrong seeds of a family that are named.
 const WRONG_MAX: usize = 8;
@@ -30,97 +30,106 @@ pub(crate) fn text(families: &[Family], measured: &[Measured]) -> String {
     text
 }
 
+/// What a figure is called, and one judge's.
+type Figure = (&'static str, fn(&Score) -> String);
+
+const FIGURES: &[Figure] = &[
+    ("leaks found", |it| of(it.found, it.leaks)),
+    ("recall", |it| figure(it.recall(), 3)),
+    ("precision", |it| figure(it.precision(), 3)),
+    ("precision, 1 % leak", |it| {
+        figure(it.rare_precision().map(|of| of.0), 3)
+    }),
+    ("... at least", |it| {
+        figure(it.rare_precision().map(|of| of.1), 3)
+    }),
+    ("minutes to detection", |it| figure(median(&it.minutes), 0)),
+    ("... of time to limit", |it| percent(median(&it.parts))),
+    ("5 MB/min: leaks found", |it| {
+        of(it.paced.0.len() as u32, it.paced.1)
+    }),
+    ("... minutes", |it| figure(median(&it.paced.0), 0)),
+    ("calm, alarmed", |it| of(it.calm_alarmed, it.calm)),
+    ("false incidents", |it| {
+        figure((it.calm > 0).then(|| it.incidents.into()), 0)
+    }),
+    ("... a service-year", |it| {
+        figure(it.incidents_per_year().map(|of| of.0), 2)
+    }),
+    ("... at most", |it| {
+        figure(it.incidents_per_year().map(|of| of.1), 2)
+    }),
+];
+
+/// One column a judge, one row a figure that any of them has.
 fn beside(scores: &[Score; JUDGES]) -> String {
-    let names = ["this judge"].into_iter().chain(NAMES);
-    let leaks = scores[0].leaks > 0;
-    let mut heads = vec![""];
-    if leaks {
-        heads.extend([
-            "precision",
-            "recall",
-            "precision at 1 %",
-            "minutes to it",
-            "of the time to the limit",
-            "minutes at 5 MB/min",
-        ]);
-    }
-    heads.extend([
-        "calm processes alarmed",
-        "false incidents",
-        "a service-year",
-        "at most",
-    ]);
-    let rows = names.zip(scores).map(|(name, score)| {
-        let mut row = vec![name.to_owned()];
-        if leaks {
-            row.extend(of_leaks(score));
-        }
-        let per_year = score.incidents_per_year();
-        row.extend([
-            format!("{} of {}", score.calm_alarmed, score.calm),
-            score.incidents.to_string(),
-            per_year.map_or(String::new(), |(rate, _)| format!("{rate:.2}")),
-            per_year.map_or(String::new(), |(_, bound)| format!("{bound:.2}")),
-        ]);
-        row
+    let mut heads = vec!["", "this judge"];
+    heads.extend(RULES.map(|rule| rule.name));
+    let rows = FIGURES.iter().filter_map(|(name, value)| {
+        let values: Vec<String> = scores.iter().map(value).collect();
+        let is_told = values.iter().any(|value| !value.is_empty());
+        is_told.then(|| [vec![(*name).to_owned()], values].concat())
     });
     let mut text = grid(&heads, &rows.collect::<Vec<_>>());
     text.push_str(&notes(&scores[0]));
     text
 }
 
-/// The figures of one judge that there are only where something leaks.
-fn of_leaks(score: &Score) -> [String; 6] {
-    let three = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.3}"));
-    let minutes = |values| median(values).map_or(String::new(), |value| format!("{value:.0}"));
-    let (paced, paced_all) = &score.paced;
-    [
-        three(score.precision()),
-        three(score.recall()),
-        score
-            .precision_at_one_percent()
-            .map_or(String::new(), |(value, least)| {
-                format!("{value:.3} (at least {least:.3})")
-            }),
-        minutes(&score.minutes),
-        median(&score.parts).map_or(String::new(), |part| format!("{:.0} %", 100.0 * part)),
-        format!("{} ({} of {paced_all})", minutes(paced), paced.len()),
-    ]
+/// So many of so many; nothing of none.
+fn of(some: u32, all: u32) -> String {
+    match all {
+        0 => String::new(),
+        _ => format!("{some} of {all}"),
+    }
 }
 
+/// Nothing where there is no figure.
+fn figure(value: Option<f64>, digits: usize) -> String {
+    value.map_or(String::new(), |value| format!("{value:.digits$}"))
+}
+
+fn percent(part: Option<f64>) -> String {
+    part.map_or(String::new(), |part| format!("{:.1} %", 100.0 * part))
+}
+
+/// What the figures mean.
 fn notes(judge: &Score) -> String {
     let mut text = String::from("\n");
-    let mut line = |words: std::fmt::Arguments| {
+    for rule in RULES {
         // Writing to a string never fails.
-        let _ = writeln!(text, "{words}");
-    };
+        let _ = writeln!(text, "* {}: {}", rule.name, rule.what);
+    }
     if judge.leaks > 0 {
-        line(format_args!(
-            "Found is a leak when an alarm begins after it did. Minutes are medians over the leaks that were found; those \
-             at 5 MB/min over leaks of {:.1} to {:.1} MB/min, with how many were found of how many. Precision at 1 % is \
-             what it would be if one process in a hundred leaked.",
+        let _ = writeln!(
+            text,
+            "\nA leak is found when an alarm begins after it did; an alarm that begins before is false. Minutes are medians \
+             over the leaks found, those at 5 MB/min over leaks of {:.1} to {:.1} MB/min. Precision is that of this mix, \
+             and what it would be if one process in a hundred leaked.",
             PACES.0 / 1e6,
             PACES.1 / 1e6,
-        ));
+        );
     }
-    line(format_args!(
-        "False incidents are counted on the {:.2} years of processes that do not leak; alarms of one process less than an \
-         hour apart are one. Bounds hold with 95 % confidence. One incident a week in 100 services is \
-         {ALLOWED_PER_YEAR:.2} a service-year.",
-        judge.calm_years(),
-    ));
-    let part = |part: Option<f64>| {
-        part.map_or("not recorded".to_owned(), |part| {
-            format!("{:.1} %", 100.0 * part)
-        })
+    if judge.calm > 0 {
+        let _ = writeln!(
+            text,
+            "\nFalse incidents are those of the {:.2} years of processes that do not leak; alarms of one process less than an \
+             hour apart are one. `at most` and `at least` hold with 95 % confidence. One incident a week in 100 services is \
+             {ALLOWED_PER_YEAR:.2} a service-year.",
+            judge.calm_years(),
+        );
+    }
+    let part = |judged: Judged| match judged.part() {
+        Some(part) => percent(Some(part)),
+        None => "not recorded".to_owned(),
     };
-    line(format_args!(
-        "Unsure: {} of all judgements; {} of those made once a process had been read for {:.0} minutes and {WINDOW_PERIODS} \
-         periods.",
-        part(judge.judged.part()),
-        part(judge.late.part()),
+    let _ = writeln!(
+        text,
+        "\nUnsure: of all judgements {}; of those after a process had been read for {:.0} minutes and {WINDOW_PERIODS} \
+         periods {}.",
+        part(judge.judged),
         WINDOW_S / 60.0,
-    ));
+        part(judge.late),
+    );
     text
 }
 
@@ -162,10 +171,7 @@ fn family_row(family: Family, score: &Score, wrong: &str) -> Vec<String> {
     let found = score.found > 0;
     vec![
         family.name().to_owned(),
-        told(
-            score.leaks > 0,
-            format!("{} of {}", score.found, score.leaks),
-        ),
+        of(score.found, score.leaks),
         told(found, score.right_kind.to_string()),
         told(found, format!("{:.0}", middle(&score.minutes))),
         told(found, format!("{:.0} %", 100.0 * middle(&score.parts))),
