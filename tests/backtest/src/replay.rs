@@ -5,38 +5,28 @@ use judge::Track;
 use model::{Judgement, Kind};
 
 use crate::channels::{channels, facts, time};
+use crate::score::{Alarm, Told, is_late};
 
 /// Readings between two judgements. The watcher judges more often; that would take hours here.
 const EVERY: usize = 8;
 /// Judgements in a row that must find a leak, as the watcher asks.
 const STREAK: u32 = 2;
 
-/// What came of one replica of a history.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Outcome {
-    /// Judgements made, and those that could not tell.
-    pub(crate) judged: u32,
-    /// See `judged`.
-    pub(crate) unsure: u32,
-    /// When a leak was first told while there was one: seconds after it began, and of what kind.
-    pub(crate) found: Option<(f64, Kind)>,
-    /// When a leak was told and there was none, and of what kind.
-    pub(crate) false_alarm: Option<(f64, Kind)>,
-    /// What was said of the first false alarm; else what was said last.
-    pub(crate) said: String,
+/// What a judgement said: leaks of these kinds with their confidence, or none.
+struct Said {
+    leaks: Vec<(Kind, Option<f64>)>,
+    is_unsure: bool,
+    words: String,
 }
 
 /// Judges `replica` from its first reading to its last.
-pub(crate) fn replay(history: &History, replica: &Replica) -> Outcome {
-    let mut outcome = Outcome::default();
+pub(crate) fn replay(history: &History, replica: &Replica) -> Told {
+    let mut told = Told::default();
     let mut streaks: Vec<(Kind, u32)> = Vec::new();
-    let leaks_from = history
-        .truth
-        .leak
-        .filter(|_| replica.leaks)
-        .map_or(f64::INFINITY, |leak| leak.from_s);
+    // Alarms that stand, by kind: where in `told` they are.
+    let mut standing: Vec<(Kind, usize)> = Vec::new();
     let mut track = Track::new(history.period_s);
-    let mut end = 0;
+    let (mut end, mut life_began) = (0, 0);
     while end < replica.readings.len() {
         let begin = end;
         let started = replica.readings[begin].started_s;
@@ -47,59 +37,77 @@ pub(crate) fn replay(history: &History, replica: &Replica) -> Outcome {
             .take_while(of_one)
             .count();
         let before = begin.checked_sub(1).map(|at| &replica.readings[at]);
+        let before = before.filter(of_one);
+        if before.is_none() {
+            life_began = begin;
+        }
         let readings = &replica.readings[begin..end];
         let last = &readings[readings.len() - 1];
-        track.push(
-            &channels(history, before.filter(of_one), readings),
-            Some(time(started)),
-        );
-        let was_false = outcome.false_alarm.is_some();
-        let (kinds, said) = leaks_told(history, &track, last, &mut outcome);
+        track.push(&channels(history, before, readings), Some(time(started)));
+        let said = say(history, &track, last);
+        told.judged.add(said.is_unsure);
+        if is_late(
+            last.at_s - replica.readings[life_began].at_s,
+            history.period_s,
+        ) {
+            told.late.add(said.is_unsure);
+        }
+        let kinds: Vec<Kind> = said.leaks.iter().map(|(kind, _)| *kind).collect();
         streaks.retain(|(kind, _)| kinds.contains(kind));
-        for kind in kinds {
-            let streak = match streaks.iter_mut().find(|(of, _)| *of == kind) {
-                Some((_, streak)) => {
-                    *streak += 1;
-                    *streak
+        standing.retain(|(kind, _)| kinds.contains(kind));
+        for (kind, confidence) in said.leaks {
+            if let Some((_, at)) = standing.iter().find(|(of, _)| *of == kind) {
+                told.alarms[*at].until_s = last.at_s;
+                continue;
+            }
+            if streak(&mut streaks, kind) == STREAK {
+                standing.push((kind, told.alarms.len()));
+                told.alarms.push(Alarm {
+                    kind: Some(kind),
+                    confidence,
+                    ..Alarm::at(last.at_s)
+                });
+                if told.alarms.len() == 1 {
+                    told.words = said.words.clone();
                 }
-                None => {
-                    streaks.push((kind, 1));
-                    1
-                }
-            };
-            if streak == STREAK && last.at_s < leaks_from {
-                outcome.false_alarm.get_or_insert((last.at_s, kind));
-            } else if streak >= STREAK && last.at_s >= leaks_from {
-                outcome.found.get_or_insert((last.at_s - leaks_from, kind));
             }
         }
-        if !was_false {
-            outcome.said = said;
+        if told.alarms.is_empty() {
+            told.words = said.words;
         }
     }
-    outcome
+    told
 }
 
-fn leaks_told(
-    history: &History,
-    track: &Track,
-    last: &Reading,
-    outcome: &mut Outcome,
-) -> (Vec<Kind>, String) {
+/// Judgements in a row that have found `kind`, this one included.
+fn streak(streaks: &mut Vec<(Kind, u32)>, kind: Kind) -> u32 {
+    if let Some((_, streak)) = streaks.iter_mut().find(|(of, _)| *of == kind) {
+        *streak += 1;
+        return *streak;
+    }
+    streaks.push((kind, 1));
+    1
+}
+
+fn say(history: &History, track: &Track, last: &Reading) -> Said {
     let judged = track.judge(time(last.at_s), &facts(history, last));
-    outcome.judged += 1;
     let first = judged.findings.first();
-    outcome.unsure += u32::from(first.is_some_and(|first| first.verdict == Judgement::Unsure));
-    let said = first.map(|first| {
+    let words = first.map(|first| {
         let why: Vec<&str> = first.why.iter().map(|why| why.text.as_str()).collect();
         format!("{:?} {:?}: {}", first.verdict, first.kind, why.join(" "))
     });
-    let said = said.unwrap_or_default();
+    let is_unsure = first.is_some_and(|first| first.verdict == Judgement::Unsure);
+    let words = words.unwrap_or_default();
     let leaks = judged
         .findings
         .into_iter()
-        .filter(|finding| finding.verdict == Judgement::Leak);
-    (leaks.filter_map(|finding| finding.kind).collect(), said)
+        .filter(|finding| finding.verdict == Judgement::Leak)
+        .filter_map(|finding| Some((finding.kind?, finding.confidence)));
+    Said {
+        leaks: leaks.collect(),
+        is_unsure,
+        words,
+    }
 }
 
 /// Whether a verdict's kind is what the truth calls it.

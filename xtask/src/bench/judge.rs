@@ -11,6 +11,8 @@ use crate::workspace::Workspace;
 
 /// Histories of each family.
 const HISTORIES: &str = "40";
+/// Years of processes that do not leak, for how often somebody is called for nothing.
+const CALM_YEARS: &str = "30";
 const BUILD: [&str; 5] = ["build", "--release", "--locked", "-p", "backtest"];
 
 /// Judges and writes `docs/bench/judge.md`.
@@ -21,18 +23,25 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
         bail!("`cargo {}` failed", BUILD.join(" "));
     }
     let seed = workspace.seed()?.to_string();
-    let mut command = Command::new(workspace.target.join("release/backtest"));
+    let backtest = |arguments: &[&str]| {
+        let mut command = Command::new(workspace.target.join("release/backtest"));
+        measure::run(command.args(arguments))
+    };
     println!("    {HISTORIES} histories of each family, seeds from {seed}: some minutes");
-    let run = measure::run(command.args([HISTORIES, &seed]))?;
+    let all = backtest(&[HISTORIES, &seed])?;
+    println!("    {CALM_YEARS} years of processes that do not leak, seeds from {seed}: some more");
+    let calm = backtest(&["--calm-years", CALM_YEARS, &seed])?;
     let commit = commit.as_deref().unwrap_or(CHANGED);
     let text = format!(
         "# The judge, measured\n\n\
          Written by `cargo xtask bench judge` at commit `{commit}`; the seed is taken from the commit. Histories are made \
          up by `tests/corpus` from how Go's runtime works, which knows nothing of the judge, and are judged as they came \
          in, every twentieth reading; a leak counts as told when two judgements in a row say so. The time to the limit \
-         is what the process had left when the leak began, at the leak's pace.\n\n{}\n{}",
+         is what the process had left when the leak began, at the leak's pace. The rules beside it look at every reading; \
+         `tests/backtest/src/baselines.rs` says exactly what each does.\n\n{}\n{}\n{}",
         machine_table(&machine("`tests/corpus`".into())),
-        String::from_utf8_lossy(&run.output),
+        String::from_utf8_lossy(&all.output),
+        String::from_utf8_lossy(&calm.output),
     );
     println!("\n{}", save(&workspace, "judge", &text)?.display());
     Ok(ExitCode::SUCCESS)
