@@ -5,6 +5,7 @@ use std::time::Duration;
 use judge::Track;
 use ledger::Chosen;
 use model::series::ReadError;
+use model::verdict::Judged;
 use model::{
     Budget, Cancel, Channel, ChannelData, Component, Facts, Judgement, Ledger, Matcher, Series,
     SeriesRead, TARGET_LABEL, Target, UnixMs, Verdict,
@@ -49,6 +50,12 @@ impl Remembered {
     }
 }
 
+/// How far back a look at all that there is of a target goes at this period.
+#[must_use]
+pub(crate) fn window(period: Duration) -> Duration {
+    (period * PERIODS).max(WINDOW_MIN)
+}
+
 /// Judges `target` by what is stored of it, and by what was `remembered` when it was judged before. Reads and computes
 /// for a millisecond or some, more the first time: call it on a blocking thread.
 ///
@@ -69,16 +76,9 @@ pub fn judge_target(
         started: facts.started,
     };
     store.remember(remembered, facts, now)?;
-    let track = remembered
-        .track
-        .get_or_insert_with(|| Track::new(facts.period_s));
-    let mut judged = track.judge(now, facts);
-    let chosen = remembered.chosen.iter();
-    let loads = chosen.filter(|one| one.channel == Channel::LoadLevel);
-    let loads: Vec<&str> = loads.map(|one| &*one.source).collect();
-    own_names::name_loads(&mut judged.findings, &loads);
+    let mut judged = remembered.judge(now, facts);
     if judged.findings.first().map(|first| first.verdict) == Some(Judgement::Leak) {
-        let found = store.select(now.before(store.window()), now)?;
+        let found = store.select(now.before(window(store.period)), now)?;
         let channels = ledger::channels(&found);
         let gauges = ledger::risen_gauges(&found);
         own_names::name_gauges(&mut judged.findings, &channels, &gauges);
@@ -102,10 +102,6 @@ struct Store<'a> {
 }
 
 impl Store<'_> {
-    fn window(&self) -> Duration {
-        (self.period * PERIODS).max(WINDOW_MIN)
-    }
-
     fn select(&self, from: UnixMs, to: UnixMs) -> Result<Vec<Series>, ReadError> {
         let from = self.started.map_or(from, |started| from.max(started));
         let matchers = [Matcher::equal(TARGET_LABEL, self.target.id.0.as_str())];
@@ -121,86 +117,100 @@ impl Store<'_> {
         facts: &Facts,
         now: UnixMs,
     ) -> Result<(), ReadError> {
-        if remembered.look_again.is_none_or(|at| now >= at) {
-            let found = self.select(now.before(self.window()), now)?;
-            if remembered.choose(ledger::choose(&found)) {
-                self.begin_anew(remembered, facts, now)?;
+        if remembered.is_look_due(now) {
+            let found = self.select(now.before(window(self.period)), now)?;
+            if remembered.look(&found, facts, now) {
+                self.take_in_history(remembered, facts, now)?;
             }
-            let known = remembered
-                .from
-                .map_or(0.0, |from| now.since(from).as_secs_f64());
-            let pause = Duration::from_secs_f64(known * LOOK_AGAIN_PART).min(LOOK_AGAIN_MAX);
-            remembered.look_again = Some(now.after(pause.max(self.period)));
         }
         let late = self.period * LATE_PERIODS;
         let from = remembered.until.map_or(now, |until| until.before(late));
-        self.take(remembered, facts, from, now)
+        remembered.take(&self.select(from, now)?, facts);
+        Ok(())
     }
 
-    /// All that is stored is taken in once more, since other series are followed from now on.
-    fn begin_anew(
+    fn take_in_history(
         &self,
         remembered: &mut Remembered,
         facts: &Facts,
         now: UnixMs,
     ) -> Result<(), ReadError> {
-        let fresh = || Track::new(facts.period_s);
-        let track = remembered.track.as_ref();
-        remembered.track = Some(track.map_or_else(fresh, Track::without_present));
-        (remembered.from, remembered.until) = (None, None);
-        let longest = DAY * HISTORY_DAYS;
-        let first = now.before(longest);
+        let first = now.before(DAY * HISTORY_DAYS);
         let mut from = self.started.map_or(first, |started| first.max(started));
         while from < now {
             let to = from.after(DAY).min(now);
-            self.take(remembered, facts, from, to)?;
+            remembered.take(&self.select(from, to)?, facts);
             from = to;
         }
-        Ok(())
-    }
-
-    fn take(
-        &self,
-        remembered: &mut Remembered,
-        facts: &Facts,
-        from: UnixMs,
-        to: UnixMs,
-    ) -> Result<(), ReadError> {
-        let found = self.select(from, to)?;
-        let chosen = remembered.chosen.iter();
-        let channels: Vec<ChannelData> = chosen.map(|one| one.follow(&found)).collect();
-        let times = || channels.iter().flat_map(|data| &data.times);
-        let (first, last) = (times().min().copied(), times().max().copied());
-        if let Some(track) = &mut remembered.track {
-            track.push(&channels, facts.started);
-        }
-        remembered.from = remembered.from.or(first);
-        remembered.until = remembered.until.max(last);
         Ok(())
     }
 }
 
 impl Remembered {
-    /// Takes what a new look has chosen; true if what was taken in so far has to be taken in anew.
+    /// Whether it is time to look again at which series there are.
+    pub(crate) fn is_look_due(&self, now: UnixMs) -> bool {
+        self.look_again.is_none_or(|at| now >= at)
+    }
+
+    /// Looks at all series there are over the [`window`]. True if others are followed from now on: then nothing of
+    /// this process is remembered any more, and what there is has to be taken in again.
+    pub(crate) fn look(&mut self, found: &[Series], facts: &Facts, now: UnixMs) -> bool {
+        let known = self.from.map_or(0.0, |from| now.since(from).as_secs_f64());
+        let pause = Duration::from_secs_f64(known * LOOK_AGAIN_PART).min(LOOK_AGAIN_MAX);
+        let period = Duration::try_from_secs_f64(facts.period_s).unwrap_or_default();
+        self.look_again = Some(now.after(pause.max(period)));
+        let anew = self.choose(ledger::choose(found)) || self.track.is_none();
+        if anew {
+            let fresh = || Track::new(facts.period_s);
+            self.track = Some(
+                self.track
+                    .as_ref()
+                    .map_or_else(fresh, Track::without_present),
+            );
+            (self.from, self.until) = (None, None);
+        }
+        anew
+    }
+
+    /// Takes in what `found` has of the series that are followed, as far as it is new.
+    pub(crate) fn take(&mut self, found: &[Series], facts: &Facts) {
+        let from = self.until.unwrap_or(UnixMs(i64::MIN));
+        let chosen = self.chosen.iter();
+        let channels: Vec<ChannelData> = chosen.map(|one| one.follow(found, from)).collect();
+        let times = || channels.iter().flat_map(|data| &data.times);
+        let (first, last) = (times().min().copied(), times().max().copied());
+        if let Some(track) = &mut self.track {
+            track.push(&channels, facts.started);
+        }
+        self.from = self.from.or(first);
+        self.until = self.until.max(last);
+    }
+
+    /// Judges by what is remembered, with the loads named.
+    pub(crate) fn judge(&self, now: UnixMs, facts: &Facts) -> Judged {
+        let nothing = Track::new(facts.period_s);
+        let mut judged = self.track.as_ref().unwrap_or(&nothing).judge(now, facts);
+        let chosen = self.chosen.iter();
+        let loads = chosen.filter(|one| one.channel == Channel::LoadLevel);
+        let loads: Vec<&str> = loads.map(|one| &*one.source).collect();
+        own_names::name_loads(&mut judged.findings, &loads);
+        judged
+    }
+
+    /// Takes what a look has chosen; true if that is something else than before.
     fn choose(&mut self, mut chosen: Vec<Chosen>) -> bool {
-        let is_load = |one: &Chosen| one.channel == Channel::LoadLevel;
-        let same = |one: &Chosen, other: &Chosen| {
-            one.channel == other.channel && one.source == other.source && one.labels == other.labels
-        };
         // A load that is none over this window is still followed: it keeps its place.
-        let lost = self.chosen.iter().filter(|one| is_load(one));
-        let lost = lost.filter(|one| !chosen.iter().any(|new| same(new, one)));
+        let lost = self
+            .chosen
+            .iter()
+            .filter(|one| one.channel == Channel::LoadLevel && !chosen.contains(one));
         let lost: Vec<Chosen> = lost.cloned().collect();
         chosen.extend(lost);
-        let place = |one: &Chosen| self.chosen.iter().position(|old| same(old, one));
+        let place = |one: &Chosen| self.chosen.iter().position(|old| old == one);
         chosen.sort_by_key(|one| place(one).unwrap_or(usize::MAX));
-        let changed = chosen.len() != self.chosen.len()
-            || chosen
-                .iter()
-                .zip(&self.chosen)
-                .any(|(new, old)| !same(new, old));
+        let changed = chosen != self.chosen;
         self.chosen = chosen;
-        changed || self.track.is_none()
+        changed
     }
 }
 

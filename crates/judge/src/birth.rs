@@ -89,7 +89,12 @@ pub(crate) fn weigh(view: &View, grower: &Grower, stretch: &Stretch) -> Birth {
         ("needed", needed),
         ("wait_seconds", wait_s),
     ];
-    Birth::MayFill(vec![reason("may-fill", Judgement::Unsure, &values)])
+    let code = if taken.is_some() {
+        "may-fill"
+    } else {
+        "may-fill-no-limit"
+    };
+    Birth::MayFill(vec![reason(code, Judgement::Unsure, &values)])
 }
 
 /// Whether there was a time just before the growth, at least half as long, in which next to nothing grew.

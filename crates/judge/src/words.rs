@@ -101,6 +101,14 @@ fn reason_text(code: &str, values: &Values) -> String {
             value("needed") * 100.0,
             seconds(value("wait_seconds"))
         ),
+        "may-fill-no-limit" => format!(
+            "It has grown since the process began, for {}, by {:.0} % of its first level, and no limit is known. A cache \
+             that fills looks the same: it is called a leak at {:.0} %, in about {}.",
+            span(),
+            value("taken") * 100.0,
+            value("needed") * 100.0,
+            seconds(value("wait_seconds"))
+        ),
         "as-earlier-lives" => format!(
             "Earlier processes of this service came to {} and stayed there; this one is on its way.",
             bytes(value("level_bytes"))

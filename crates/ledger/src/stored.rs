@@ -337,11 +337,13 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    /// The channel as far as `series`, a later look, tells it; empty if it has nothing.
+    /// The channel from `from` on, as far as `series`, a later look, tells it; empty if it has nothing.
     #[must_use]
-    pub fn follow(&self, series: &[Series]) -> ChannelData {
+    pub fn follow(&self, series: &[Series], from: UnixMs) -> ChannelData {
         let found = series.iter().find(|one| one.labels == self.labels);
-        channel_data(self.channel, found.map_or(&[], |one| &one.samples))
+        let samples = found.map_or(&[] as &[Sample], |one| &one.samples);
+        let new = samples.partition_point(|sample| sample.t < from);
+        channel_data(self.channel, &samples[new..])
     }
 }
 
