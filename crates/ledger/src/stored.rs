@@ -161,11 +161,21 @@ pub struct Reading<'a> {
 /// The samples to store of one reading: about 30, and up to 22 of its container.
 #[must_use]
 pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, Sample)> {
-    let mut out = Samples {
-        target,
-        at: reading.at,
-        all: Vec::with_capacity(64),
-    };
+    let mut all = Vec::with_capacity(64);
+    reading_figures(reading, &mut |name, label, v| {
+        let labels = target.with(label.into_iter().chain([(METRIC_NAME, name)]));
+        let sample = Sample { t: reading.at, v };
+        all.push((labels, sample));
+    });
+    all
+}
+
+/// The same without a target's labels: the name of the series, the one label that it has besides, and the value.
+pub fn reading_figures(
+    reading: &Reading<'_>,
+    each: &mut dyn FnMut(&'static str, Option<(&'static str, &str)>, f64),
+) {
+    let mut out = Figures { each };
     if let Some(process) = reading.process {
         out.process(process);
     }
@@ -193,29 +203,23 @@ pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, S
     for load in reading.load {
         out.labelled(LOAD, "source", &load.source, load.value);
     }
-    out.all
 }
 
-struct Samples<'a> {
-    target: &'a Labels,
-    at: UnixMs,
-    all: Vec<(Labels, Sample)>,
+/// Hands out what is a number.
+struct Figures<'e> {
+    each: &'e mut dyn FnMut(&'static str, Option<(&'static str, &str)>, f64),
 }
 
-impl Samples<'_> {
-    fn add(&mut self, name: &str, value: Option<f64>) {
+impl Figures<'_> {
+    fn add(&mut self, name: &'static str, value: Option<f64>) {
         if let Some(v) = value.filter(|value| value.is_finite()) {
-            let labels = self.target.with([(METRIC_NAME, name)]);
-            self.all.push((labels, Sample { t: self.at, v }));
+            (self.each)(name, None, v);
         }
     }
 
-    fn labelled(&mut self, name: &str, label: &str, label_value: &str, v: f64) {
+    fn labelled(&mut self, name: &'static str, label: &'static str, label_value: &str, v: f64) {
         if v.is_finite() {
-            let labels = self
-                .target
-                .with([(METRIC_NAME, name), (label, label_value)]);
-            self.all.push((labels, Sample { t: self.at, v }));
+            (self.each)(name, Some((label, label_value)), v);
         }
     }
 
