@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use model::series::ReadError;
+use model::verdict::Judged;
 use model::{
-    Budget, Cancel, Channel, ChannelData, Component, Facts, Ledger, Matcher, SeriesRead,
+    Budget, Cancel, Channel, ChannelData, Component, Facts, Ledger, Matcher, Series, SeriesRead,
     TARGET_LABEL, Target, UnixMs, Verdict,
 };
 
@@ -42,8 +43,21 @@ pub fn judge_target(
     let matchers = [Matcher::equal(TARGET_LABEL, target.id.0.as_str())];
     let budget = Budget::samples(SAMPLES_MAX);
     let found = series.select(&matchers, from, now, &budget, &Cancel::default())?;
+    let judged = judge_series(&found, facts, now);
+    let components = components(ledger, &judged.slopes);
+    Ok(Verdict::assemble(
+        now,
+        target.clone(),
+        judged,
+        facts,
+        components,
+    ))
+}
+
+/// Judges what `series`, as a store keeps them of one target, show up to `now`.
+pub(crate) fn judge_series(series: &[Series], facts: &Facts, now: UnixMs) -> Judged {
     let (sources, channels): (Vec<String>, Vec<ChannelData>) =
-        ledger::channels_by_source(&found).into_iter().unzip();
+        ledger::channels_by_source(series).into_iter().unzip();
     let mut judged = judge::judge(&judge::Input {
         now,
         channels: &channels,
@@ -56,16 +70,9 @@ pub fn judge_target(
     own_names::name_gauges(
         &mut judged.findings,
         &channels,
-        &ledger::risen_gauges(&found),
+        &ledger::risen_gauges(series),
     );
-    let components = components(ledger, &judged.slopes);
-    Ok(Verdict::assemble(
-        now,
-        target.clone(),
-        judged,
-        facts,
-        components,
-    ))
+    judged
 }
 
 /// The ledger's lines with their growth, where a channel tells it.

@@ -1,0 +1,122 @@
+//! What is known of one life of a process at a moment, and the judgement on it.
+
+use std::time::Duration;
+
+use model::verdict::Judged;
+use model::{Facts, Labels, Sample, Series, UnixMs};
+
+use crate::judging::{judge_series, window};
+
+/// Series of one process. Its figures and up to 16 loads at a time are some 60; a program that changes what its
+/// load is called gets no more room.
+const SERIES_MAX: usize = 256;
+
+/// The figures of one life as they come in.
+///
+/// State: the samples of the judge's window ([`window`]), 16 bytes each.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    series: Vec<Series>,
+    facts: Facts,
+}
+
+impl Replay {
+    /// A new life: what was seen before is forgotten.
+    pub(crate) fn restart(&mut self) {
+        self.series.clear();
+    }
+
+    /// What is known beside the figures from now on.
+    pub(crate) fn set_facts(&mut self, facts: Facts) {
+        self.facts = facts;
+    }
+
+    /// What is known beside the figures.
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Takes one figure in, under the name and the label that it would be stored by
+    /// ([`ledger::reading_figures`]). What is not newer than the last one of its name is left out.
+    pub(crate) fn push(&mut self, at: UnixMs, name: &str, label: Option<(&str, &str)>, v: f64) {
+        let is_it = |series: &Series| {
+            let labels = &series.labels;
+            let labelled = label.is_none_or(|(label, value)| labels.get(label) == Some(value));
+            labels.name() == name && labelled
+        };
+        let sample = Sample { t: at, v };
+        match self.series.iter().position(is_it) {
+            Some(place) => {
+                let samples = &mut self.series[place].samples;
+                if samples.last().is_none_or(|last| last.t < at) {
+                    samples.push(sample);
+                }
+            }
+            None if self.series.len() < SERIES_MAX => self.series.push(Series {
+                labels: Labels::metric(name, label),
+                samples: vec![sample],
+            }),
+            None => {}
+        }
+    }
+
+    /// Judges by all that was taken in until `now`.
+    pub(crate) fn judge(&mut self, now: UnixMs) -> Judged {
+        let period = Duration::try_from_secs_f64(self.facts.period_s).unwrap_or_default();
+        self.forget_before(now.before(window(period)));
+        judge_series(&self.series, &self.facts, now)
+    }
+
+    fn forget_before(&mut self, from: UnixMs) {
+        for series in &mut self.series {
+            let old = series.samples.partition_point(|sample| sample.t < from);
+            series.samples.drain(..old);
+        }
+        self.series.retain(|series| !series.samples.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::stored::{GO_GOROUTINES, LOAD, PROCESS_RSS};
+
+    use super::*;
+
+    fn at(seconds: i64) -> UnixMs {
+        UnixMs(1_767_225_600_000 + seconds * 1000)
+    }
+
+    #[test]
+    fn only_the_window_of_this_life_is_kept() {
+        let mut replay = Replay::default();
+        replay.set_facts(Facts {
+            period_s: 15.0,
+            ..Facts::default()
+        });
+        for n in 0..10_000 {
+            replay.push(at(n * 15), PROCESS_RSS, None, 5e7);
+            replay.push(at(n * 15), LOAD, Some(("source", "rate:a_total")), 1.0);
+            replay.push(at(n * 15), LOAD, Some(("source", "rate:b_total")), 2.0);
+            if n % 20 == 0 {
+                replay.judge(at(n * 15));
+                let held = replay.series.iter().map(|series| series.samples.len());
+                assert!(held.max() <= Some(1_441), "the window of a day's quarter");
+            }
+        }
+        replay.push(at(0), PROCESS_RSS, None, 7.0);
+        assert_eq!(replay.series.len(), 3);
+        let last = replay.series[0].samples.last().copied();
+        assert_eq!(
+            last.map(|sample| sample.v),
+            Some(5e7),
+            "time never goes back"
+        );
+        replay.restart();
+        replay.push(at(1), GO_GOROUTINES, None, 7.0);
+        assert_eq!(replay.series.len(), 1);
+        for n in 0..1_000 {
+            replay.push(at(2), LOAD, Some(("source", &format!("rate:{n}"))), 1.0);
+        }
+        assert_eq!(replay.series.len(), SERIES_MAX);
+    }
+}
