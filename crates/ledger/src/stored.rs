@@ -162,19 +162,31 @@ pub struct Reading<'a> {
 #[must_use]
 pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, Sample)> {
     let mut all = Vec::with_capacity(64);
-    reading_figures(reading, &mut |name, label, v| {
-        let labels = target.with(label.into_iter().chain([(METRIC_NAME, name)]));
-        let sample = Sample { t: reading.at, v };
+    reading_figures(reading, &mut |figure| {
+        let name = (METRIC_NAME, figure.name);
+        let labels = target.with(figure.label.into_iter().chain([name]));
+        let sample = Sample {
+            t: reading.at,
+            v: figure.value,
+        };
         all.push((labels, sample));
     });
     all
 }
 
-/// The same without a target's labels: the name of the series, the one label that it has besides, and the value.
-pub fn reading_figures(
-    reading: &Reading<'_>,
-    each: &mut dyn FnMut(&'static str, Option<(&'static str, &str)>, f64),
-) {
+/// A sample without its target's labels and its time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure<'a> {
+    /// The series' name.
+    pub name: &'static str,
+    /// The one label that it has besides, if any.
+    pub label: Option<(&'static str, &'a str)>,
+    /// Finite.
+    pub value: f64,
+}
+
+/// The same without a target's labels.
+pub fn reading_figures(reading: &Reading<'_>, each: &mut dyn FnMut(Figure<'_>)) {
     let mut out = Figures { each };
     if let Some(process) = reading.process {
         out.process(process);
@@ -207,19 +219,23 @@ pub fn reading_figures(
 
 /// Hands out what is a number.
 struct Figures<'e> {
-    each: &'e mut dyn FnMut(&'static str, Option<(&'static str, &str)>, f64),
+    each: &'e mut dyn FnMut(Figure<'_>),
 }
 
 impl Figures<'_> {
     fn add(&mut self, name: &'static str, value: Option<f64>) {
-        if let Some(v) = value.filter(|value| value.is_finite()) {
-            (self.each)(name, None, v);
+        if let Some(value) = value {
+            self.tell(name, None, value);
         }
     }
 
     fn labelled(&mut self, name: &'static str, label: &'static str, label_value: &str, v: f64) {
-        if v.is_finite() {
-            (self.each)(name, Some((label, label_value)), v);
+        self.tell(name, Some((label, label_value)), v);
+    }
+
+    fn tell(&mut self, name: &'static str, label: Option<(&'static str, &str)>, value: f64) {
+        if value.is_finite() {
+            (self.each)(Figure { name, label, value });
         }
     }
 

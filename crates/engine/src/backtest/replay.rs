@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ledger::Figure;
 use model::verdict::Judged;
 use model::{Facts, Labels, Sample, Series, UnixMs};
 
@@ -36,15 +37,15 @@ impl Replay {
         &self.facts
     }
 
-    /// Takes one figure in, under the name and the label that it would be stored by
-    /// ([`ledger::reading_figures`]). What is not newer than the last one of its name is left out.
-    pub(crate) fn push(&mut self, at: UnixMs, name: &str, label: Option<(&str, &str)>, v: f64) {
+    /// Takes one figure in, as it would be stored. What is not newer than the last one of its series is left out.
+    pub(crate) fn push(&mut self, at: UnixMs, figure: &Figure<'_>) {
+        let &Figure { name, label, value } = figure;
         let is_it = |series: &Series| {
             let labels = &series.labels;
             let labelled = label.is_none_or(|(label, value)| labels.get(label) == Some(value));
             labels.name() == name && labelled
         };
-        let sample = Sample { t: at, v };
+        let sample = Sample { t: at, v: value };
         match self.series.iter().position(is_it) {
             Some(place) => {
                 let samples = &mut self.series[place].samples;
@@ -82,6 +83,11 @@ mod tests {
 
     use super::*;
 
+    fn figure(name: &'static str, source: Option<&'static str>, value: f64) -> Figure<'static> {
+        let label = source.map(|source| ("source", source));
+        Figure { name, label, value }
+    }
+
     fn at(seconds: i64) -> UnixMs {
         UnixMs(1_767_225_600_000 + seconds * 1000)
     }
@@ -94,16 +100,16 @@ mod tests {
             ..Facts::default()
         });
         for n in 0..10_000 {
-            replay.push(at(n * 15), PROCESS_RSS, None, 5e7);
-            replay.push(at(n * 15), LOAD, Some(("source", "rate:a_total")), 1.0);
-            replay.push(at(n * 15), LOAD, Some(("source", "rate:b_total")), 2.0);
+            replay.push(at(n * 15), &figure(PROCESS_RSS, None, 5e7));
+            replay.push(at(n * 15), &figure(LOAD, Some("rate:a_total"), 1.0));
+            replay.push(at(n * 15), &figure(LOAD, Some("rate:b_total"), 2.0));
             if n % 20 == 0 {
                 replay.judge(at(n * 15));
                 let held = replay.series.iter().map(|series| series.samples.len());
                 assert!(held.max() <= Some(1_441), "the window of a day's quarter");
             }
         }
-        replay.push(at(0), PROCESS_RSS, None, 7.0);
+        replay.push(at(0), &figure(PROCESS_RSS, None, 7.0));
         assert_eq!(replay.series.len(), 3);
         let last = replay.series[0].samples.last().copied();
         assert_eq!(
@@ -112,10 +118,13 @@ mod tests {
             "time never goes back"
         );
         replay.restart();
-        replay.push(at(1), GO_GOROUTINES, None, 7.0);
+        replay.push(at(1), &figure(GO_GOROUTINES, None, 7.0));
         assert_eq!(replay.series.len(), 1);
         for n in 0..1_000 {
-            replay.push(at(2), LOAD, Some(("source", &format!("rate:{n}"))), 1.0);
+            let source = format!("rate:{n}");
+            let label = Some(("source", source.as_str()));
+            let (name, value) = (LOAD, 1.0);
+            replay.push(at(2), &Figure { name, label, value });
         }
         assert_eq!(replay.series.len(), SERIES_MAX);
     }

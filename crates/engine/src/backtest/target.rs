@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ledger::stored::{CONTAINER_ANON, CONTAINER_LIMIT, CONTAINER_USAGE, CONTAINER_WORKING_SET};
-use ledger::{LiveTracker, LoadRow, LoadTracker, Reading};
+use ledger::{Figure, LiveTracker, LoadRow, LoadTracker, Reading};
 use model::verdict::Window;
 use model::{Facts, Labels, UnixMs};
 
@@ -108,9 +108,7 @@ impl Target {
             ..Reading::default()
         };
         let replay = &mut self.replay;
-        ledger::reading_figures(&reading, &mut |name, label, v| {
-            replay.push(at, name, label, v);
-        });
+        ledger::reading_figures(&reading, &mut |figure| replay.push(at, &figure));
     }
 
     fn take_container(&mut self, at: UnixMs, moments: &mut Moments<'_>, of_process: bool) {
@@ -118,6 +116,7 @@ impl Target {
         moments.take(at, |series: &Recorded, value| {
             pairs.push((&series.labels, value))
         });
+        only_the_newest(&mut pairs);
         for (labels, value) in &pairs {
             match labels.name() {
                 KUBE_LIMITS => self.set_limit(*value, KUBE_LIMITS),
@@ -128,8 +127,15 @@ impl Target {
         }
         for (labels, sample) in ledger::container_series(pairs, at) {
             match labels.name() {
-                name @ (CONTAINER_USAGE | CONTAINER_ANON) => {
-                    self.replay.push(at, name, None, sample.v);
+                CONTAINER_USAGE | CONTAINER_ANON => {
+                    let of_usage = labels.name() == CONTAINER_USAGE;
+                    let name = if of_usage {
+                        CONTAINER_USAGE
+                    } else {
+                        CONTAINER_ANON
+                    };
+                    let (label, value) = (None, sample.v);
+                    self.replay.push(at, &Figure { name, label, value });
                 }
                 CONTAINER_WORKING_SET => self.limit_used = Some(sample.v),
                 CONTAINER_LIMIT => self.set_limit(sample.v, "container_spec_memory_limit_bytes"),
@@ -235,6 +241,18 @@ impl Target {
             one.answer.into_record(&whole, Some(at), one.ended_at)
         });
         records.collect()
+    }
+}
+
+/// Leaves out what is told of a container's predecessor: for some minutes after a restart both are told, apart by the
+/// label `id`.
+fn only_the_newest(pairs: &mut Vec<(&Labels, f64)>) {
+    let starts = pairs
+        .iter()
+        .filter(|(labels, _)| labels.name() == CONTAINER_START);
+    let newest = starts.max_by(|a, b| a.1.total_cmp(&b.1));
+    if let Some(id) = newest.and_then(|(labels, _)| labels.get("id")) {
+        pairs.retain(|(labels, _)| labels.get("id").is_none_or(|own| own == id));
     }
 }
 

@@ -183,6 +183,24 @@ fn a_container_is_judged_alone_and_replicas_are_one() {
 }
 
 #[test]
+fn a_container_and_its_predecessor_are_told_apart() {
+    let mut text = Text::new();
+    let of = |id: &str| format!("namespace=\"n\",pod=\"p\",container=\"c\",id=\"{id}\"");
+    for (id, readings, start) in [("/old", 300, 0.0), ("/new", 600, 100.0)] {
+        // The new one begins with the text, and both are told for a while.
+        text.series("container_memory_usage_bytes", &of(id), readings, |_| 5e7);
+        text.series("container_start_time_seconds", &of(id), readings, |_| {
+            EPOCH_S as f64 + start
+        });
+    }
+    let (records, _) = told(&text.0, SAMPLES_DEFAULT);
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].lives, 1, "{records:#?}");
+    let started = UnixMs((EPOCH_S + 100) * 1000);
+    assert_eq!(records[0].started, Some(started), "the newer one's");
+}
+
+#[test]
 fn every_line_is_as_its_schema_says() {
     let schema = include_str!("../../../../docs/schema/backtest-1.schema.json");
     let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
