@@ -77,11 +77,9 @@ pub fn judge_target(
     };
     store.remember(remembered, facts, now)?;
     let mut judged = remembered.judge(now, facts);
-    if judged.findings.first().map(|first| first.verdict) == Some(Judgement::Leak) {
+    if leaks(&judged) {
         let found = store.select(now.before(window(store.period)), now)?;
-        let channels = ledger::channels(&found);
-        let gauges = ledger::risen_gauges(&found);
-        own_names::name_gauges(&mut judged.findings, &channels, &gauges);
+        name_gauges(&mut judged, &found);
     }
     let components = components(ledger, &judged.slopes);
     Ok(Verdict::assemble(
@@ -91,6 +89,19 @@ pub fn judge_target(
         facts,
         components,
     ))
+}
+
+fn leaks(judged: &Judged) -> bool {
+    judged.findings.first().map(|first| first.verdict) == Some(Judgement::Leak)
+}
+
+/// Says of a leak which gauges of the service's own, among the `found` series, rise with it.
+pub(crate) fn name_gauges(judged: &mut Judged, found: &[Series]) {
+    if leaks(judged) {
+        let channels = ledger::channels(found);
+        let gauges = ledger::risen_gauges(found);
+        own_names::name_gauges(&mut judged.findings, &channels, &gauges);
+    }
 }
 
 /// One target's series.
@@ -159,7 +170,8 @@ impl Remembered {
         let pause = Duration::from_secs_f64(known * LOOK_AGAIN_PART).min(LOOK_AGAIN_MAX);
         let period = Duration::try_from_secs_f64(facts.period_s).unwrap_or_default();
         self.look_again = Some(now.after(pause.max(period)));
-        let anew = self.choose(ledger::choose(found)) || self.track.is_none();
+        let young = known < window(period).as_secs_f64();
+        let anew = self.choose(ledger::choose(found), young) || self.track.is_none();
         if anew {
             let fresh = || Track::new(facts.period_s);
             self.track = Some(
@@ -197,20 +209,23 @@ impl Remembered {
         judged
     }
 
-    /// Takes what a look has chosen; true if that is something else than before.
-    fn choose(&mut self, mut chosen: Vec<Chosen>) -> bool {
+    /// Takes what a look has chosen. True if what was taken in before does not go with it: other series are meant, or
+    /// there are more loads and little is lost.
+    fn choose(&mut self, mut chosen: Vec<Chosen>, young: bool) -> bool {
+        let is_load = |one: &&Chosen| one.channel == Channel::LoadLevel;
         // A load that is none over this window is still followed: it keeps its place.
-        let lost = self
-            .chosen
-            .iter()
-            .filter(|one| one.channel == Channel::LoadLevel && !chosen.contains(one));
+        let lost = self.chosen.iter().filter(is_load);
+        let lost = lost.filter(|one| !chosen.contains(one));
         let lost: Vec<Chosen> = lost.cloned().collect();
         chosen.extend(lost);
         let place = |one: &Chosen| self.chosen.iter().position(|old| old == one);
         chosen.sort_by_key(|one| place(one).unwrap_or(usize::MAX));
-        let changed = chosen != self.chosen;
+        let more = chosen.len() > self.chosen.len();
+        let known = &chosen[..self.chosen.len().min(chosen.len())];
+        let only_loads =
+            known == self.chosen && chosen[known.len()..].iter().all(|one| is_load(&one));
         self.chosen = chosen;
-        changed
+        !only_loads || more && young
     }
 }
 

@@ -1,6 +1,8 @@
 //! The loops: `watch` reads every target at its period, stores, judges, takes evidence and tells
 //! people; `diagnose` does the same for one target in one session.
 //!
+//! [`backtest`] judges what others have recorded.
+//!
 //! Start at [`watch::Watcher::start`] or [`diagnose::diagnose`]. Decisions are in pure modules
 //! ([`book`] for incidents, the crates `judge`, `ledger` and `locate` for theirs); what is here
 //! waits, passes on and keeps budgets. It serves no pages: faces read [`model::FleetRead`] and hand
@@ -9,6 +11,7 @@
 
 mod admission;
 pub mod answering;
+pub mod backtest;
 pub mod book;
 mod budget;
 mod budgeting;

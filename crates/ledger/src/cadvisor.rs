@@ -67,6 +67,12 @@ const ROWS: [Row; 13] = [
     ),
 ];
 
+/// Whether [`container_series`] reads a metric of this name.
+#[must_use]
+pub fn is_container_figure(name: &str) -> bool {
+    ROWS.iter().any(|(theirs, ..)| *theirs == name)
+}
+
 /// The samples of containers in a scrape, as our series with the labels `namespace`, `pod` and
 /// `container`; at most 6,000. Rows of pods and of the cgroups above them (without a container) are
 /// passed over, and so are those of the pause container: their memory is counted elsewhere already.

@@ -112,6 +112,38 @@ fn may_be_known(name: &str) -> bool {
     name.starts_with("go_") || name.starts_with("process_") || name == "goroutines"
 }
 
+/// Whether [`go_memory`] or [`remote_process`] reads a metric of this name.
+#[must_use]
+pub fn is_figure(name: &str) -> bool {
+    let single = [
+        LIVE,
+        HEAP_ALLOC,
+        HEAP_INUSE,
+        HEAP_IDLE,
+        HEAP_RELEASED,
+        HEAP_OBJECTS,
+        STACK_INUSE,
+        SYS,
+        NEXT_GC,
+        GC_CYCLES,
+        LAST_GC,
+        ALLOC_TOTAL,
+        GOROUTINES,
+        THREADS,
+        GOGC,
+        GOMEMLIMIT,
+        HEAP_INUSE_PARTS,
+        HEAP_IDLE_PARTS,
+        RSS,
+        START_TIME,
+        OPEN_FDS,
+        MAX_FDS,
+        CPU,
+    ];
+    let lists = single.iter().chain(&RUNTIME_PARTS).chain(&RSS_PARTS);
+    may_be_known(name) && lists.into_iter().any(|names| names.contains(&name))
+}
+
 /// The samples that may matter, by name.
 struct Known<'a>(HashMap<&'a str, f64>);
 
@@ -374,6 +406,20 @@ mod tests {
         assert_eq!((go.gc_cycles, go.goroutines), (Some(11.0), Some(46.0)));
         assert!(go.runtime_bytes.is_some() && go.stack_inuse_bytes.is_some());
         assert!(go.alloc_bytes_total.is_some() && go.threads.is_some());
+    }
+
+    #[test]
+    fn what_is_read_is_known_by_name() {
+        for (name, known) in [
+            ("go_memstats_heap_alloc_bytes", true),
+            ("go_memstats_mspan_inuse_bytes", true),
+            ("process_resident_memory_anon_bytes", true),
+            ("process_start_time_seconds", true),
+            ("go_memstats_lookups_total", false),
+            ("http_requests_total", false),
+        ] {
+            assert_eq!(is_figure(name), known, "{name}");
+        }
     }
 
     #[test]

@@ -27,14 +27,15 @@ pub mod process;
 pub mod settings;
 pub mod stored;
 
-pub use cadvisor::container_series;
+pub use cadvisor::{container_series, is_container_figure};
 pub use container::container_ledger;
-pub use dictionary::{RemoteProcess, go_memory, go_version, remote_process};
+pub use dictionary::{RemoteProcess, go_memory, go_version, is_figure, remote_process};
 pub use fuzz::fuzz_one;
 pub use live::{Live, LiveSource, LiveTracker};
-pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like};
+pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like, may_be_load};
 pub use process::{Sides, native_bytes, process_ledger};
 pub use settings::{Environment, frees_lazily, in_force};
 pub use stored::{
-    Chosen, Reading, channels, channels_by_source, choose, reading_samples, risen_gauges,
+    Chosen, Figure, Reading, channels, channels_by_source, choose, reading_figures,
+    reading_samples, risen_gauges,
 };

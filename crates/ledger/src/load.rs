@@ -51,6 +51,21 @@ pub struct LoadValue {
     pub value: f64,
 }
 
+impl LoadKind {
+    /// What a sample is whose `# TYPE` is not known, by the rules for names: counters end in `_total`, observations in
+    /// `_count`. `None` for the other parts of histograms and summaries.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        let ends = |suffixes: &[&str]| suffixes.iter().any(|suffix| name.ends_with(suffix));
+        match name {
+            _ if ends(&["_bucket", "_sum", "_created"]) => None,
+            _ if ends(&["_total"]) => Some(Self::Counter),
+            _ if ends(&["_count"]) => Some(Self::Count),
+            _ => Some(Self::Gauge),
+        }
+    }
+}
+
 /// Follows the families of one target. Bounded: 512 families of two numbers each, and those named by
 /// the configuration.
 #[derive(Debug, Clone, Default)]
@@ -217,7 +232,8 @@ impl LoadTracker {
 
 /// Whether a row can be work at all: not the runtime's, the process's or the client library's own
 /// (those follow memory, or our own scrapes), no time and no amount of memory.
-fn may_be_load(row: &LoadRow<'_>) -> bool {
+#[must_use]
+pub fn may_be_load(row: &LoadRow<'_>) -> bool {
     let own = ["go_", "process_", "promhttp_", "unswept_", "scrape_"];
     let gauge = row.kind == LoadKind::Gauge;
     let no_level = [

@@ -161,11 +161,33 @@ pub struct Reading<'a> {
 /// The samples to store of one reading: about 30, and up to 22 of its container.
 #[must_use]
 pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, Sample)> {
-    let mut out = Samples {
-        target,
-        at: reading.at,
-        all: Vec::with_capacity(64),
-    };
+    let mut all = Vec::with_capacity(64);
+    reading_figures(reading, &mut |figure| {
+        let name = (METRIC_NAME, figure.name);
+        let labels = target.with(figure.label.into_iter().chain([name]));
+        let sample = Sample {
+            t: reading.at,
+            v: figure.value,
+        };
+        all.push((labels, sample));
+    });
+    all
+}
+
+/// A sample without its target's labels and its time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure<'a> {
+    /// The series' name.
+    pub name: &'static str,
+    /// The one label that it has besides, if any.
+    pub label: Option<(&'static str, &'a str)>,
+    /// Finite.
+    pub value: f64,
+}
+
+/// The same without a target's labels.
+pub fn reading_figures(reading: &Reading<'_>, each: &mut dyn FnMut(Figure<'_>)) {
+    let mut out = Figures { each };
     if let Some(process) = reading.process {
         out.process(process);
     }
@@ -193,29 +215,27 @@ pub fn reading_samples(target: &Labels, reading: &Reading<'_>) -> Vec<(Labels, S
     for load in reading.load {
         out.labelled(LOAD, "source", &load.source, load.value);
     }
-    out.all
 }
 
-struct Samples<'a> {
-    target: &'a Labels,
-    at: UnixMs,
-    all: Vec<(Labels, Sample)>,
+/// Hands out what is a number.
+struct Figures<'e> {
+    each: &'e mut dyn FnMut(Figure<'_>),
 }
 
-impl Samples<'_> {
-    fn add(&mut self, name: &str, value: Option<f64>) {
-        if let Some(v) = value.filter(|value| value.is_finite()) {
-            let labels = self.target.with([(METRIC_NAME, name)]);
-            self.all.push((labels, Sample { t: self.at, v }));
+impl Figures<'_> {
+    fn add(&mut self, name: &'static str, value: Option<f64>) {
+        if let Some(value) = value {
+            self.tell(name, None, value);
         }
     }
 
-    fn labelled(&mut self, name: &str, label: &str, label_value: &str, v: f64) {
-        if v.is_finite() {
-            let labels = self
-                .target
-                .with([(METRIC_NAME, name), (label, label_value)]);
-            self.all.push((labels, Sample { t: self.at, v }));
+    fn labelled(&mut self, name: &'static str, label: &'static str, label_value: &str, v: f64) {
+        self.tell(name, Some((label, label_value)), v);
+    }
+
+    fn tell(&mut self, name: &'static str, label: Option<(&'static str, &str)>, value: f64) {
+        if value.is_finite() {
+            (self.each)(Figure { name, label, value });
         }
     }
 

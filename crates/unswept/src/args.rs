@@ -46,6 +46,7 @@ Where to start:
   unswept ps              which Go processes run here, and what can be seen of each
   unswept diagnose 4242   does that one leak, and where: an answer in minutes
   unswept watch           all of them, all the time, with a page on http://127.0.0.1:7787/
+  unswept judge shop.om   what it would have told of series that you have recorded
   unswept doctor          what is missing on this host, and what to do about it
 
 Exit codes: 0 done; 1 something you can mend; 2 usage, or our fault; 3 the --fail-on condition
@@ -65,6 +66,7 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = INCIDENTS_HELP)]
     Incidents(Incidents),
     Report(Report),
+    Judge(crate::judge::args::Judge),
     /// Look into a live Go process that offers nothing: no endpoint, no restart, stripped if need be
     #[command(subcommand, after_help = INSPECT_HELP)]
     Inspect(crate::inspect::args::Inspect),
@@ -424,6 +426,7 @@ mod tests {
             told::<Undo>("incidents undo"),
             told::<Export>("incidents export"),
             told::<Report>("report"),
+            told::<crate::judge::args::Judge>("judge"),
             told::<MemStats>("inspect memstats"),
             told::<Goroutines>("inspect goroutines"),
             told::<Heap>("inspect heap"),

@@ -45,6 +45,15 @@ fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<crate::inspect::LookError>() {
         return Some(error.hint());
     }
+    if let Some(error) = cause.downcast_ref::<engine::backtest::files::FilesError>() {
+        return error.hint().map(str::to_owned);
+    }
+    if let Some(error) = cause.downcast_ref::<engine::backtest::prometheus::PrometheusError>() {
+        return error.hint().map(str::to_owned);
+    }
+    if let Some(error) = cause.downcast_ref::<crate::judge::JudgeError>() {
+        return Some(error.hint().to_owned());
+    }
     if let Some(error) = cause.downcast_ref::<inspect::stop::StopError>() {
         return error.hint();
     }

@@ -10,6 +10,7 @@ mod exit;
 mod find;
 mod incidents;
 mod inspect;
+mod judge;
 mod live;
 mod look;
 mod news;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Profile(command) => profiles::run(&command),
         Command::Incidents(command) => incidents::run(&command),
         Command::Report(report) => incidents::report(&report),
+        Command::Judge(judge) => judge::run(&judge),
         Command::Inspect(command) => inspect::run(&command),
         Command::Notify(command) => notify::run(&command),
         Command::PauseGuard => return inspect::guard(),

@@ -101,7 +101,7 @@ impl SeriesCache {
 
 /// Whether `rest` begins with the series text `raw` and that series ends there. A text that ends
 /// in `}` does by itself; a bare name must not go on, nor have labels after blanks.
-fn starts_with_series(rest: &str, raw: &str) -> bool {
+pub(crate) fn starts_with_series(rest: &str, raw: &str) -> bool {
     let Some(after) = rest.strip_prefix(raw) else {
         return false;
     };

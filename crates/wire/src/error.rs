@@ -40,6 +40,23 @@ pub enum WireError {
         /// The limit.
         limit: usize,
     },
+    /// A line that does not end.
+    #[error("a line of more than {limit} bytes (line {line})")]
+    LongLine {
+        /// Counted from 1.
+        line: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The JSON of recorded series is not what it should be.
+    #[error("failed to read series in JSON (the document that begins in line {line})")]
+    SeriesJson {
+        /// Counted from 1; the source counts its lines from there.
+        line: usize,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A content type that is no metrics text.
     #[error("the content type is `{found}`, which is no metrics text")]
     ContentType {
@@ -52,6 +69,14 @@ pub enum WireError {
 }
 
 impl WireError {
+    /// The same, where the text that it is about begins after so many lines of another.
+    pub(crate) fn after_lines(mut self, lines: usize) -> Self {
+        if let Self::Syntax { line, .. } | Self::NotUtf8 { line, .. } = &mut self {
+            *line += lines;
+        }
+        self
+    }
+
     /// What a user can do about it, where we know.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

@@ -1,7 +1,8 @@
 //! One entry for fuzzers over everything here that reads foreign bytes.
 
 use crate::{
-    Limits, SeriesCache, Traces, parse_expvar, parse_heap_text, parse_traces, parse_with_cache,
+    Limits, SeriesCache, TextStream, Traces, parse_expvar, parse_heap_text, parse_traces,
+    parse_with_cache, read_series_json,
 };
 
 /// Reads `body` every way this crate can, and checks what must hold whatever the bytes are.
@@ -26,5 +27,15 @@ pub fn fuzz_one(body: &[u8]) {
         }
     }
     let _ = (parse_expvar(body, &limits), parse_heap_text(body, &limits));
+    let mut read = [0_usize; 2];
+    let mut stream = TextStream::default();
+    let (begin, end) = body.split_at(body.len() / 2);
+    let begun = stream.feed(begin, &mut |_| read[0] += 1);
+    let _ = begun.and_then(|()| stream.feed(end, &mut |_| read[0] += 1));
+    let _ = read_series_json(body, &mut |_| read[1] += 1);
+    assert!(
+        read.iter().all(|read| *read <= body.len()),
+        "samples of nothing"
+    );
     parse_traces(body, &limits, &mut Traces::default());
 }

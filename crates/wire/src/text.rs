@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use model::{Labels, METRIC_NAME, UnixMs};
 
-use crate::cache::SeriesCache;
+use crate::cache::{SeriesCache, starts_with_series};
 use crate::error::{WireError, excerpt};
 use crate::expvar::parse_expvar;
 use crate::float::parse_float;
@@ -56,20 +56,26 @@ pub fn parse_with_cache(
     }
     let openmetrics = is_openmetrics(content_type)?;
     within("body bytes", body.len(), limits.body_bytes_max)?;
-    let text = std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))?;
-    let mut parser = Parser {
-        text,
-        at: 0,
-        openmetrics,
-        limits,
-        cache,
-        pairs: Vec::new(),
-        out: Scrape::default(),
-    };
+    let text = as_text(body)?;
+    let mut parser = Parser::new(text, openmetrics, limits, cache);
     let result = parser.run();
     let out = std::mem::take(&mut parser.out);
     cache.end_round(result.is_ok());
     result.map(|()| out)
+}
+
+/// Parses whole lines out of the middle of an OpenMetrics text, with the liberties of
+/// [`crate::stream`].
+pub(crate) fn parse_lines(lines: &[u8], limits: &Limits) -> Result<Scrape, WireError> {
+    let mut none = SeriesCache::new(0);
+    let mut parser = Parser::new(as_text(lines)?, true, limits, &mut none);
+    parser.history = true;
+    parser.run()?;
+    Ok(parser.out)
+}
+
+fn as_text(body: &[u8]) -> Result<&str, WireError> {
+    std::str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to()))
 }
 
 /// One of Go's own pages: expvar's JSON with `memstats` in it, or a heap profile in text.
@@ -141,6 +147,9 @@ struct Parser<'a, 'c> {
     /// Always on a character's boundary: it moves past ASCII bytes and whole finds only.
     at: usize,
     openmetrics: bool,
+    /// These are lines out of a longer text, in which one series mostly follows upon itself.
+    history: bool,
+    last: Option<(&'a str, Labels)>,
     limits: &'c Limits,
     cache: &'c mut SeriesCache,
     /// The labels of the series being read; kept for its capacity.
@@ -148,14 +157,37 @@ struct Parser<'a, 'c> {
     out: Scrape,
 }
 
-impl<'a> Parser<'a, '_> {
+impl<'a, 'c> Parser<'a, 'c> {
+    fn new(
+        text: &'a str,
+        openmetrics: bool,
+        limits: &'c Limits,
+        cache: &'c mut SeriesCache,
+    ) -> Self {
+        Self {
+            text,
+            at: 0,
+            openmetrics,
+            history: false,
+            last: None,
+            limits,
+            cache,
+            pairs: Vec::new(),
+            out: Scrape::default(),
+        }
+    }
+
     fn run(&mut self) -> Result<(), WireError> {
         loop {
             self.skip_blanks();
             match self.peek() {
-                None if self.openmetrics && !self.out.eof_seen => return Err(WireError::NoEof),
+                None if self.openmetrics && !self.out.eof_seen && !self.history => {
+                    return Err(WireError::NoEof);
+                }
                 None => return Ok(()),
-                Some(_) if self.out.eof_seen => return Err(self.expected("nothing after `# EOF`")),
+                Some(_) if self.out.eof_seen && !self.history => {
+                    return Err(self.expected("nothing after `# EOF`"));
+                }
                 Some(b'\n') => self.at += 1,
                 Some(b'#') => self.comment()?,
                 Some(_) => self.sample()?,
@@ -310,17 +342,17 @@ impl<'a> Parser<'a, '_> {
     }
 
     fn sample(&mut self) -> Result<(), WireError> {
-        let labels = match self.cache.take(self.rest()) {
-            Some((len, labels)) => {
-                self.at += len;
-                labels
-            }
-            None => {
-                let start = self.at;
-                let labels = self.series()?;
-                self.cache.add(&self.text[start..self.at], &labels);
-                labels
-            }
+        let labels = if self.history {
+            self.out.eof_seen = false; // another text follows
+            self.series_again()?
+        } else if let Some((len, labels)) = self.cache.take(self.rest()) {
+            self.at += len;
+            labels
+        } else {
+            let start = self.at;
+            let labels = self.series()?;
+            self.cache.add(&self.text[start..self.at], &labels);
+            labels
         };
         self.skip_blanks();
         let value_at = self.at;
@@ -391,6 +423,20 @@ impl<'a> Parser<'a, '_> {
         Ok(())
     }
 
+    /// As [`Parser::series`], at little cost where it is the series of the last sample.
+    fn series_again(&mut self) -> Result<Labels, WireError> {
+        if let Some((raw, labels)) = &self.last
+            && starts_with_series(self.rest(), raw)
+        {
+            self.at += raw.len();
+            return Ok(labels.clone());
+        }
+        let start = self.at;
+        let labels = self.series()?;
+        self.last = Some((&self.text[start..self.at], labels.clone()));
+        Ok(labels)
+    }
+
     /// A metric's name and labels.
     fn series(&mut self) -> Result<Labels, WireError> {
         let start = self.at;
@@ -409,6 +455,11 @@ impl<'a> Parser<'a, '_> {
             }
         } else {
             self.at = name_end; // blanks belong to what follows
+        }
+        // `promtool tsdb dump` writes the name among the labels.
+        let named = self.pairs.iter().position(|(name, _)| name == METRIC_NAME);
+        if let Some(place) = named.filter(|_| self.history && name.is_empty()) {
+            name = self.pairs.swap_remove(place).1;
         }
         if name.is_empty() {
             return Err(self.expected_at("a metric name", start));

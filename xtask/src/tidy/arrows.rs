@@ -51,8 +51,8 @@ const ARROWS: &[Row] = &[
     // What a judge is measured on must not know it.
     ("corpus", Only(&[])),
     ("backtest", Only(&["corpus", "judge", "model"])),
-    // The stories see the binary from outside, as a user does.
-    ("e2e", Only(&[])),
+    // The stories see the binary from outside, as a user does; the corpus knows nothing of ours.
+    ("e2e", Only(&["corpus"])),
     ("xtask", Only(&[])),
 ];
 
