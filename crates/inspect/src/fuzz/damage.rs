@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use super::Look;
 use crate::InspectError;
 use crate::memory::{CoreMemory, Memory, Range, ReadCost, le64};
 
@@ -25,8 +26,8 @@ pub struct Damage {
     torn: Option<u64>,
     /// The program is opened anew with the damage in place; otherwise it was opened before.
     pub while_opening: bool,
-    /// Holders are found the slow way.
-    pub low_memory: bool,
+    /// How its heap is looked at.
+    pub look: Look,
 }
 
 impl Damage {
@@ -37,10 +38,12 @@ impl Damage {
     ) -> Self {
         let mut damage = Self {
             while_opening: below(6) == 0,
-            low_memory: below(2) == 0,
+            look: Look::new(below),
             torn: (below(4) == 0).then(|| below(u64::MAX)),
             ..Self::default()
         };
+        // Two looks at what does not change come out the same.
+        damage.look.twice &= damage.torn.is_some();
         if seen.is_empty() {
             return damage;
         }
@@ -124,7 +127,7 @@ fn value(
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "while_opening {}", self.while_opening)?;
-        writeln!(f, "low_memory {}", self.low_memory)?;
+        writeln!(f, "{:?}", self.look)?;
         if let Some(seed) = self.torn {
             writeln!(f, "torn {seed}")?;
         }

@@ -1,7 +1,8 @@
-//! For fuzzers: everything this crate does with bytes nobody vouches for, in three calls.
+//! For fuzzers: everything this crate does with bytes nobody vouches for, in four calls.
 //!
-//! [`executable`] takes a file, [`core()`] a core and its executable, [`Subject`] a program whose memory is damaged
-//! while it is asked. All of them must return: no panic, in bounded time and memory. What comes out is not looked at.
+//! [`executable`] and [`debug_information`] take a file, [`core()`] a core and its executable, [`Subject`] a program
+//! whose memory is damaged while it is asked. All of them must return: no panic, in bounded time and memory. What comes
+//! out is not looked at. A look into a heap costs most of a round, so none is taken twice that must come out the same.
 
 mod damage;
 
@@ -12,7 +13,7 @@ use crate::dwarf::Dwarf;
 use crate::goroutines::{self, goroutines};
 use crate::graph::Effort;
 use crate::heap::Reading;
-use crate::holders::{Diff, Options, Taken};
+use crate::holders::{Diff, Options, Report, Taken};
 use crate::memory::{Pieces, Range};
 use crate::types::{Sources, Types};
 use crate::{
@@ -31,11 +32,15 @@ const COPIED_BYTES_MAX: u64 = 32 << 20;
 /// Types whose members are looked at.
 const TYPES_MAX: usize = 2_000;
 
-/// Feeds a file to all that reads executables: headers, build information, handlers, debug information.
+/// Feeds a file to all that reads executables but for debug information: headers, build information, handlers.
 pub fn executable<R: ReadAt + ?Sized>(file: &R) {
     if let Ok(executable) = Executable::read(file) {
         let _ = handlers(file, &executable);
     }
+}
+
+/// Feeds a file to what reads debug information.
+pub fn debug_information<R: ReadAt + ?Sized>(file: &R) {
     if let Ok(Some(dwarf)) = Dwarf::read(file) {
         ask_dwarf(&dwarf);
     }
@@ -68,16 +73,38 @@ fn ask_dwarf(dwarf: &Dwarf) {
 }
 
 /// Feeds a core and the executable that it may be of to all that reads them.
-pub fn core(core: Source, executable: Source) {
+pub fn core(core: Source, executable: Source, look: Look) {
     if let Ok(core) = Core::read(core)
         && let Ok(program) = Program::open_core(core, executable)
     {
-        ask(&program, false);
+        ask(&program, look, None);
     }
 }
 
-/// Everything that can be asked of a program.
-fn ask(program: &Program, low_memory: bool) {
+/// How a heap is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Look {
+    /// Holders are found the slow way.
+    pub low_memory: bool,
+    /// By two threads, where they are found the fast way.
+    pub two_threads: bool,
+    /// Twice, and what came out is compared with each other.
+    pub twice: bool,
+}
+
+impl Look {
+    /// One look in eight is taken twice, and one of four by two threads, which cost more to start than they save.
+    pub fn new(below: &mut dyn FnMut(u64) -> u64) -> Self {
+        Self {
+            low_memory: below(2) == 0,
+            two_threads: below(4) == 0,
+            twice: below(8) == 0,
+        }
+    }
+}
+
+/// Everything that can be asked of a program. A heap that is looked at once is compared with what it was `before`.
+fn ask(program: &Program, look: Look, before: Option<&Report>) {
     if let Ok(reader) = MemStatsReader::new(program) {
         let _ = reader.read();
     }
@@ -86,7 +113,11 @@ fn ask(program: &Program, low_memory: bool) {
     }
     ask_goroutines(program);
     ask_profile(program);
-    ask_heap(program, low_memory);
+    let again = look.twice.then(|| report(program, look)).flatten();
+    if let (Some(before), Some(after)) = (again.as_ref().or(before), report(program, look)) {
+        let _ = Diff::new(before, &after, 1.0);
+        let _ = after.agree(before);
+    }
     program.mappings();
 }
 
@@ -113,33 +144,31 @@ fn ask_profile(program: &Program) {
     }
 }
 
-fn ask_heap(program: &Program, low_memory: bool) {
+/// Who holds its heap.
+fn report(program: &Program, look: Look) -> Option<Report> {
     let options = Options {
         max_bytes: COPIED_BYTES_MAX,
-        effort: match low_memory {
+        effort: match look.low_memory {
             true => Effort::LowMemory,
-            false => Effort::Fast { threads: 2 },
+            false => Effort::Fast {
+                threads: 1 + usize::from(look.two_threads),
+            },
         },
         ..Options::default()
     };
-    let look = || {
-        let reading = match low_memory {
-            true => Reading::Still { copy_max: 0 },
-            false => Reading::Copy(Vec::new()),
-        };
-        let taken = Taken::read(program, &options, reading, None).ok()?;
-        taken.report(program, &options).ok()
+    let reading = match look.low_memory {
+        true => Reading::Still { copy_max: 0 },
+        false => Reading::Copy(Vec::new()),
     };
-    if let (Some(before), Some(after)) = (look(), look()) {
-        assert!(before.holders.len() <= options.holders, "as many as asked");
-        let _ = Diff::new(&before, &after, 1.0);
-        let _ = after.agree(&before);
-    }
+    let taken = Taken::read(program, &options, reading, None).ok()?;
+    let report = taken.report(program, &options).ok()?;
+    assert!(report.holders.len() <= options.holders, "as many as asked");
+    Some(report)
 }
 
 /// A program that is asked again and again, each time with other damage in its memory.
 ///
-/// Taken from a core that has the whole memory, code too. Nothing is copied for a round, so thousands a minute run.
+/// Taken from a core that has the whole memory, code too. Nothing is copied for a round, so tens of thousands a minute run.
 pub struct Subject {
     core: Source,
     executable: Source,
@@ -148,6 +177,8 @@ pub struct Subject {
     dial: Arc<Dial>,
     /// What opening and asking read.
     seen: Vec<Range>,
+    /// Who held the heap then.
+    before: Option<Report>,
 }
 
 impl Subject {
@@ -158,9 +189,11 @@ impl Subject {
     pub fn new(core: Source, executable: Source) -> Result<Self, InspectError> {
         let dial = Arc::new(Dial::tracing());
         let program = open(&core, &executable, &dial)?;
-        ask(&program, false);
+        ask(&program, Look::default(), None);
+        let before = report(&program, Look::default());
         Ok(Self {
             seen: dial.seen(),
+            before,
             core,
             executable,
             program,
@@ -182,11 +215,11 @@ impl Subject {
         let mut reopened = 0;
         if damage.while_opening {
             if let Ok(program) = open(&self.core, &self.executable, &self.dial) {
-                ask(&program, damage.low_memory);
+                ask(&program, damage.look, self.before.as_ref());
                 reopened = program.memory().cost().bytes;
             }
         } else {
-            ask(&self.program, damage.low_memory);
+            ask(&self.program, damage.look, self.before.as_ref());
         }
         self.dial.set(Damage::default());
         self.program.memory().cost().bytes - before + reopened
