@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub use damage::Damage;
-use damage::{Damaged, Dial};
+use damage::{Damaged, Dial, Stretches};
 
 /// A file as a fuzzer hands it over.
 pub type Source = Arc<dyn ReadAt + Send + Sync>;
@@ -103,22 +103,39 @@ impl Look {
     }
 }
 
-/// Everything that can be asked of a program. A heap that is looked at once is compared with what it was `before`.
+/// Something that a program can be asked. A heap that is looked at once is compared with what it was before.
+type Question = fn(&Program, Look, Option<&Report>);
+
+/// Everything that can be asked. None needs what another one found out.
+const QUESTIONS: [Question; 4] = [
+    |program, _, _| ask_figures(program),
+    |program, _, _| ask_goroutines(program),
+    |program, _, _| ask_profile(program),
+    ask_holders,
+];
+
 fn ask(program: &Program, look: Look, before: Option<&Report>) {
+    for question in QUESTIONS {
+        question(program, look, before);
+    }
+}
+
+fn ask_figures(program: &Program) {
     if let Ok(reader) = MemStatsReader::new(program) {
         let _ = reader.read();
     }
     if let Ok(places) = Places::of(program) {
         let _ = places.mem_stats(program.memory());
     }
-    ask_goroutines(program);
-    ask_profile(program);
+    program.mappings();
+}
+
+fn ask_holders(program: &Program, look: Look, before: Option<&Report>) {
     let again = look.twice.then(|| report(program, look)).flatten();
     if let (Some(before), Some(after)) = (again.as_ref().or(before), report(program, look)) {
         let _ = Diff::new(before, &after, 1.0);
         let _ = after.agree(before);
     }
-    program.mappings();
 }
 
 fn ask_goroutines(program: &Program) {
@@ -177,6 +194,8 @@ pub struct Subject {
     dial: Arc<Dial>,
     /// What opening and asking read.
     seen: Vec<Range>,
+    /// What each of the [`QUESTIONS`] read.
+    by_question: Vec<Stretches>,
     /// Who held the heap then.
     before: Option<Report>,
 }
@@ -189,10 +208,30 @@ impl Subject {
     pub fn new(core: Source, executable: Source) -> Result<Self, InspectError> {
         let dial = Arc::new(Dial::tracing());
         let program = open(&core, &executable, &dial)?;
-        ask(&program, Look::default(), None);
+        let mut seen = dial.take_seen();
+        let ask = |question: Question| {
+            let both_ways = || {
+                for low_memory in [false, true] {
+                    let look = Look {
+                        low_memory,
+                        ..Look::default()
+                    };
+                    question(&program, look, None);
+                }
+                dial.take_seen()
+            };
+            seen.extend(both_ways());
+            // What a program keeps when it has read it is not read again.
+            Stretches::new(&both_ways())
+        };
+        let by_question = QUESTIONS.into_iter().map(ask).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        dial.trace_no_more();
         let before = report(&program, Look::default());
         Ok(Self {
-            seen: dial.seen(),
+            seen,
+            by_question,
             before,
             core,
             executable,
@@ -208,18 +247,27 @@ impl Subject {
         Damage::new(&self.seen, &original, below)
     }
 
-    /// Asks everything with this damage in place; returns how many bytes of memory were read.
+    /// Asks everything with this damage in place; returns how many bytes of memory were read. A question that read
+    /// nothing of what is damaged would read the same again, and is not asked: what none of them reads, opening does.
     pub fn round(&self, damage: &Damage) -> u64 {
         let before = self.program.memory().cost().bytes;
         self.dial.set(damage.clone());
         let mut reopened = 0;
-        if damage.while_opening {
+        let asked: Vec<Question> = QUESTIONS
+            .into_iter()
+            .zip(&self.by_question)
+            .filter(|(_, seen)| damage.meets(seen))
+            .map(|(question, _)| question)
+            .collect();
+        if damage.while_opening || asked.is_empty() {
             if let Ok(program) = open(&self.core, &self.executable, &self.dial) {
                 ask(&program, damage.look, self.before.as_ref());
                 reopened = program.memory().cost().bytes;
             }
         } else {
-            ask(&self.program, damage.look, self.before.as_ref());
+            for question in asked {
+                question(&self.program, damage.look, self.before.as_ref());
+            }
         }
         self.dial.set(Damage::default());
         self.program.memory().cost().bytes - before + reopened
