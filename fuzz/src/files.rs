@@ -19,6 +19,9 @@ const HEAD_BYTES: usize = 512;
 /// A reader of the files of one program.
 pub(crate) type Reader = fn(&[Source], Look);
 
+/// Picks the files of a program.
+pub(crate) type Pick = fn(&Made) -> anyhow::Result<Vec<Arc<Vec<u8>>>>;
+
 /// Programs as files, and where their readers look.
 pub(crate) struct Files {
     sets: Vec<Set>,
@@ -43,11 +46,7 @@ type Stretch = (usize, usize);
 
 impl Files {
     /// The files of each of these programs that `of` picks.
-    pub(crate) fn new(
-        made: &[Made],
-        of: fn(&Made) -> anyhow::Result<Vec<Arc<Vec<u8>>>>,
-        readers: &'static [Reader],
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(made: &[Made], of: Pick, readers: &'static [Reader]) -> anyhow::Result<Self> {
         let sets = made.iter().map(|made| {
             let traced: Vec<Arc<Traced>> = of(made)?.into_iter().map(Traced::new).collect();
             let sources: Vec<Source> = traced.iter().map(|of| Arc::clone(of) as Source).collect();
