@@ -25,15 +25,33 @@ const FORMS: &[(&str, &[&str])] = &[
 ];
 const FILES: [&str; 3] = ["program", "core", "whole"];
 
-/// A program and its memory.
+/// A program and its memory, in files that are read when they are asked for.
 pub(crate) struct Made {
     pub(crate) name: String,
+    place: PathBuf,
+}
+
+impl Made {
     /// The executable.
-    pub(crate) program: Arc<Vec<u8>>,
+    pub(crate) fn program(&self) -> anyhow::Result<Arc<Vec<u8>>> {
+        self.read(FILES[0])
+    }
+
     /// A core as the kernel writes it by default.
-    pub(crate) core: Arc<Vec<u8>>,
+    pub(crate) fn core(&self) -> anyhow::Result<Arc<Vec<u8>>> {
+        self.read(FILES[1])
+    }
+
     /// A core with all memory.
-    pub(crate) whole: Arc<Vec<u8>>,
+    pub(crate) fn whole(&self) -> anyhow::Result<Arc<Vec<u8>>> {
+        self.read(FILES[2])
+    }
+
+    fn read(&self, file: &str) -> anyhow::Result<Arc<Vec<u8>>> {
+        let path = self.place.join(file);
+        let bytes = fs::read(&path).with_context(|| format!("no {}", path.display()));
+        bytes.map(Arc::new)
+    }
 }
 
 /// Makes what `folder` lacks: programs of the oldest and the newest release below `releases`.
@@ -49,20 +67,11 @@ pub(crate) fn ensure(folder: &Path, releases: &Path) -> anyhow::Result<()> {
 }
 
 /// All that were made.
-pub(crate) fn programs(folder: &Path) -> anyhow::Result<Vec<Made>> {
+pub(crate) fn programs(folder: &Path) -> Vec<Made> {
     let made = cases().map(|(release, form, flags)| {
         let name = name(release, form, flags);
-        let read = |file: &str| {
-            let path = folder.join(&name).join(file);
-            let bytes = fs::read(&path).with_context(|| format!("no {}", path.display()));
-            bytes.map(Arc::new)
-        };
-        Ok(Made {
-            program: read(FILES[0])?,
-            core: read(FILES[1])?,
-            whole: read(FILES[2])?,
-            name,
-        })
+        let place = folder.join(&name);
+        Made { name, place }
     });
     made.collect()
 }

@@ -1,4 +1,5 @@
-//! Big inputs: executables and cores. They are not copied for a round; changed bytes lie over them.
+//! Big inputs: executables and cores. They are not copied for a round; changed bytes lie over them. A reader that looked
+//! at none of the changed bytes when the files were whole would read the same again, so it is not asked.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use inspect::ReadAt;
-use inspect::fuzz::Source;
+use inspect::fuzz::{Look, Source};
 
 use crate::corpus::Made;
 use crate::parsers::{Input, Parser};
@@ -15,13 +16,16 @@ use crate::random::Random;
 /// Of one read, so many bytes at its beginning are where headers are.
 const HEAD_BYTES: usize = 512;
 
-/// What is done with the files of one program.
-pub(crate) type Run = fn(&[Source]);
+/// A reader of the files of one program.
+pub(crate) type Reader = fn(&[Source], Look);
+
+/// Picks the files of a program.
+pub(crate) type Pick = fn(&Made) -> anyhow::Result<Vec<Arc<Vec<u8>>>>;
 
 /// Programs as files, and where their readers look.
 pub(crate) struct Files {
     sets: Vec<Set>,
-    run: Run,
+    readers: &'static [Reader],
 }
 
 struct Set {
@@ -31,27 +35,54 @@ struct Set {
 
 struct File {
     bytes: Arc<Vec<u8>>,
-    /// Offset and length of what was read of it when it was whole.
-    seen: Vec<(usize, usize)>,
+    /// What was read of it when it was whole.
+    seen: Vec<Stretch>,
+    /// The same, of each reader.
+    by_reader: Vec<Seen>,
 }
+
+/// Offset and length.
+type Stretch = (usize, usize);
 
 impl Files {
     /// The files of each of these programs that `of` picks.
-    pub(crate) fn new(made: &[Made], of: fn(&Made) -> Vec<Arc<Vec<u8>>>, run: Run) -> Self {
+    pub(crate) fn new(made: &[Made], of: Pick, readers: &'static [Reader]) -> anyhow::Result<Self> {
         let sets = made.iter().map(|made| {
-            let whole = of(made);
-            let traced: Vec<Arc<Traced>> = whole.into_iter().map(Traced::new).collect();
+            let traced: Vec<Arc<Traced>> = of(made)?.into_iter().map(Traced::new).collect();
             let sources: Vec<Source> = traced.iter().map(|of| Arc::clone(of) as Source).collect();
-            run(&sources);
-            Set {
-                name: made.name.clone(),
-                files: traced.iter().map(|of| of.file()).collect(),
+            let mut files: Vec<File> = traced.iter().map(|of| of.file()).collect();
+            for reader in readers {
+                // Either way of a look, as it reads more than the other somewhere.
+                for low_memory in [false, true] {
+                    let look = Look {
+                        low_memory,
+                        ..Look::default()
+                    };
+                    reader(&sources, look);
+                }
+                for (file, traced) in files.iter_mut().zip(&traced) {
+                    file.add(traced.take());
+                }
             }
+            anyhow::Ok(Set {
+                name: made.name.clone(),
+                files,
+            })
         });
-        Self {
-            sets: sets.collect(),
-            run,
-        }
+        Ok(Self {
+            sets: sets.collect::<anyhow::Result<_>>()?,
+            readers,
+        })
+    }
+}
+
+impl File {
+    /// Adds what one more reader saw.
+    fn add(&mut self, seen: Vec<Stretch>) {
+        self.by_reader.push(Seen::new(&seen));
+        self.seen.extend(seen);
+        self.seen.sort_unstable();
+        self.seen.dedup();
     }
 }
 
@@ -73,10 +104,41 @@ impl Parser for Files {
             files[0].len = random.place(files[0].bytes.len());
         }
         Box::new(Pair {
-            name: &set.name,
+            set,
             files: files.into_iter().map(Arc::new).collect(),
-            run: self.run,
+            readers: self.readers,
+            look: Look::new(&mut |limit| random.below(limit)),
         })
+    }
+}
+
+/// The bytes that a reader saw, as sorted stretches that do not touch: begin and end.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen(Vec<(usize, usize)>);
+
+impl Seen {
+    fn new(stretches: &[Stretch]) -> Self {
+        let mut sorted = stretches.to_vec();
+        sorted.sort_unstable();
+        let mut joined: Vec<(usize, usize)> = Vec::new();
+        for (start, len) in sorted.into_iter().filter(|(_, len)| *len > 0) {
+            match joined.last_mut() {
+                Some(last) if start <= last.1 => last.1 = last.1.max(start + len),
+                _ => joined.push((start, start + len)),
+            }
+        }
+        Self(joined)
+    }
+
+    fn has(&self, at: usize) -> bool {
+        let after = self.0.partition_point(|(start, _)| *start <= at);
+        after > 0 && at < self.0[after - 1].1
+    }
+
+    /// Whether it would see what is changed.
+    fn meets(&self, file: &Changed) -> bool {
+        let is_cut = self.0.last().is_some_and(|(_, end)| *end > file.len);
+        is_cut || file.changes.keys().any(|&at| self.has(at))
     }
 }
 
@@ -150,9 +212,18 @@ impl ReadAt for Changed {
 }
 
 struct Pair<'a> {
-    name: &'a str,
+    set: &'a Set,
     files: Vec<Arc<Changed>>,
-    run: Run,
+    readers: &'static [Reader],
+    look: Look,
+}
+
+impl Pair<'_> {
+    /// Whether a reader, by its number, sees any of the changes.
+    fn meets(&self, reader: usize) -> bool {
+        let mut files = self.set.files.iter().zip(&self.files);
+        files.any(|(whole, changed)| whole.by_reader[reader].meets(changed))
+    }
 }
 
 impl Input for Pair<'_> {
@@ -162,12 +233,16 @@ impl Input for Pair<'_> {
             .iter()
             .map(|of| Arc::clone(of) as Source)
             .collect();
-        (self.run)(&sources);
+        for (number, reader) in self.readers.iter().enumerate() {
+            if self.meets(number) {
+                reader(&sources, self.look);
+            }
+        }
         self.files.iter().map(|of| of.len as u64).sum()
     }
 
     fn recipe(&self) -> String {
-        let mut text = format!("program {}\n", self.name);
+        let mut text = format!("program {}\n{:?}\n", self.set.name, self.look);
         for (at, file) in self.files.iter().enumerate() {
             let _ = writeln!(
                 text,
@@ -192,7 +267,7 @@ impl Input for Pair<'_> {
 /// A file that notes what is read of it.
 struct Traced {
     bytes: Arc<Vec<u8>>,
-    seen: Mutex<Vec<(usize, usize)>>,
+    seen: Mutex<Vec<Stretch>>,
 }
 
 impl Traced {
@@ -201,15 +276,22 @@ impl Traced {
         Arc::new(Self { bytes, seen })
     }
 
+    /// The file, of which nothing was seen.
     fn file(&self) -> File {
+        File {
+            bytes: Arc::clone(&self.bytes),
+            seen: Vec::new(),
+            by_reader: Vec::new(),
+        }
+    }
+
+    /// What was read since the last time that this was asked.
+    fn take(&self) -> Vec<Stretch> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = std::mem::take(&mut *seen);
         seen.sort_unstable();
         seen.dedup();
-        File {
-            bytes: Arc::clone(&self.bytes),
-            seen,
-        }
+        seen
     }
 }
 
@@ -219,5 +301,38 @@ impl ReadAt for Traced {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.push((offset as usize, buf.len()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_is_asked_when_it_would_see_a_change() {
+        let seen = Seen::new(&[(10, 4), (0, 0), (14, 2), (12, 1), (40, 8)]);
+        assert_eq!(seen, Seen(vec![(10, 16), (40, 48)]));
+        let rows: &[(&str, usize, &[usize], bool)] = &[
+            ("nothing is changed", 50, &[], false),
+            ("before, between and behind", 50, &[9, 16, 39, 48], false),
+            ("the first byte", 50, &[10], true),
+            ("the last byte", 50, &[1, 47], true),
+            ("where two reads meet", 50, &[14], true),
+            ("cut behind all", 48, &[], false),
+            ("cut", 47, &[], true),
+        ];
+        for (name, len, changes, want) in rows {
+            let file = Changed {
+                bytes: Arc::new(vec![0; 50]),
+                len: *len,
+                changes: changes.iter().map(|&at| (at, 1)).collect(),
+            };
+            assert_eq!(seen.meets(&file), *want, "{name}");
+        }
+        assert!(!Seen::new(&[]).meets(&Changed {
+            bytes: Arc::default(),
+            len: 0,
+            changes: BTreeMap::new(),
+        }));
     }
 }

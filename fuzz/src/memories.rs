@@ -1,7 +1,5 @@
 //! Running programs, as a look at them would find them: their memory is damaged while they are asked.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use inspect::fuzz::{Damage, Subject};
 
@@ -17,7 +15,7 @@ pub(crate) struct Memories {
 impl Memories {
     pub(crate) fn new(made: &[Made]) -> anyhow::Result<Self> {
         let open = |of: &Made| {
-            let subject = Subject::new(Arc::clone(&of.whole) as _, Arc::clone(&of.program) as _);
+            let subject = Subject::new(of.whole()? as _, of.program()? as _);
             let subject = subject.with_context(|| format!("failed to look into {}", of.name))?;
             anyhow::Ok((of.name.clone(), subject))
         };

@@ -67,17 +67,22 @@ pub(crate) fn parser(name: &str, crates: &Path, corpus: &Path) -> anyhow::Result
         Texts::new(&folders, run).map(Box::new)
     };
     Ok(match name {
-        "memory" => Box::new(Memories::new(&corpus::programs(corpus)?)?),
+        "memory" => Box::new(Memories::new(&corpus::programs(corpus))?),
         "core" => Box::new(Files::new(
-            &corpus::programs(corpus)?,
-            |of| vec![Arc::clone(&of.core), Arc::clone(&of.program)],
-            |files| inspect::fuzz::core(Arc::clone(&files[0]), Arc::clone(&files[1])),
-        )),
+            &corpus::programs(corpus),
+            |of| Ok(vec![of.core()?, of.program()?]),
+            &[|files, look| {
+                inspect::fuzz::core(Arc::clone(&files[0]), Arc::clone(&files[1]), look);
+            }],
+        )?),
         "executable" => Box::new(Files::new(
-            &corpus::programs(corpus)?,
-            |of| vec![Arc::clone(&of.program)],
-            |files| inspect::fuzz::executable(&files[0]),
-        )),
+            &corpus::programs(corpus),
+            |of| Ok(vec![of.program()?]),
+            &[
+                |files, _| inspect::fuzz::executable(&files[0]),
+                |files, _| inspect::fuzz::debug_information(&files[0]),
+            ],
+        )?),
         "profile" => texts(&["profile"], profile::fuzz::fuzz_one)?,
         "wire" => texts(&["wire", "ledger"], wire::fuzz_one)?,
         "ledger" => texts(&["ledger", "wire"], ledger_of_text)?,

@@ -35,6 +35,7 @@ var (
 	mutex  sync.Mutex
 	cond   = sync.NewCond(&mutex)
 	ring   = &node{name: "ring"}
+	wide   []*node
 )
 
 //go:noinline
@@ -54,7 +55,7 @@ func wait(on chan int, keep []byte) {
 
 func main() {
 	runtime.MemProfileRate = 256
-	for i := 0; i < 300; i++ {
+	for i := 0; i < 80; i++ {
 		list = &node{next: list, name: strings.Repeat("x", i%40), any: i}
 		names = append(names, list.name)
 		lookup[list.name] = list
@@ -64,18 +65,20 @@ func main() {
 		if i%10 == 0 {
 			queue <- list
 			timers = append(timers, time.AfterFunc(time.Hour, func() { list = nil }))
-			blob = append(blob, make([]byte, 100*i))
+			blob = append(blob, make([]byte, 400*i))
 		}
 	}
 	ring.next = &node{next: ring, any: ring}
-	root = grow(nil, 7)
+	wide = make([]*node, 5000)
+	wide[1], wide[4000] = ring, list
+	root = grow(nil, 5)
 	ctx = context.Background()
 	for i := 0; i < 20; i++ {
 		ctx = context.WithValue(ctx, i, &node{name: "value"})
 	}
 	ctx, _ = context.WithCancel(ctx)
 	lost := make(chan int)
-	for i := 0; i < 12; i++ {
+	for i := 0; i < 6; i++ {
 		go wait(lost, make([]byte, 1000))
 	}
 	labels := pprof.Labels("shop", "north")
@@ -98,7 +101,8 @@ func main() {
 	time.Sleep(20 * time.Millisecond)
 	runtime.GC()
 	runtime.GC()
-	_ = pprof.Lookup("heap")
+	// Else the linker leaves the profile out.
+	runtime.MemProfile(nil, false)
 	os.Stdout.WriteString("ready\n")
 	_, _ = os.Stdin.Read(make([]byte, 1))
 }

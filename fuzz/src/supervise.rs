@@ -20,8 +20,14 @@ const DEATHS_MAX: u64 = 5;
 const LAST_WORDS_LINES_MAX: usize = 12;
 /// How often the state of a long run is written down.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
-/// Threads of a worker share these heaps: each more would take address space, of which it has little.
-const ARENAS: &str = "2";
+/// How the C library of a worker keeps memory. Threads share few heaps: each more would take address space, of which
+/// there is little. What one round has freed the next one takes again: to give it back to the kernel costs more than
+/// many a round does.
+const HEAPS: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "4194304"),
+    ("MALLOC_TRIM_THRESHOLD_", "67108864"),
+];
 
 /// Feeds all parsers asked for; returns how many failures there were.
 pub(crate) fn run(options: &Options) -> anyhow::Result<u64> {
@@ -153,7 +159,7 @@ impl Piece<'_> {
             .arg("--folder")
             .arg(&options.folder)
             .stdin(Stdio::null())
-            .env("MALLOC_ARENA_MAX", ARENAS);
+            .envs(HEAPS);
         match self.left {
             Until::Time(time) => command.args(["--for", &format!("{}s", time.as_secs().max(1))]),
             Until::Rounds(rounds) => command.args(["--rounds", &rounds.to_string()]),

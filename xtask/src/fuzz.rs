@@ -13,8 +13,15 @@ use crate::workspace::Workspace;
 /// Rounds of `cargo xtask soak fuzz`, for each parser.
 const SOAK_ROUNDS: &str = "1000000";
 
-/// Builds the fuzzer as tests are built, where every overflow is a panic.
-pub(crate) const BUILD: &[&str] = &["build", "--package", "fuzz", "--locked"];
+/// Builds the fuzzer by a profile of its own: optimised, and yet every overflow is a panic.
+pub(crate) const BUILD: &[&str] = &[
+    "build",
+    "--package",
+    "fuzz",
+    "--profile",
+    "fuzzing",
+    "--locked",
+];
 
 /// Runs `cargo xtask fuzz` with `arguments`.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
@@ -43,7 +50,7 @@ pub(crate) fn soak() -> anyhow::Result<ExitCode> {
 
 /// The built fuzzer, told where everything is.
 pub(crate) fn command(workspace: &Workspace) -> Command {
-    let mut command = Command::new(workspace.target.join("debug/fuzz"));
+    let mut command = Command::new(workspace.target.join("fuzzing/fuzz"));
     command
         .arg("--root")
         .arg(&workspace.root)

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::mapping::{MappedElf, map_lines};
 use crate::memory::{LiveMemory, Memory, le64};
 use crate::plugins::Plugin;
+use crate::roots::Global;
 use crate::symbols::{Symbols, data_symbols, vote};
 use crate::{Executable, InspectError, Module, ReadAt};
 
@@ -48,6 +49,7 @@ pub struct Program {
     dwarf: Option<Dwarf>,
     frames: OnceLock<Option<Frames>>,
     plugins: OnceLock<Vec<Plugin>>,
+    named: OnceLock<Vec<Global>>,
 }
 
 /// What is asked first for a layout.
@@ -157,6 +159,7 @@ impl Program {
             dwarf: None,
             frames: OnceLock::new(),
             plugins: OnceLock::new(),
+            named: OnceLock::new(),
             memory: memory.into(),
             file,
             elf,
@@ -356,6 +359,11 @@ impl Program {
         self.symbols
             .iter()
             .map(|(name, &addr)| (name.as_str(), addr))
+    }
+
+    /// The variables that its files name, which `find` collects when this is first asked for: no look changes them.
+    pub(crate) fn named(&self, find: impl FnOnce(&Self) -> Vec<Global>) -> &[Global] {
+        self.named.get_or_init(|| find(self))
     }
 
     /// Its linked modules: the program itself, then its plugins.

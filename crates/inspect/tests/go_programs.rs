@@ -262,6 +262,7 @@ fn damaged_files_get_an_answer() {
             }
             let asked = std::time::Instant::now();
             inspect::fuzz::executable(&bytes);
+            inspect::fuzz::debug_information(&bytes);
             assert!(
                 asked.elapsed().as_secs() < 5,
                 "{form}, seed {seed}: {:?}",

@@ -26,7 +26,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Of the units chosen: types, variables and constants.
+    /// Of the units chosen: types, and what [`Self::all`] has.
     pub(super) fn types(dwarf: &Dwarf, chosen: impl Fn(&Unit) -> bool) -> Self {
         let mut index = Self::default();
         for unit in dwarf.units.iter().filter(|unit| chosen(unit)) {
@@ -36,10 +36,19 @@ impl Index {
         index
     }
 
-    /// Of every unit: variables, constants, functions and closures.
-    pub(super) fn rest(dwarf: &Dwarf) -> Self {
-        let mut index = Self::default();
-        for unit in &dwarf.units {
+    /// Of every unit: variables, constants, functions and closures. Those of the units `chosen` before are taken from
+    /// `first`, since to read a unit is what costs.
+    pub(super) fn all(dwarf: &Dwarf, first: &Self, chosen: impl Fn(&Unit) -> bool) -> Self {
+        let mut index = Self {
+            types: Vec::new(),
+            by_descriptor: Vec::new(),
+            constants: first.constants.clone(),
+            variables: first.variables.clone(),
+            by_addr: first.by_addr.clone(),
+            closures: first.closures.clone(),
+            functions: first.functions.clone(),
+        };
+        for unit in dwarf.units.iter().filter(|unit| !chosen(unit)) {
             index.scan(dwarf, unit, false);
         }
         index.sort();
@@ -101,7 +110,7 @@ impl Index {
         }
     }
 
-    /// Notes what a unit holds; up to its first malformed entry.
+    /// Notes what a unit holds, with its types or without; up to its first malformed entry.
     fn scan(&mut self, dwarf: &Dwarf, unit: &Unit, with_types: bool) {
         let mut function = None;
         let (mut work, work_max) = (0, 1024 + 4 * (unit.end - unit.start) as usize);
@@ -128,15 +137,14 @@ impl Index {
             let global = depth == 1
                 && (matches!(tag, gimli::DW_TAG_variable | gimli::DW_TAG_constant)
                     || (with_types && TypeTag::of(tag).is_some())
-                    || (!with_types && tag == gimli::DW_TAG_subprogram));
+                    || tag == gimli::DW_TAG_subprogram);
             if global {
                 let Some(()) = self.note(dwarf, unit, at, abbreviation, &mut entries) else {
                     return;
                 };
                 continue;
             }
-            let captured = !with_types
-                && matches!(tag, gimli::DW_TAG_variable | gimli::DW_TAG_formal_parameter)
+            let captured = matches!(tag, gimli::DW_TAG_variable | gimli::DW_TAG_formal_parameter)
                 && has(abbreviation, GO_CLOSURE_OFFSET);
             if let Some(die) = function.filter(|_| captured) {
                 function = None;

@@ -69,7 +69,7 @@ pub struct Dwarf {
     sections: Sections,
     units: Vec<Unit>,
     tables: Vec<Arc<Abbreviations>>,
-    /// Types, and the variables and constants of the package `runtime`.
+    /// Types, and the variables, constants, functions and closures of the package `runtime`.
     first: Index,
     /// Variables, constants, functions and closures of every package.
     all: OnceLock<Index>,
@@ -130,9 +130,8 @@ impl Dwarf {
             all: OnceLock::new(),
             number: 0,
         };
-        // A program without a unit of that name was made by a linker that we don't know: then each may hold types.
-        let any = !dwarf.units.iter().any(|unit| unit.is_runtime);
-        dwarf.first = Index::types(&dwarf, |unit| any || unit.is_runtime);
+        let chosen = dwarf.may_hold_types();
+        dwarf.first = Index::types(&dwarf, chosen);
         Some(dwarf)
     }
 
@@ -289,7 +288,15 @@ impl Dwarf {
     }
 
     fn all(&self) -> &Index {
-        self.all.get_or_init(|| Index::rest(self))
+        let all = || Index::all(self, &self.first, self.may_hold_types());
+        self.all.get_or_init(all)
+    }
+
+    /// Which units may hold types. A program without a unit of the name `runtime` was made by a linker that we don't
+    /// know: then each may.
+    fn may_hold_types(&self) -> impl Fn(&Unit) -> bool + use<> {
+        let any = !self.units.iter().any(|unit| unit.is_runtime);
+        move |unit| any || unit.is_runtime
     }
 
     /// The unit around a place in `.debug_info`.

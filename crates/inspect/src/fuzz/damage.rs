@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use super::Look;
 use crate::InspectError;
 use crate::memory::{CoreMemory, Memory, Range, ReadCost, le64};
 
@@ -25,8 +26,8 @@ pub struct Damage {
     torn: Option<u64>,
     /// The program is opened anew with the damage in place; otherwise it was opened before.
     pub while_opening: bool,
-    /// Holders are found the slow way.
-    pub low_memory: bool,
+    /// How its heap is looked at.
+    pub look: Look,
 }
 
 impl Damage {
@@ -37,10 +38,12 @@ impl Damage {
     ) -> Self {
         let mut damage = Self {
             while_opening: below(6) == 0,
-            low_memory: below(2) == 0,
+            look: Look::new(below),
             torn: (below(4) == 0).then(|| below(u64::MAX)),
             ..Self::default()
         };
+        // Two looks at what does not change come out the same.
+        damage.look.twice &= damage.torn.is_some();
         if seen.is_empty() {
             return damage;
         }
@@ -60,6 +63,14 @@ impl Damage {
             damage.holes.push(Range { addr, len });
         }
         damage
+    }
+
+    /// Whether one who read what was `seen` when all was whole might read something else now.
+    pub(super) fn meets(&self, seen: &Stretches) -> bool {
+        let mut holes = self.holes.iter();
+        self.torn.is_some()
+            || self.words.keys().any(|&addr| seen.meet(addr, 8))
+            || holes.any(|hole| seen.meet(hole.addr, hole.len as u64))
     }
 
     /// Changes what was read from `addr` into `buf`.
@@ -124,7 +135,7 @@ fn value(
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "while_opening {}", self.while_opening)?;
-        writeln!(f, "low_memory {}", self.low_memory)?;
+        writeln!(f, "{:?}", self.look)?;
         if let Some(seed) = self.torn {
             writeln!(f, "torn {seed}")?;
         }
@@ -135,6 +146,31 @@ impl fmt::Display for Damage {
             writeln!(f, "hole {:#x} {}", hole.addr, hole.len)?;
         }
         Ok(())
+    }
+}
+
+/// Sorted ranges that do not touch: begin and end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stretches(Vec<(u64, u64)>);
+
+impl Stretches {
+    /// All of `ranges`, which are sorted.
+    pub(super) fn new(ranges: &[Range]) -> Self {
+        let mut joined: Vec<(u64, u64)> = Vec::new();
+        for range in ranges {
+            let end = range.addr.saturating_add(range.len as u64);
+            match joined.last_mut() {
+                Some(last) if range.addr <= last.1 => last.1 = last.1.max(end),
+                _ => joined.push((range.addr, end)),
+            }
+        }
+        Self(joined)
+    }
+
+    fn meet(&self, addr: u64, len: u64) -> bool {
+        let at = self.0.partition_point(|&(_, end)| end <= addr);
+        let next = self.0.get(at);
+        next.is_some_and(|&(start, _)| start < addr.saturating_add(len))
     }
 }
 
@@ -156,13 +192,18 @@ impl Dial {
         }
     }
 
-    /// What was read so far, sorted; nothing is noted from now on.
-    pub(super) fn seen(&self) -> Vec<Range> {
+    /// What was read since this was last asked, sorted.
+    pub(super) fn take_seen(&self) -> Vec<Range> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut seen = seen.take().unwrap_or_default();
+        let mut seen = seen.as_mut().map(std::mem::take).unwrap_or_default();
         seen.sort_unstable();
         seen.dedup();
         seen
+    }
+
+    /// Notes nothing from now on.
+    pub(super) fn trace_no_more(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn set(&self, damage: Damage) {
@@ -267,6 +308,35 @@ mod tests {
             damage.change(*addr, &mut buf);
             assert_eq!(buf, *want, "{name}");
         }
+    }
+
+    #[test]
+    fn damage_is_met_by_who_read_any_of_its_bytes() {
+        let range = |addr, len| Range { addr, len };
+        let seen = Stretches::new(&[range(100, 8), range(104, 12), range(116, 4), range(200, 1)]);
+        assert_eq!(seen, Stretches(vec![(100, 120), (200, 201)]));
+        let rows = [
+            ("a word that ends before", 92, None, false),
+            ("its last byte", 93, None, true),
+            ("a word at the end", 119, None, true),
+            ("a word between", 120, None, false),
+            ("behind all", 201, None, false),
+            ("a hole between", 0, Some(range(120, 80)), false),
+            ("a hole over all", 0, Some(range(50, 4096)), true),
+        ];
+        for (name, word, hole, want) in rows {
+            let damage = Damage {
+                words: [(word, 0)].into(),
+                holes: hole.into_iter().collect(),
+                ..Damage::default()
+            };
+            assert_eq!(damage.meets(&seen), want, "{name}");
+        }
+        let torn = Damage {
+            torn: Some(1),
+            ..Damage::default()
+        };
+        assert!(torn.meets(&seen), "any read may be torn");
     }
 
     #[test]

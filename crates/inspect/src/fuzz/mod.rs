@@ -1,7 +1,8 @@
-//! For fuzzers: everything this crate does with bytes nobody vouches for, in three calls.
+//! For fuzzers: everything this crate does with bytes nobody vouches for, in four calls.
 //!
-//! [`executable`] takes a file, [`core()`] a core and its executable, [`Subject`] a program whose memory is damaged
-//! while it is asked. All of them must return: no panic, in bounded time and memory. What comes out is not looked at.
+//! [`executable`] and [`debug_information`] take a file, [`core()`] a core and its executable, [`Subject`] a program
+//! whose memory is damaged while it is asked. All of them must return: no panic, in bounded time and memory. What comes
+//! out is not looked at. A look into a heap costs most of a round, so none is taken twice that must come out the same.
 
 mod damage;
 
@@ -12,7 +13,7 @@ use crate::dwarf::Dwarf;
 use crate::goroutines::{self, goroutines};
 use crate::graph::Effort;
 use crate::heap::Reading;
-use crate::holders::{Diff, Options, Taken};
+use crate::holders::{Diff, Options, Report, Taken};
 use crate::memory::{Pieces, Range};
 use crate::types::{Sources, Types};
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
 };
 
 pub use damage::Damage;
-use damage::{Damaged, Dial};
+use damage::{Damaged, Dial, Stretches};
 
 /// A file as a fuzzer hands it over.
 pub type Source = Arc<dyn ReadAt + Send + Sync>;
@@ -31,11 +32,15 @@ const COPIED_BYTES_MAX: u64 = 32 << 20;
 /// Types whose members are looked at.
 const TYPES_MAX: usize = 2_000;
 
-/// Feeds a file to all that reads executables: headers, build information, handlers, debug information.
+/// Feeds a file to all that reads executables but for debug information: headers, build information, handlers.
 pub fn executable<R: ReadAt + ?Sized>(file: &R) {
     if let Ok(executable) = Executable::read(file) {
         let _ = handlers(file, &executable);
     }
+}
+
+/// Feeds a file to what reads debug information.
+pub fn debug_information<R: ReadAt + ?Sized>(file: &R) {
     if let Ok(Some(dwarf)) = Dwarf::read(file) {
         ask_dwarf(&dwarf);
     }
@@ -68,26 +73,69 @@ fn ask_dwarf(dwarf: &Dwarf) {
 }
 
 /// Feeds a core and the executable that it may be of to all that reads them.
-pub fn core(core: Source, executable: Source) {
+pub fn core(core: Source, executable: Source, look: Look) {
     if let Ok(core) = Core::read(core)
         && let Ok(program) = Program::open_core(core, executable)
     {
-        ask(&program, false);
+        ask(&program, look, None);
     }
 }
 
-/// Everything that can be asked of a program.
-fn ask(program: &Program, low_memory: bool) {
+/// How a heap is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Look {
+    /// Holders are found the slow way.
+    pub low_memory: bool,
+    /// By two threads, where they are found the fast way.
+    pub two_threads: bool,
+    /// Twice, and what came out is compared with each other.
+    pub twice: bool,
+}
+
+impl Look {
+    /// One look in eight is taken twice, and one of four by two threads, which cost more to start than they save.
+    pub fn new(below: &mut dyn FnMut(u64) -> u64) -> Self {
+        Self {
+            low_memory: below(2) == 0,
+            two_threads: below(4) == 0,
+            twice: below(8) == 0,
+        }
+    }
+}
+
+/// Something that a program can be asked. A heap that is looked at once is compared with what it was before.
+type Question = fn(&Program, Look, Option<&Report>);
+
+/// Everything that can be asked. None needs what another one found out.
+const QUESTIONS: [Question; 4] = [
+    |program, _, _| ask_figures(program),
+    |program, _, _| ask_goroutines(program),
+    |program, _, _| ask_profile(program),
+    ask_holders,
+];
+
+fn ask(program: &Program, look: Look, before: Option<&Report>) {
+    for question in QUESTIONS {
+        question(program, look, before);
+    }
+}
+
+fn ask_figures(program: &Program) {
     if let Ok(reader) = MemStatsReader::new(program) {
         let _ = reader.read();
     }
     if let Ok(places) = Places::of(program) {
         let _ = places.mem_stats(program.memory());
     }
-    ask_goroutines(program);
-    ask_profile(program);
-    ask_heap(program, low_memory);
     program.mappings();
+}
+
+fn ask_holders(program: &Program, look: Look, before: Option<&Report>) {
+    let again = look.twice.then(|| report(program, look)).flatten();
+    if let (Some(before), Some(after)) = (again.as_ref().or(before), report(program, look)) {
+        let _ = Diff::new(before, &after, 1.0);
+        let _ = after.agree(before);
+    }
 }
 
 fn ask_goroutines(program: &Program) {
@@ -113,33 +161,31 @@ fn ask_profile(program: &Program) {
     }
 }
 
-fn ask_heap(program: &Program, low_memory: bool) {
+/// Who holds its heap.
+fn report(program: &Program, look: Look) -> Option<Report> {
     let options = Options {
         max_bytes: COPIED_BYTES_MAX,
-        effort: match low_memory {
+        effort: match look.low_memory {
             true => Effort::LowMemory,
-            false => Effort::Fast { threads: 2 },
+            false => Effort::Fast {
+                threads: 1 + usize::from(look.two_threads),
+            },
         },
         ..Options::default()
     };
-    let look = || {
-        let reading = match low_memory {
-            true => Reading::Still { copy_max: 0 },
-            false => Reading::Copy(Vec::new()),
-        };
-        let taken = Taken::read(program, &options, reading, None).ok()?;
-        taken.report(program, &options).ok()
+    let reading = match look.low_memory {
+        true => Reading::Still { copy_max: 0 },
+        false => Reading::Copy(Vec::new()),
     };
-    if let (Some(before), Some(after)) = (look(), look()) {
-        assert!(before.holders.len() <= options.holders, "as many as asked");
-        let _ = Diff::new(&before, &after, 1.0);
-        let _ = after.agree(&before);
-    }
+    let taken = Taken::read(program, &options, reading, None).ok()?;
+    let report = taken.report(program, &options).ok()?;
+    assert!(report.holders.len() <= options.holders, "as many as asked");
+    Some(report)
 }
 
 /// A program that is asked again and again, each time with other damage in its memory.
 ///
-/// Taken from a core that has the whole memory, code too. Nothing is copied for a round, so thousands a minute run.
+/// Taken from a core that has the whole memory, code too. Nothing is copied for a round, so tens of thousands a minute run.
 pub struct Subject {
     core: Source,
     executable: Source,
@@ -148,6 +194,10 @@ pub struct Subject {
     dial: Arc<Dial>,
     /// What opening and asking read.
     seen: Vec<Range>,
+    /// What each of the [`QUESTIONS`] read.
+    by_question: Vec<Stretches>,
+    /// Who held the heap then.
+    before: Option<Report>,
 }
 
 impl Subject {
@@ -158,9 +208,31 @@ impl Subject {
     pub fn new(core: Source, executable: Source) -> Result<Self, InspectError> {
         let dial = Arc::new(Dial::tracing());
         let program = open(&core, &executable, &dial)?;
-        ask(&program, false);
+        let mut seen = dial.take_seen();
+        let ask = |question: Question| {
+            let both_ways = || {
+                for low_memory in [false, true] {
+                    let look = Look {
+                        low_memory,
+                        ..Look::default()
+                    };
+                    question(&program, look, None);
+                }
+                dial.take_seen()
+            };
+            seen.extend(both_ways());
+            // What a program keeps when it has read it is not read again.
+            Stretches::new(&both_ways())
+        };
+        let by_question = QUESTIONS.into_iter().map(ask).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        dial.trace_no_more();
+        let before = report(&program, Look::default());
         Ok(Self {
-            seen: dial.seen(),
+            seen,
+            by_question,
+            before,
             core,
             executable,
             program,
@@ -175,18 +247,27 @@ impl Subject {
         Damage::new(&self.seen, &original, below)
     }
 
-    /// Asks everything with this damage in place; returns how many bytes of memory were read.
+    /// Asks everything with this damage in place; returns how many bytes of memory were read. A question that read
+    /// nothing of what is damaged would read the same again, and is not asked: what none of them reads, opening does.
     pub fn round(&self, damage: &Damage) -> u64 {
         let before = self.program.memory().cost().bytes;
         self.dial.set(damage.clone());
         let mut reopened = 0;
-        if damage.while_opening {
+        let asked: Vec<Question> = QUESTIONS
+            .into_iter()
+            .zip(&self.by_question)
+            .filter(|(_, seen)| damage.meets(seen))
+            .map(|(question, _)| question)
+            .collect();
+        if damage.while_opening || asked.is_empty() {
             if let Ok(program) = open(&self.core, &self.executable, &self.dial) {
-                ask(&program, damage.low_memory);
+                ask(&program, damage.look, self.before.as_ref());
                 reopened = program.memory().cost().bytes;
             }
         } else {
-            ask(&self.program, damage.low_memory);
+            for question in asked {
+                question(&self.program, damage.look, self.before.as_ref());
+            }
         }
         self.dial.set(Damage::default());
         self.program.memory().cost().bytes - before + reopened

@@ -5,6 +5,8 @@ use crate::memory::{Memory, Range};
 
 /// One range of a copy: small enough that two threads share a single large span.
 const PIECE: usize = 4 << 20;
+/// Less is copied by one thread: to start another takes longer.
+const ALONE_BYTES: usize = 256 << 10;
 /// The place of a span that is not copied.
 const NOWHERE: usize = usize::MAX;
 
@@ -19,7 +21,7 @@ pub(super) struct Copied {
 }
 
 impl Copied {
-    /// Copies the spans that have pointers, by two threads, into `reserved` if that is large enough.
+    /// Copies the spans that have pointers, by two threads where they are many, into `reserved` if that is large enough.
     pub(super) fn read(memory: &dyn Memory, spans: &[Span], reserved: Vec<u8>) -> Self {
         let (places, len) = places(spans);
         let mut bytes = reserved;
@@ -33,10 +35,13 @@ impl Copied {
         });
         let (first, second) = ranges.split_at(middle.count());
         let (left, right) = bytes.split_at_mut(first.iter().map(|range| range.len).sum());
-        let missing = std::thread::scope(|scope| {
-            let other = scope.spawn(|| read_ranges(memory, second, right));
-            read_ranges(memory, first, left) + other.join().unwrap_or(second.len())
-        });
+        let missing = match len {
+            0..ALONE_BYTES => read_ranges(memory, first, left) + read_ranges(memory, second, right),
+            _ => std::thread::scope(|scope| {
+                let other = scope.spawn(|| read_ranges(memory, second, right));
+                read_ranges(memory, first, left) + other.join().unwrap_or(second.len())
+            }),
+        };
         Self {
             bytes,
             places,

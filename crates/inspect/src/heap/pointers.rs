@@ -285,7 +285,8 @@ impl<W: FnMut(u32) -> u64, F: FnMut(u32, u64) -> bool> Words<W, F> {
         if from > start {
             at += (from - start) / bytes * bytes;
         }
-        while at + 8 <= len {
+        // A damaged type may be nearly as long as a number can say.
+        while at.saturating_add(8) <= len {
             for (chunk, &bits) in mask.iter().enumerate() {
                 let first = at / 8 + 64 * chunk as u64;
                 let left = (len / 8).saturating_sub(first);
@@ -306,5 +307,40 @@ impl<W: FnMut(u32) -> u64, F: FnMut(u32, u64) -> bool> Words<W, F> {
             at = at.checked_add(bytes)?;
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_repeated_to_the_end_of_the_object_whatever_its_length_says() {
+        let rows: &[(&str, u64, &[u32])] = &[
+            ("two words", 16, &[1, 3, 5]),
+            ("all of the object", 48, &[1]),
+            ("longer", 4096, &[1]),
+            (
+                "as long as fits a number behind the header",
+                u64::MAX - 8,
+                &[1],
+            ),
+            ("a word less", u64::MAX - 16, &[1]),
+            ("longer than that", u64::MAX, &[1]),
+        ];
+        for (name, bytes, want) in rows {
+            let mut seen = Vec::new();
+            let words = Words {
+                word: |word: u32| u64::from(word),
+                bytes: 56,
+                from: 0,
+                visit: |word: u32, _: u64| {
+                    seen.push(word);
+                    true
+                },
+            };
+            assert_eq!(words.by_type(HEADER, *bytes, &[1]), None, "{name}");
+            assert_eq!(seen, *want, "{name}");
+        }
     }
 }

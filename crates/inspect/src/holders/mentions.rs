@@ -51,13 +51,9 @@ impl Wanted {
 /// Its first [`BEFORE`] and last [`AFTER`] bytes are only looked at for what lies between.
 pub(super) fn find(start: u64, code: &[u8], wanted: &Wanted, mut visit: impl FnMut(u64, u64)) {
     let hull = wanted.hull();
-    for (at, bytes) in code.windows(BEFORE + AFTER).enumerate() {
-        // Mod 0 and base 5: a distance from the next instruction.
-        if bytes[BEFORE - 1] & 0xc7 != 0x05 {
-            continue;
-        }
+    each_relative(code, |at, bytes| {
         let Some(number) = number_bytes(bytes[0], bytes[1], bytes[2]) else {
-            continue;
+            return;
         };
         let distance = i32::from_le_bytes([bytes[3], bytes[4], bytes[5], bytes[6]]);
         let place = start.wrapping_add((at + BEFORE) as u64);
@@ -66,6 +62,33 @@ pub(super) fn find(start: u64, code: &[u8], wanted: &Wanted, mut visit: impl FnM
             .wrapping_add_signed(distance.into());
         if hull.contains(&target) && wanted.has(target) {
             visit(place, target);
+        }
+    });
+}
+
+/// Calls `visit` with each stretch of `code` whose last byte before the distance says "so far from the next
+/// instruction": mod 0 and base 5. Eight bytes are looked at together, as one in thirty is such a byte.
+fn each_relative(code: &[u8], mut visit: impl FnMut(usize, &[u8; BEFORE + AFTER])) {
+    const LANES: u64 = 0x0101_0101_0101_0101;
+    const LOW: u64 = 0x7f * LANES;
+    for (step, bytes) in code
+        .get(BEFORE - 1..)
+        .unwrap_or_default()
+        .chunks(8)
+        .enumerate()
+    {
+        // The last few are padded with what is no such byte.
+        let mut lanes = [0; 8];
+        lanes[..bytes.len()].copy_from_slice(bytes);
+        let others = (u64::from_le_bytes(lanes) & (0xc7 * LANES)) ^ (0x05 * LANES);
+        // The highest bit of each byte that is zero, and no other.
+        let mut found = !(((others & LOW) + LOW) | others | LOW);
+        while found != 0 {
+            let at = 8 * step + found.trailing_zeros() as usize / 8;
+            found &= found - 1;
+            if let Some(bytes) = code.get(at..).and_then(|rest| rest.first_chunk()) {
+                visit(at, bytes);
+            }
         }
     }
 }
@@ -127,6 +150,27 @@ mod tests {
         call.extend_from_slice(&0xff9u32.to_le_bytes());
         call.resize(BEFORE + AFTER, 0);
         find(0x1000, &call, &wanted, |_, _| panic!("a call"));
+    }
+
+    #[test]
+    fn the_byte_of_a_distance_is_found_at_every_place() {
+        // Bytes that look random, and runs of what differs from it in one bit.
+        let mut state = 1u32;
+        let mut code: Vec<u8> = (0..5000)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        code.extend([0x05, 0x04, 0x3d, 0x3c, 0x85, 0x45, 0x0d, 0x05, 0x06, 0x05].repeat(9));
+        for len in (0..40).chain([code.len() - 1, code.len()]) {
+            let code = &code[code.len() - len..];
+            let mut found = Vec::new();
+            each_relative(code, |at, bytes| found.push((at, *bytes)));
+            let windows = code.array_windows().copied().enumerate();
+            let want = windows.filter(|(_, bytes)| bytes[BEFORE - 1] & 0xc7 == 0x05);
+            assert_eq!(found, want.collect::<Vec<_>>(), "of {len} bytes");
+        }
     }
 
     #[test]

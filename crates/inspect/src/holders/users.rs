@@ -13,8 +13,8 @@ use crate::memory::le64;
 
 /// Functions told of one variable.
 const USERS_TOLD: usize = 4;
-/// Code, or initial values of variables, read at a time.
-const STEP: u64 = 1 << 20;
+/// Code, or initial values of variables, read at a time: what a processor keeps near.
+const STEP: u64 = 128 << 10;
 /// Looked through at most, of each.
 const BYTES_MAX: u64 = 512 << 20;
 /// How far behind its beginning a structure may have the pointer that holds something.
@@ -165,7 +165,7 @@ fn mentions(program: &Program, wanted: &Wanted) -> BTreeMap<u64, Vec<User>> {
     }
     for module in program.modules() {
         let code = module.text..module.etext;
-        each_step(program, "code", code, |start, bytes| {
+        each_step(program, code, |start, bytes| {
             mentions::find(start, bytes, wanted, |place, target| {
                 let found = all.entry(target).or_default();
                 if let Some(user) = user(program, place)
@@ -195,7 +195,7 @@ fn pointed(program: &Program, wanted: &Wanted) -> BTreeMap<u64, u64> {
     let mut all = BTreeMap::new();
     for module in program.modules() {
         let values = module.data.0..module.data.1;
-        each_step(program, "variables", values, |start, bytes| {
+        each_step(program, values, |start, bytes| {
             for at in (0..bytes.len().saturating_sub(7)).step_by(8) {
                 let target = le64(bytes, at);
                 let at = start + at as u64;
@@ -210,19 +210,16 @@ fn pointed(program: &Program, wanted: &Wanted) -> BTreeMap<u64, u64> {
 }
 
 /// Reads `range` in steps, each with a little of what lies around it.
-fn each_step(
-    program: &Program,
-    what: &'static str,
-    range: Range<u64>,
-    mut visit: impl FnMut(u64, &[u8]),
-) {
+fn each_step(program: &Program, range: Range<u64>, mut visit: impl FnMut(u64, &[u8])) {
     let end = range.end.min(range.start.saturating_add(BYTES_MAX));
     let around = (BEFORE + AFTER) as u64 / 8 * 8 + 8;
+    let mut buf = vec![0; (STEP + around).min(end.saturating_sub(range.start)) as usize];
     let mut at = range.start;
     while at < end {
         let len = (STEP + around).min(end - at);
-        if let Ok(bytes) = program.memory().bytes(what, at, len, STEP + around) {
-            visit(at, &bytes);
+        let bytes = &mut buf[..len as usize]; // The first step is the longest.
+        if program.memory().read(at, bytes).is_ok() {
+            visit(at, bytes);
         }
         at = at.saturating_add(STEP);
     }

@@ -37,7 +37,7 @@ const NOT_VARIABLES: [&str; 4] = ["go:", "type:", "runtime.gcbss", "runtime.gcda
 
 /// Collects every variable of every module that points into the heap.
 pub(super) fn read(program: &Program, roots: &mut Collector<'_>) -> Result<Globals, InspectError> {
-    let mut known = known_variables(program);
+    let mut known = program.named(known_variables).to_vec();
     statics::add(program, &mut known);
     let mut globals = Globals::default();
     for (number, module) in program.modules().iter().enumerate() {
@@ -85,7 +85,7 @@ pub(crate) fn variables_at(program: &Program, addrs: &[u64]) -> Vec<Option<Globa
     if addrs.is_empty() {
         return Vec::new();
     }
-    let mut known = known_variables(program);
+    let mut known = program.named(known_variables).to_vec();
     statics::add(program, &mut known);
     let variable = |addr: u64| {
         let at = known.partition_point(|global| global.addr <= addr);
