@@ -47,6 +47,7 @@ mod store_words;
 mod tests;
 mod tracked;
 mod under_load;
+mod waiting;
 pub mod watch;
 mod writer;
 
