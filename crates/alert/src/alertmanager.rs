@@ -109,7 +109,8 @@ impl TryFrom<Raw> for AlertmanagerConfig {
         for member in raw.static_configs.iter().flat_map(|group| &group.targets) {
             if member.contains(['/', '@', '?', '#']) || !member.contains(':') {
                 return Err(format!(
-                    "target `{member}` must be host:port, without a path"
+                    "target `{}` must be host:port, without a path or a login: a login goes into basic_auth",
+                    model::without_secrets(member)
                 ));
             }
             urls.push(format!("{scheme}://{member}{prefix}/api/v2/alerts"));

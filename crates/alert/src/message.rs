@@ -98,6 +98,8 @@ impl Alert {
         let own = [
             ("alertname", "MemoryLeak"),
             ("container", incident.container.as_str()),
+            // Two culprits in one container differ in nothing else, and the end of one is not that of both.
+            ("incident", incident.id.0.as_str()),
             ("kind", incident.kind.as_str()),
             ("namespace", incident.namespace.as_str()),
             ("severity", "warning"),
@@ -375,6 +377,25 @@ pub(crate) mod tests {
         assert_eq!(labels("shop").get("container"), Some("shop"));
         assert_ne!(labels("shop"), labels("proxy"));
         assert_eq!(labels("").get("container"), None);
+    }
+
+    #[test]
+    fn two_culprits_in_one_container_are_two_alerts() {
+        let labels = |id: &str, culprit: &str| {
+            let incident = Incident {
+                id: model::IncidentId(id.into()),
+                culprit: culprit.into(),
+                container: "app".into(),
+                ..incident()
+            };
+            Alert::of_incident(&incident, &Origin::default()).labels
+        };
+        assert_ne!(labels("i1", "main.f"), labels("i2", "main.g"));
+        assert_eq!(
+            labels("i1", ""),
+            labels("i1", "main.f"),
+            "its culprit may be named later: the labels stay"
+        );
     }
 
     #[test]

@@ -367,7 +367,8 @@ impl Config {
                 instances += 1;
                 if !is_host_and_port(instance) {
                     return Err(format!(
-                        "target `{instance}` of job `{}` must be host:port, without a path",
+                        "target `{}` of job `{}` must be host:port, without a path or a login",
+                        model::without_secrets(instance),
                         job.job_name
                     ));
                 }
@@ -480,6 +481,11 @@ mod tests {
                 "path",
                 "scrape_configs: [{job_name: a, static_configs: [{targets: ['h:1/m']}]}]\n",
                 "without a path",
+            ),
+            (
+                "login",
+                "scrape_configs: [{job_name: a, static_configs: [{targets: ['u:hunter2@h:1']}]}]\n",
+                "`...@h:1`",
             ),
             (
                 "port",

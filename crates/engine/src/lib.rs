@@ -50,6 +50,7 @@ mod store_words;
 mod tests;
 mod tracked;
 mod under_load;
+mod waiting;
 pub mod watch;
 mod writer;
 

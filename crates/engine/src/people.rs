@@ -1,12 +1,17 @@
 //! What people answer, done: on the disk before they hear that it is accepted, and told to whoever is
 //! told of incidents.
 
+use std::time::Duration;
+
 use model::{Answer, Command, CommandOutcome, Incident, IncidentId, Said, UnixMs};
 use tokio::sync::oneshot;
 
 use crate::answering::AnswerError;
 use crate::book::Book;
 use crate::main_loop::{MainLoop, save};
+
+/// How long who answers waits for the disk.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Applies an answer, or its taking back, to the book.
 ///
@@ -73,8 +78,9 @@ impl MainLoop {
         let last = incident.timeline.last();
         let text = last.map_or_else(String::new, |event| event.text.clone());
         tokio::spawn(async move {
-            let outcome = match stored.await {
-                Ok(true) => CommandOutcome::Accepted { text },
+            // A disk that hangs says nothing; who asked shall hear something.
+            let outcome = match tokio::time::timeout(DISK_PATIENCE, stored).await {
+                Ok(Ok(true)) => CommandOutcome::Accepted { text },
                 _ => CommandOutcome::Refused {
                     reason: "it holds until the watcher ends, but the disk did not take it: see \
                              the watcher's health"

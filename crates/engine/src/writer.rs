@@ -1,9 +1,8 @@
-//! The one thread that writes the store. Everything else hands it jobs over a bounded channel, so
-//! a slow disk holds up neither reading nor judging. What a failing disk does not take is tried again.
+//! The one thread that writes the store. Everything else hands it jobs and waits for none, so a slow disk, or
+//! one that hangs, holds up neither reading nor judging. What a failing disk does not take is tried again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use model::{Append, Batch, Clock, EvidenceFile, EvidenceRef, Incident, IncidentId, TargetId};
@@ -11,16 +10,7 @@ use store::Store;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::late::{self, Late};
-
-/// Jobs that may wait: at 20 targets a second, some seconds of a stalled disk.
-const WAITING_MAX: usize = 256;
-
-enum Job {
-    Append(Batch),
-    Ring(TargetId, Vec<EvidenceFile>),
-    Evidence(IncidentId, Vec<EvidenceFile>, mpsc::UnboundedSender<Stored>),
-    Incident(Box<Incident>, Option<oneshot::Sender<bool>>),
-}
+use crate::waiting::{Job, Next, Waiting};
 
 /// What became of files of evidence. More may be heard of those that wait.
 #[derive(Debug, Default)]
@@ -35,7 +25,7 @@ pub(crate) struct Stored {
 
 /// Hands jobs to the writing thread. Dropping the last one ends the thread once all is written.
 pub(crate) struct Writer {
-    jobs: Option<SyncSender<Job>>,
+    waiting: Arc<Waiting>,
     thread: Option<JoinHandle<()>>,
     counts: Arc<Counts>,
 }
@@ -44,7 +34,7 @@ pub(crate) struct Writer {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) stored: AtomicU64,
-    /// Batches given up because the channel was full.
+    /// Readings and snapshots given up because too many waited.
     pub(crate) dropped: AtomicU64,
     pub(crate) failed: AtomicU64,
     /// Incidents and files of evidence that wait for the disk.
@@ -53,7 +43,8 @@ pub(crate) struct Counts {
 
 impl Writer {
     pub(crate) fn start(store: Arc<Store>, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let (jobs, inbox) = sync_channel(WAITING_MAX);
+        let waiting = Arc::new(Waiting::default());
+        let inbox = Arc::clone(&waiting);
         let counts = Arc::new(Counts::default());
         let shared = Arc::clone(&counts);
         let work = move || work(&store, &*clock, &inbox, &shared);
@@ -61,7 +52,7 @@ impl Writer {
             .name("store-writer".into())
             .spawn(work)?;
         Ok(Self {
-            jobs: Some(jobs),
+            waiting,
             thread: Some(thread),
             counts,
         })
@@ -81,65 +72,53 @@ impl Writer {
         self.offer(Job::Ring(target, files));
     }
 
-    /// Stores evidence. Incidents are rare and must not be lost: this waits for room. What becomes of
-    /// the files is said at once, and again of those that wait for a failing disk.
+    /// Stores evidence. What becomes of the files is said when the disk was asked, and again of those that
+    /// wait for a failing disk.
     pub(crate) fn evidence(
         &self,
         incident: IncidentId,
         files: Vec<EvidenceFile>,
     ) -> mpsc::UnboundedReceiver<Stored> {
         let (done, answers) = mpsc::unbounded_channel();
-        self.insist(Job::Evidence(incident, files, done));
+        self.waiting.evidence(incident, files, done);
         answers
     }
 
     pub(crate) fn incident(&self, incident: &Incident) {
-        self.insist(Job::Incident(Box::new(incident.clone()), None));
+        self.waiting.incident(incident.clone(), None);
     }
 
     /// As [`Writer::incident`], and says whether it lies on the disk.
     pub(crate) fn incident_safely(&self, incident: &Incident) -> oneshot::Receiver<bool> {
         let (done, answer) = oneshot::channel();
-        self.insist(Job::Incident(Box::new(incident.clone()), Some(done)));
+        self.waiting.incident(incident.clone(), Some(done));
         answer
     }
 
     fn offer(&self, job: Job) {
-        if let Some(jobs) = &self.jobs
-            && let Err(TrySendError::Full(_)) = jobs.try_send(job)
-        {
+        if !self.waiting.offer(job) {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn insist(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            // An error means that the thread is gone, which happens at the end only.
-            let _ = jobs.send(job);
         }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.waiting.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn work(store: &Store, clock: &dyn Clock, inbox: &Receiver<Job>, counts: &Counts) {
+fn work(store: &Store, clock: &dyn Clock, inbox: &Waiting, counts: &Counts) {
     let mut late = Late::default();
     loop {
-        let next = match late.is_empty() {
-            true => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => inbox.recv_timeout(late::RETRY),
-        };
-        match next {
-            Ok(job) => write(store, job, &mut late, counts),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+        let at_most = (!late.is_empty()).then_some(late::RETRY);
+        match inbox.next(at_most) {
+            Next::Job(job) => write(store, job, &mut late, counts),
+            Next::Nothing => {}
+            Next::Closed => break,
         }
         if late.is_due(clock.monotonic()) {
             late.try_again(store);
@@ -187,11 +166,11 @@ fn write(store: &Store, job: Job, late: &mut Late, counts: &Counts) {
             // Nobody waits any more when the watcher is ending; the files are stored.
             let _ = done.send(stored);
         }
-        Job::Incident(incident, done) => {
+        Job::Incident(incident, asked) => {
             let saved = store.save_incident(&incident);
-            if let Some(done) = done {
+            for asked in asked {
                 // Whoever asked may have gone away.
-                let _ = done.send(saved.is_ok());
+                let _ = asked.send(saved.is_ok());
             }
             match saved {
                 Ok(()) => late.is_saved(&incident.id),

@@ -54,10 +54,19 @@ pub fn join(
     let Some(seen) = see(first, last) else {
         return;
     };
+    join_seen(kind, found, &seen);
+    if kind == Kind::Goroutine && seen.seconds.is_some() && !found.suspects.is_empty() {
+        let other = crate::beside::holder(&seen.changes);
+        let other = other.map(|change| suspect(Kind::GoHeap, change, seen.growth(), &seen));
+        crate::beside::tell(found, other);
+    }
+}
+
+fn join_seen(kind: Kind, found: &mut Interpretation, seen: &Seen<'_>) {
     // Suspects that an earlier look named are named anew: the second look ranks by growth.
     let by_holders = found.suspects.iter().all(is_by_holders);
     if by_holders {
-        found.suspects = suspects(kind, &seen);
+        found.suspects = suspects(kind, seen);
         if found.suspects.is_empty() {
             return;
         }
@@ -77,8 +86,8 @@ pub fn join(
     }
     for suspect in &mut found.suspects {
         let holder = match suspect.what {
-            SuspectWhat::Goroutine => group_of(suspect, &seen),
-            SuspectWhat::Allocation => holder_of(suspect, &seen),
+            SuspectWhat::Goroutine => group_of(suspect, seen),
+            SuspectWhat::Allocation => holder_of(suspect, seen),
             _ => None,
         };
         if let Some(change) = holder {
@@ -86,7 +95,7 @@ pub fn join(
                 suspect.bytes = Some(change.after_bytes);
                 suspect.bytes_before = seen.before(change);
             }
-            hold(suspect, change, &seen);
+            hold(suspect, change, seen);
         }
     }
 }
@@ -592,6 +601,37 @@ mod tests {
         let mut elsewhere = named(SuspectWhat::Goroutine, "main.x", 3, &["main.x"]);
         join(Kind::Goroutine, &mut elsewhere, Some(&first), Some(&last));
         assert_eq!(elsewhere.suspects[0].holder, None);
+    }
+
+    #[test]
+    fn a_leak_of_the_heap_beside_that_of_goroutines_is_told() {
+        let ask = "main.(*Desk).ask";
+        let rows = |n: u64, mib: u64| {
+            [
+                (ask, "goroutine", n, n * 100, None, ""),
+                ("main.main", "goroutine", mib, 1, PUT, ".watch[key]"),
+                ("net/http.pool and main.main", "several", 9 * n, 1, None, ""),
+            ]
+        };
+        let stack = [ask];
+        let told = |second: [Row<'_>; 3]| {
+            let mut found = named(SuspectWhat::Goroutine, ask, 7, &stack);
+            let (first, second) = (look(0, &rows(10, 20)), look(60, &second));
+            // As when the incident opened, and again at the second look.
+            join(Kind::Goroutine, &mut found, Some(&first), Some(&second));
+            join(Kind::Goroutine, &mut found, Some(&first), Some(&second));
+            let names = found.suspects.iter().map(|one| one.held_by.clone());
+            let codes = found.advice.iter().map(|one| one.code.clone());
+            (Vec::from_iter(names.flatten()), Vec::from_iter(codes))
+        };
+        let (held, codes) = told(rows(12, 80));
+        assert_eq!(codes, ["heap-grows-beside"]);
+        assert_eq!(held.len(), 2, "{held:?}");
+        assert!(held[0].contains(ask), "the goroutines stay first: {held:?}");
+        assert!(held[1].contains("watch[key]"), "{held:?}");
+        let (held, codes) = told(rows(40, 24));
+        assert!(codes.is_empty(), "the goroutines hold most: {codes:?}");
+        assert_eq!(held.len(), 1, "{held:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod beneath_load;
+mod beside;
 mod descriptors;
 mod goroutines;
 mod heap;

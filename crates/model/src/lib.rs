@@ -41,7 +41,7 @@ pub use refusal::{Refusal, RefusedCapture};
 pub use series::{
     Append, Batch, Budget, Cancel, MatchOp, Matcher, Query, Sample, Series, SeriesRead,
 };
-pub use target::{Revision, Target, TargetId, TargetState, Workload};
+pub use target::{Revision, Target, TargetId, TargetState, Workload, without_secrets};
 pub use time::{Clock, SimClock, UnixMs};
 pub use verdict::{
     Finding, Growth, Holder, HolderKind, Judgement, Kind, Reason, Suspect, SuspectWhat, Verdict,

@@ -156,6 +156,18 @@ pub enum TargetState {
     },
 }
 
+/// What somebody wrote where `host:port` belongs, for an error about it: without what may be a secret, that is the
+/// login before an `@` and all from a `?` on.
+#[must_use]
+pub fn without_secrets(written: &str) -> String {
+    let (address, query) = written.split_at(written.find('?').unwrap_or(written.len()));
+    let query = if query.is_empty() { "" } else { "?..." };
+    match address.rsplit_once('@') {
+        Some((_, host)) => format!("...@{host}{query}"),
+        None => format!("{address}{query}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +187,18 @@ mod tests {
             TargetId::of_process(&key(1, 3))
         );
         assert_eq!(TargetId::of_process(&key(1, 2)).0.len(), 16);
+    }
+
+    #[test]
+    fn an_error_about_an_address_has_no_login_and_no_query_in_it() {
+        for (written, told) in [
+            ("host:80", "host:80"),
+            ("user:hunter2@host:80", "...@host:80"),
+            ("http://user:hunt@er2@host:80/m", "...@host:80/m"),
+            ("host:80/robot?token=hunter2", "host:80/robot?..."),
+            ("host?a=hunter2@b", "host?..."),
+        ] {
+            assert_eq!(without_secrets(written), told);
+        }
     }
 }

@@ -55,9 +55,8 @@ fn main() -> Outcome {
     println!("close: {:.1?}", started.elapsed());
     let started = Instant::now();
     let store = open(dir.path())?;
-    let stats = store.stats();
     println!("open after close: {:.1?}", started.elapsed());
-    print_size(&stats);
+    print_size(&store);
     drop(store);
     let mut folders: Vec<_> = std::fs::read_dir(dir.path().join("series"))?
         .flatten()
@@ -120,7 +119,7 @@ fn ingest_and_die(dir: &Path, series: usize, scrape: usize) -> Outcome {
         cpu_s() - cpu,
     );
     println!("RSS after ingest: {} MB", rss_mb());
-    print_size(&store.stats());
+    print_size(&store);
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
     Ok(())
 }
@@ -142,12 +141,10 @@ fn read(store: &Store) -> Outcome {
     Ok(())
 }
 
-fn print_size(stats: &store::Stats) {
-    let each = stats.disk_bytes as f64 / stats.samples as f64;
-    println!(
-        "disk: {} KB, {each:.2} bytes a sample",
-        stats.disk_bytes / 1_000
-    );
+fn print_size(store: &Store) {
+    let bytes = store.disk_bytes();
+    let each = bytes as f64 / store.stats().samples as f64;
+    println!("disk: {} KB, {each:.2} bytes a sample", bytes / 1_000);
 }
 
 fn rss_mb() -> u64 {

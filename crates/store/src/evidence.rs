@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use model::incident::SCHEMA;
 use model::{EvidenceFile, EvidenceRef, Incident, IncidentId, IncidentState, TargetId, UnixMs};
@@ -43,6 +44,8 @@ pub(crate) struct EvidenceStore {
     budget_bytes: u64,
     incidents_max: usize,
     state: Mutex<State>,
+    /// What [`EvidenceStore::bytes`] said last.
+    bytes_seen: AtomicU64,
 }
 
 struct State {
@@ -74,6 +77,7 @@ impl EvidenceStore {
             budget_bytes: budget_bytes(&path, options),
             path,
             incidents_max: options.incidents_max,
+            bytes_seen: AtomicU64::new(state.total_bytes()),
             state: Mutex::new(state),
         })
     }
@@ -148,8 +152,16 @@ impl EvidenceStore {
         self.lock().problems.clone()
     }
 
+    /// While a file is being written, those of a moment before: nobody who shows it waits for the disk.
     pub(crate) fn bytes(&self) -> u64 {
-        self.lock().total_bytes()
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return self.bytes_seen.load(Ordering::Relaxed),
+        };
+        let bytes = state.total_bytes();
+        self.bytes_seen.store(bytes, Ordering::Relaxed);
+        bytes
     }
 
     pub(crate) fn budget_bytes(&self) -> u64 {

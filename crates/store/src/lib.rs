@@ -14,6 +14,7 @@
 
 mod belief;
 mod bits;
+mod busy;
 mod bytes;
 mod codec;
 mod dir;

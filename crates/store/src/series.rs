@@ -13,7 +13,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 use std::time::Duration;
 
 use model::series::{AppendError, Appended, ReadError, is_stale_marker};
@@ -61,6 +63,8 @@ pub(crate) struct SeriesStore {
     engine: Engine,
     state: RwLock<State>,
     writer: Mutex<Writer>,
+    /// What was told last, for those who ask while the disk is at work.
+    told: Mutex<Told>,
     options: Options,
     clock: Arc<dyn Clock>,
     path: std::path::PathBuf,
@@ -146,7 +150,15 @@ pub(crate) struct Counters {
     pub(crate) last_error: Option<String>,
 }
 
+/// How it was when it was asked last.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    trouble: Option<String>,
+    stats: SeriesStats,
+}
+
 /// The figures of [`SeriesStore::stats`].
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SeriesStats {
     pub(crate) series: usize,
     pub(crate) samples: u64,
@@ -221,6 +233,7 @@ impl SeriesStore {
             engine,
             state: RwLock::new(state),
             writer: Mutex::new(writer),
+            told: Mutex::default(),
             options: options.clone(),
             clock,
             path: path.to_owned(),
@@ -612,28 +625,46 @@ impl SeriesStore {
 
     /// None while all is well; otherwise what is wrong, in words.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let writer = self.lock_writer();
-        let down = writer.down.as_ref()?;
-        Some(format!(
-            "series are not written to disk since {}: {}; {} of sealed samples wait in memory, \
-             at most {} do",
-            down.since, down.reason, writer.waiting_bytes, self.options.waiting_bytes_max,
-        ))
+        self.told().trouble
     }
 
     pub(crate) fn stats(&self) -> SeriesStats {
-        let writer = self.lock_writer();
+        self.told().stats
+    }
+
+    /// How it is. Both locks are held while the disk is at work, and a disk may hang: what was told before
+    /// is told again then.
+    fn told(&self) -> Told {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return told.clone(),
+        };
+        *told = self.tell(&writer);
+        told.clone()
+    }
+
+    fn tell(&self, writer: &Writer) -> Told {
+        let trouble = writer.down.as_ref().map(|down| {
+            format!(
+                "series are not written to disk since {}: {}; {} of sealed samples wait in memory, \
+                 at most {} do",
+                down.since, down.reason, writer.waiting_bytes, self.options.waiting_bytes_max,
+            )
+        });
         let state = self.read_state();
         let open = state.entries.values().map(|entry| {
             let waiting: usize = entry.waiting.iter().map(|sealed| sealed.samples).sum();
             waiting + entry.open.as_ref().map_or(0, |open| open.len())
         });
-        SeriesStats {
+        let stats = SeriesStats {
             series: state.entries.len(),
             samples: writer.counts.values().sum::<u64>() + open.sum::<usize>() as u64,
             waiting_bytes: writer.waiting_bytes,
             counters: writer.counters.clone(),
-        }
+        };
+        Told { trouble, stats }
     }
 
     pub(crate) fn select(
@@ -1024,6 +1055,19 @@ mod tests {
         drop(store);
         let (store, _) = self::store(dir.path(), Options::default());
         assert_eq!(count(&store), [501, 501, 501]);
+    }
+
+    #[test]
+    fn how_it_is_can_be_asked_while_the_disk_is_at_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = store(dir.path(), Options::default());
+        store.append(&batch(1, 3)).unwrap();
+        assert_eq!(store.stats().samples, 3);
+        // As an append does that waits for a disk which hangs.
+        let at_work = store.lock_writer();
+        assert_eq!(store.stats().samples, 3, "the figures of before");
+        assert_eq!(store.trouble(), None);
+        drop(at_work);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use model::{
     Series, SeriesRead, TargetId, UnixMs,
 };
 
+use crate::busy::Busy;
 use crate::dir::{self, DirLock};
 use crate::error::StoreError;
 use crate::evidence::{EvidenceStore, Problem};
@@ -20,7 +21,7 @@ use crate::series::SeriesStore;
 /// Series, incidents and evidence in one directory, which this process alone holds.
 ///
 /// All methods may be called from any thread and block it: on file I/O, or on a lock that is held
-/// for such I/O. Dropping it writes everything down as [`Store::close`] does.
+/// for such I/O; but for [`Store::health`] and [`Store::stats`], which wait for no disk. Dropping it writes everything down as [`Store::close`] does.
 pub struct Store {
     inner: Arc<Inner>,
     background: Mutex<Option<JoinHandle<()>>>,
@@ -31,6 +32,7 @@ struct Inner {
     evidence: EvidenceStore,
     options: Options,
     path: PathBuf,
+    busy: Busy,
     stop: Mutex<bool>,
     stopped: Condvar,
     /// Last, so that the directory is free only when all else is closed.
@@ -44,8 +46,6 @@ pub struct Stats {
     pub series: usize,
     /// Samples stored, those in memory included.
     pub samples: u64,
-    /// Bytes that the data directory takes on the disk.
-    pub disk_bytes: u64,
     /// Bytes of evidence, the rings included, and the most there may be.
     pub evidence_bytes: u64,
     /// See `evidence_bytes`.
@@ -96,6 +96,7 @@ impl Store {
         // Made here, for our user only: the database would make it readable for all.
         dir::create(&series)?;
         let inner = Arc::new(Inner {
+            busy: Busy::new(Arc::clone(&clock)),
             series: SeriesStore::open(&series, options, clock)?,
             evidence: EvidenceStore::open(dir, options)?,
             options: options.clone(),
@@ -120,6 +121,7 @@ impl Store {
     /// # Errors
     /// What the disk said; the store then goes on in memory.
     pub fn sync(&self) -> Result<(), StoreError> {
+        let _at_work = self.inner.busy.begin();
         self.inner.series.sync()
     }
 
@@ -144,16 +146,29 @@ impl Store {
         self.inner.series.close()
     }
 
-    /// Whether all is written, and if not, why.
+    /// Whether all is written, and if not, why. Waits for no disk: where one hangs, that is the answer.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.inner
-            .series
-            .trouble()
+        let hangs = self.inner.busy.hangs_for().map(|time| {
+            format!(
+                "the disk has not answered for {} s: readings and incidents wait in memory; see whether \
+                 the file system of {} hangs",
+                time.as_secs(),
+                self.inner.path.display()
+            )
+        });
+        hangs
+            .or_else(|| self.inner.series.trouble())
             .map_or(Health::Good, Health::Degraded)
     }
 
-    /// Figures. Costs a walk over the directory's few hundred files.
+    /// Bytes that the data directory takes on the disk. Costs a walk over its few hundred files.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        dir::disk_bytes(&self.inner.path)
+    }
+
+    /// Figures. Waits for no disk: while one is at work, they are those of the last time that it was not.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let series = self.inner.series.stats();
@@ -161,7 +176,6 @@ impl Store {
         Stats {
             series: series.series,
             samples: series.samples,
-            disk_bytes: dir::disk_bytes(&self.inner.path),
             evidence_bytes: self.inner.evidence.bytes(),
             evidence_bytes_max: self.inner.evidence.budget_bytes(),
             waiting_bytes: series.waiting_bytes,
@@ -187,6 +201,7 @@ impl Store {
         incident: &IncidentId,
         file: &EvidenceFile,
     ) -> Result<EvidenceRef, StoreError> {
+        let _at_work = self.inner.busy.begin();
         self.inner.evidence.put(incident, file)
     }
 
@@ -204,6 +219,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadName`] if its id cannot be a folder, or what the file system said.
     pub fn save_incident(&self, incident: &Incident) -> Result<(), StoreError> {
+        let _at_work = self.inner.busy.begin();
         self.inner.evidence.save(incident)
     }
 
@@ -237,6 +253,7 @@ impl Store {
         target: &TargetId,
         file: &EvidenceFile,
     ) -> Result<EvidenceRef, StoreError> {
+        let _at_work = self.inner.busy.begin();
         self.inner.evidence.put_ring(target, file)
     }
 
@@ -257,6 +274,7 @@ impl Store {
 
 impl Inner {
     fn maintain(&self) {
+        let _at_work = self.busy.begin();
         self.series.maintain();
         let now = self.series.time_for_deletion();
         self.evidence.drop_rings(now.before(self.options.ring_keep));
@@ -292,6 +310,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Append for Store {
     fn append(&self, batch: &Batch) -> Result<Appended, AppendError> {
+        let _at_work = self.inner.busy.begin();
         self.inner.series.append(batch)
     }
 }

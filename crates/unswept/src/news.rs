@@ -73,7 +73,12 @@ fn said_of(target: &TargetView, before: Option<&Known>, now: &Known) -> Vec<Stri
         None => {
             let of = [&target.target.module, &target.target.go_version];
             let of: Vec<&str> = of.into_iter().flatten().map(String::as_str).collect();
-            said.push(format!("found {name}: {}", of.join(", ")));
+            // Of one elsewhere neither is known yet.
+            let of = match of.is_empty() {
+                true => String::new(),
+                false => format!(": {}", of.join(", ")),
+            };
+            said.push(format!("found {name}{of}"));
         }
         Some(before) if before.state != now.state => {
             let reason = match &target.state {

@@ -214,7 +214,7 @@ fn the_alert(url: &str) -> Result<Value, String> {
 
 fn check_first(alert: &Value, opened: &str, data: &Path) {
     let labels = json!({"alertname": "MemoryLeak", "cluster": "e2e", "kind": "go-heap",
-        "namespace": "payments", "severity": "warning", "workload": WORKLOAD});
+        "incident": INCIDENT, "namespace": "payments", "severity": "warning", "workload": WORKLOAD});
     assert_eq!(alert["labels"], labels);
     let started = alert["startsAt"].as_str().unwrap_or_default();
     assert!(

@@ -350,7 +350,8 @@ fn check_alerts(watcher: &Watcher, receiver: &Server, services: &[Service<'_>]) 
             let found = labels.get(&id);
             let found = found.unwrap_or_else(|| panic!("no alert for {id} of {}", service.name()));
             let keys: Vec<&String> = found.as_object().expect("labels").keys().collect();
-            assert_eq!(keys, ["alertname", "kind", "severity", "workload"], "{id}");
+            let wanted = ["alertname", "incident", "kind", "severity", "workload"];
+            assert_eq!(keys, wanted, "{id}");
             assert_eq!(found["kind"], incident.text("kind"), "{id}");
             assert!(posted.contains(id.as_str()), "{id} was not posted");
         }

@@ -40,9 +40,7 @@ pub(crate) fn title(incident: &Incident) -> String {
     if let Some(growth) = finding.and_then(|finding| finding.growth.as_ref()) {
         text.push_str(&format!(", {}", words::growth(growth)));
     }
-    // The first finding may be of another kind than the incident.
-    let own = finding.and_then(|finding| finding.suspects.first());
-    if let Some(first) = own.or(verdict.suspects.first()) {
+    if let Some(first) = own_suspects(incident).first() {
         text.push_str(&format!(
             ", {} {}",
             words::suspect_link(first.what),
@@ -53,6 +51,15 @@ pub(crate) fn title(incident: &Incident) -> String {
         }
     }
     text
+}
+
+/// Those of the finding that the incident is of: the verdict may have others of another kind, and who holds
+/// descriptors is not who allocates C memory. An end for lack of memory has no finding of its own.
+fn own_suspects(incident: &Incident) -> &[Suspect] {
+    let verdict = &incident.verdict;
+    let mut findings = verdict.findings.iter();
+    let own = findings.find(|finding| finding.kind == Some(incident.kind));
+    own.map_or(&verdict.suspects, |finding| &finding.suspects)
 }
 
 /// `index.go:88`.
@@ -136,10 +143,10 @@ fn content(
         section #answers data-part { (answers::standing(incident, is_operator)) }
         @if is_live { section #answer { (answers::form(incident, is_operator)) } }
         section #suspects data-part {
-            @if incident.verdict.suspects.is_empty() {
+            @if own_suspects(incident).is_empty() {
                 h2 { "Suspects" }
                 p .quiet { "None is known yet: it takes two looks, some minutes apart." }
-            } @else { (suspects(&incident.verdict.suspects)) }
+            } @else { (suspects(own_suspects(incident))) }
         }
         @if incident.kind.has_holders() { (holders::sections(incident, held)) }
         @if native { section #native data-part { (native_growth(incident)) } }
@@ -548,5 +555,38 @@ fn quoted(path: &str) -> String {
     match path.chars().all(plain) && !path.is_empty() {
         true => path.to_owned(),
         false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Suspect, SuspectWhat};
+
+    use super::*;
+
+    #[test]
+    fn an_incident_of_descriptors_does_not_name_who_holds_c_memory() {
+        let text = include_str!("../../../alert/tests/data/incident.json");
+        let mut incident: Incident = serde_json::from_str(text).unwrap();
+        let native = Suspect {
+            what: SuspectWhat::Mapping,
+            function: "glibc arenas (C allocator)".into(),
+            ..incident.verdict.findings[0].suspects[0].clone()
+        };
+        let mut descriptors = incident.verdict.findings[0].clone();
+        descriptors.kind = Some(Kind::Fd);
+        descriptors.suspects.clear();
+        incident.verdict.findings[0].kind = Some(Kind::NativeHeap);
+        incident.verdict.findings[0].suspects = vec![native.clone()];
+        incident.verdict.findings.push(descriptors);
+        incident.verdict.suspects = vec![native];
+
+        incident.kind = Kind::Fd;
+        assert!(own_suspects(&incident).is_empty());
+        assert!(!title(&incident).contains("glibc"), "{}", title(&incident));
+        incident.kind = Kind::NativeHeap;
+        assert!(title(&incident).contains("glibc"), "{}", title(&incident));
+        incident.kind = Kind::Oom;
+        assert_eq!(own_suspects(&incident).len(), 1, "the best that is known");
     }
 }

@@ -2,6 +2,7 @@
 //! of its own that dies, a disk that is full. Healthy targets beside it keep their samples.
 
 mod disk;
+mod hung_disk;
 mod targets;
 
 use std::time::Duration;
