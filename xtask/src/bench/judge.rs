@@ -36,8 +36,8 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
         "# The judge, measured\n\n\
          Written by `cargo xtask bench judge` at commit `{commit}`; the seed is taken from the commit. Histories are made \
          up by `tests/corpus` from how Go's runtime works, which knows nothing of the judge, and are judged as they came \
-         in, every twentieth reading; a leak counts as told when two judgements in a row say so. The time to the limit \
-         is what the process had left when the leak began, at the leak's pace. The rules beside it look at every reading; \
+         in, every eighth reading; a leak counts as told when two judgements in a row say so. The time to the limit \
+         is what the process had left when the leak began, at the leak's pace with the room that GOGC adds. The rules beside it look at every reading; \
          `tests/backtest/src/baselines.rs` says exactly what each does.\n\n{}\n{}\n{}",
         machine_table(&machine("`tests/corpus`".into())),
         String::from_utf8_lossy(&all.output),
