@@ -11,7 +11,7 @@ const SAMPLES_EACH: u32 = 6;
 const SWING_SAMPLES: u32 = 240;
 
 /// What is known of the Go heap.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Heap {
     /// One point for each mark: the live heap only changes when a collection ends, so equal
     /// neighbours are one observation, not many.
@@ -20,8 +20,6 @@ pub(crate) struct Heap {
     pub(crate) floors: Option<Trace>,
     /// Points of whichever of the two there is.
     pub(crate) seen: u32,
-    /// Anonymous memory less what Go holds.
-    pub(crate) native: Option<Trace>,
     cycles: Option<f64>,
     live: Option<f64>,
     alloc: Alloc,

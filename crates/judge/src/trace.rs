@@ -88,7 +88,7 @@ fn lengths(detail: Detail) -> (usize, usize) {
 }
 
 /// See the module.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Trace {
     keep: Keep,
     detail: Detail,
@@ -101,7 +101,7 @@ pub(crate) struct Trace {
 }
 
 /// Buckets of one width, the newest last.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 struct Tier {
     width: f64,
     /// The finest: a bucket is a sample, its number the nearest to the sample's time.
@@ -176,7 +176,7 @@ impl Trace {
         self.tiers.iter().find(reaches).or(self.tiers.last())
     }
 
-    /// At least so many points of the recent past, in buckets of at most `width` seconds.
+    /// As much of the past as buckets of at most `width` seconds reach back to, evenly far apart.
     pub(crate) fn fine(&self, width: f64) -> Points {
         let tiers = self.tiers.iter().rev();
         let begin = tiers
@@ -294,5 +294,56 @@ impl Tier {
                 tell(middle(open.number), open.value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(seconds: u32, keep: Keep) -> Trace {
+        let mut trace = Trace::new(keep, Detail::Full, 1.0);
+        for t in 0..seconds {
+            assert!(trace.push(f64::from(t), f64::from(t)));
+        }
+        trace
+    }
+
+    #[test]
+    fn recent_samples_stay_as_they_came_and_old_ones_get_coarser() {
+        let trace = line(10_000, Keep::Min);
+        let recent = trace.between(9_900.0, f64::MAX);
+        assert_eq!(recent.times, recent.values);
+        assert_eq!(recent.len(), 100);
+        let whole = trace.whole();
+        assert!((32..=65).contains(&whole.len()), "{}", whole.len());
+        let gaps = whole.times.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(
+            gaps.into_iter().all(|gap| gap == 240.0),
+            "{:?}",
+            whole.times
+        );
+        // The least of a bucket is its first here; its time is the middle.
+        assert_eq!(whole.first(), Some((120.0, 0.0)));
+        assert!(line(10_000_000, Keep::Min).bytes() < 8 * 1024);
+    }
+
+    #[test]
+    fn what_is_not_after_the_last_sample_or_no_number_is_passed_over() {
+        let mut trace = line(10, Keep::Mean);
+        for (time, value) in [(9.0, 5.0), (3.0, 5.0), (20.0, f64::NAN), (f64::NAN, 5.0)] {
+            assert!(!trace.push(time, value), "{time} {value}");
+        }
+        assert_eq!(trace.ends(), Some(((0.0, 0.0), (9.0, 9.0))));
+    }
+
+    #[test]
+    fn a_gap_leaves_no_points() {
+        let mut trace = line(10, Keep::Min);
+        trace.push(100.0, 7.0);
+        let times = trace.between(5.0, f64::MAX).times;
+        assert_eq!(times, [5.0, 6.0, 7.0, 8.0, 9.0, 100.0]);
+        trace.push(1e6, 7.0);
+        assert_eq!(trace.between(1e6 - 10.0, f64::MAX).times, [1e6]);
     }
 }

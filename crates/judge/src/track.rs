@@ -13,7 +13,7 @@ use crate::trace::{Detail, Keep, Trace, Window};
 /// The same samples give the same memory, and so the same verdict, bit for bit, whatever batches they come in, as long
 /// as samples of one moment come together. It stays within some kilobytes however long it is fed: see
 /// [`Track::bytes`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Track {
     pub(crate) period_s: f64,
     pub(crate) life: Option<Life>,
@@ -22,7 +22,7 @@ pub struct Track {
 }
 
 /// One process, from when it was first seen.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Life {
     /// The first sample; other times are seconds since then.
     pub(crate) zero: UnixMs,
@@ -33,6 +33,8 @@ pub(crate) struct Life {
     pub(crate) loads: Vec<Trace>,
     pub(crate) heap: Heap,
     parts: Parts,
+    /// Anonymous memory less what Go holds, where the ledger does not tell it.
+    native: Option<Trace>,
 }
 
 /// What Go holds, as last read, for the native part by difference.
@@ -152,7 +154,9 @@ impl Track {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let traces = self.life.iter().flat_map(|life| {
-            let heap = [&life.heap.marks, &life.heap.floors].into_iter().flatten();
+            let heap = [&life.heap.marks, &life.heap.floors, &life.native]
+                .into_iter()
+                .flatten();
             life.channels.values().chain(&life.loads).chain(heap)
         });
         let keys = size_of::<Channel>() + size_of::<usize>();
@@ -203,6 +207,7 @@ impl Life {
             loads: Vec::new(),
             heap: Heap::default(),
             parts: Parts::default(),
+            native: None,
         }
     }
 
@@ -237,8 +242,7 @@ impl Life {
         {
             let native = value - inuse - idle - stacks - runtime;
             let (keep, detail) = kept(Channel::Native);
-            self.heap
-                .native
+            self.native
                 .get_or_insert_with(|| Trace::new(keep, detail, period_s))
                 .push(at, native);
         }
@@ -251,7 +255,7 @@ impl Life {
 
     /// Anonymous memory less all that Go holds, where the ledger gives no native channel.
     pub(crate) fn native_by_difference(&self) -> Option<&Trace> {
-        let native = self.heap.native.as_ref()?;
+        let native = self.native.as_ref()?;
         native.ends().is_some().then_some(native)
     }
 }

@@ -231,6 +231,33 @@ fn the_same_input_gives_the_same_verdict() {
     );
 }
 
+/// The same samples, one by one, in handfuls, and all at once.
+#[test]
+fn batches_do_not_matter() {
+    let life = growing(600.0, 1.0);
+    let told = |step: f64| {
+        let mut track = Track::new(1.0);
+        let (mut before, mut at) = (f64::MIN, 0.0);
+        while at < 600.0 {
+            at = f64::min(at + step, 600.0);
+            let (_, channels) = life.between(before, at);
+            before = at;
+            track.push(&channels, life.facts.started);
+        }
+        track
+    };
+    let (now, _) = life.until(600.0);
+    let once = told(600.0);
+    for step in [1.0, 7.0, 45.0] {
+        let other = told(step);
+        assert_eq!(
+            other.judge(now, &life.facts),
+            once.judge(now, &life.facts),
+            "{step} s at a time"
+        );
+    }
+}
+
 #[test]
 fn a_reading_is_cheap_to_judge_and_little_is_remembered() {
     let readings = 2_000;

@@ -36,6 +36,5 @@ pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like, may_be_l
 pub use process::{Sides, native_bytes, process_ledger};
 pub use settings::{Environment, frees_lazily, in_force};
 pub use stored::{
-    Chosen, Figure, Reading, channels, channels_by_source, choose, reading_figures,
-    reading_samples, risen_gauges,
+    Chosen, Figure, Reading, channels, choose, reading_figures, reading_samples, risen_gauges,
 };

@@ -335,8 +335,7 @@ pub fn channels(series: &[Series]) -> Vec<ChannelData> {
 }
 
 /// The same, each with its source: of loads what [`LoadValue::source`] says, of others nothing.
-#[must_use]
-pub fn channels_by_source(series: &[Series]) -> Vec<(String, ChannelData)> {
+fn channels_by_source(series: &[Series]) -> Vec<(String, ChannelData)> {
     let chosen = choose(series).into_iter();
     let told = chosen.filter_map(|one| {
         let found = series.iter().find(|series| series.labels == one.labels)?;
