@@ -39,14 +39,30 @@ pub(crate) struct Follows {
 
 /// How well memory follows the best of `loads` over all its points.
 pub(crate) fn follows(points: &Trace, loads: &[Trace], period_s: f64) -> Option<Followed> {
-    let all = all_followed(points, loads, period_s).into_iter();
+    let points = points.fine(SWING_SEEN_S);
+    let all = all_followed(&points, loads, period_s).into_iter();
     all.max_by(|a, b| a.follows.r2.total_cmp(&b.follows.r2))
 }
 
 /// The growth that is left of memory when the load is taken out that, together with time, explains it best; and
 /// what was taken out.
+///
+/// The finer the grain the shorter it reaches back, and the coarser the longer a swing must be to be seen in it: so
+/// one after the other is looked at.
 pub(crate) fn beyond(
     points: &Trace,
+    loads: &[Trace],
+    period_s: f64,
+    demands: &Demands,
+) -> Option<(Stretch, LoadSays)> {
+    let grains = points.grains(SWING_SEEN_S).into_iter();
+    let mut found = grains.filter_map(|points| beyond_at(&points, loads, period_s, demands));
+    found.next()
+}
+
+/// The same, at one grain.
+fn beyond_at(
+    points: &Points,
     loads: &[Trace],
     period_s: f64,
     demands: &Demands,
@@ -66,8 +82,7 @@ pub(crate) fn beyond(
 ///
 /// The load is averaged over several spans before each point: memory answers with the delay of
 /// its users and of the next collection, and a rate over one period is noisy.
-fn all_followed(points: &Trace, loads: &[Trace], period_s: f64) -> Vec<Followed> {
-    let points = points.fine(SWING_SEEN_S);
+fn all_followed(points: &Points, loads: &[Trace], period_s: f64) -> Vec<Followed> {
     if points.len() < 6 {
         return Vec::new();
     }
@@ -297,8 +312,12 @@ mod tests {
     }
 
     fn series(value: impl Fn(f64) -> f64) -> Trace {
+        lasting(240, value)
+    }
+
+    fn lasting(seconds: u32, value: impl Fn(f64) -> f64) -> Trace {
         let mut trace = Trace::new(Keep::Mean, Detail::Full, 1.0);
-        for t in 0..240 {
+        for t in 0..seconds {
             trace.push(f64::from(t), value(f64::from(t)));
         }
         trace
@@ -350,6 +369,33 @@ mod tests {
         assert!((low..=high).contains(&6e4), "{low} to {high}");
         assert!(below_a_wave(0.0).is_none());
         assert!(below_a_wave(-6e4).is_none());
+    }
+
+    /// The swing of half a minute is seen in buckets of some seconds only, which must reach back far enough.
+    #[test]
+    fn a_slow_leak_below_short_swings_is_told_of_a_longer_life() {
+        let wave = |t: f64| (t / 30.0 * std::f64::consts::TAU).sin();
+        let noise = |t: f64| (t * 7.31).sin() * (t * 1.7).cos();
+        let told = |seconds: u32, mib_a_minute: f64| {
+            let pace = mib_a_minute * 1_048_576.0 / 60.0;
+            let load = lasting(seconds, |t| 40.0 + 20.0 * wave(t) + noise(t));
+            let memory = lasting(seconds, |t| {
+                1e8 + 1e7 * wave(t - 2.0) + 5e5 * noise(t + 0.5) + pace * t
+            });
+            let demands = Demands {
+                seconds: 105.0,
+                points: 5,
+                material: 8e6,
+                material_share: 0.02,
+                started: Some(-60.0),
+            };
+            beyond(&memory, &[load], 1.0, &demands).map(|(stretch, _)| stretch.line.slope / pace)
+        };
+        for seconds in [330, 390, 450, 600] {
+            let slope = told(seconds, 2.2).unwrap_or_default();
+            assert!((0.9..1.1).contains(&slope), "{slope} after {seconds} s");
+        }
+        assert_eq!(told(600, 0.0), None);
     }
 
     #[test]

@@ -79,11 +79,23 @@ const COARSER: f64 = 3.0;
 const OPEN_COUNTS: f64 = 0.5;
 const OPEN_NEVER_FROM: f64 = 3_600.0;
 
-/// Buckets of the finest tier and of each coarser one.
-fn lengths(detail: Detail) -> (usize, usize) {
-    match detail {
-        Detail::Full => (160, 64),
-        Detail::Sketch => (48, 24),
+/// Of buckets of less than this more are kept than a look from afar takes: swings of half a minute, as loads of tests
+/// and of batches have them, are seen in these only, and must be seen often enough: see [`Trace::grains`].
+const SHORT_S: f64 = 60.0;
+
+/// Buckets that a tier keeps.
+fn length(detail: Detail, width: f64, fine: bool) -> usize {
+    let more = detail == Detail::Full && !fine && width < SHORT_S;
+    reach(detail, fine) * if more { 2 } else { 1 }
+}
+
+/// Buckets of a tier that stand for the time they cover; further back a coarser tier does.
+fn reach(detail: Detail, fine: bool) -> usize {
+    match (detail, fine) {
+        (Detail::Full, true) => 160,
+        (Detail::Full, false) => 64,
+        (Detail::Sketch, true) => 48,
+        (Detail::Sketch, false) => 24,
     }
 }
 
@@ -152,9 +164,8 @@ impl Trace {
         self.first.get_or_insert((time, value));
         self.last = (time, value);
         self.count += 1.0;
-        let (fine, coarse) = lengths(self.detail);
         for tier in &mut self.tiers {
-            let length = if tier.fine { fine } else { coarse };
+            let length = length(self.detail, tier.width, tier.fine);
             tier.push(time, value, self.keep, length);
         }
         true
@@ -172,7 +183,7 @@ impl Trace {
     /// The finest tier that reaches back to `from`, or to the beginning.
     fn tier(&self, from: f64) -> Option<&Tier> {
         let begin = self.first?.0.max(from);
-        let reaches = |tier: &&Tier| tier.begin() <= begin + tier.width;
+        let reaches = |tier: &&Tier| tier.begin(self.detail) <= begin + tier.width;
         self.tiers.iter().find(reaches).or(self.tiers.last())
     }
 
@@ -181,9 +192,20 @@ impl Trace {
         let tiers = self.tiers.iter().rev();
         let begin = tiers
             .filter(|tier| tier.width <= width)
-            .map(Tier::begin)
+            .map(|tier| tier.begin(self.detail))
             .next();
         self.between(begin.unwrap_or(f64::MIN), f64::MAX)
+    }
+
+    /// All that is kept in buckets of at most `width` seconds, once for each width, the finest first.
+    pub(crate) fn grains(&self, width: f64) -> Vec<Points> {
+        let tiers = self.tiers.iter().filter(|tier| tier.width <= width);
+        let points = |tier: &Tier| {
+            let mut points = Points::default();
+            tier.each(self.last.0, |time, value| points.push(time, value));
+            points
+        };
+        tiers.map(points).collect()
     }
 
     /// The value at `time`, on the line between its neighbours; held constant outside.
@@ -269,10 +291,11 @@ impl Tier {
         }
     }
 
-    /// When the oldest bucket begins.
-    fn begin(&self) -> f64 {
+    /// When the oldest bucket within reach begins.
+    fn begin(&self, detail: Detail) -> f64 {
+        let beyond = self.buckets.len().saturating_sub(reach(detail, self.fine));
         match (self.buckets.is_empty(), self.open) {
-            (false, _) => self.front as f64 * self.width,
+            (false, _) => (self.front + beyond as i64) as f64 * self.width,
             (true, Some(open)) => open.number as f64 * self.width,
             (true, None) => f64::MAX,
         }
