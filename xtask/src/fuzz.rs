@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 const SOAK_ROUNDS: &str = "1000000";
 
 /// Builds the fuzzer by a profile of its own: optimised, and yet every overflow is a panic.
-pub(crate) const BUILD: &[&str] = &[
+const BUILD: &[&str] = &[
     "build",
     "--package",
     "fuzz",
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if !built.context("failed to start cargo")?.success() {
         anyhow::bail!("could not build the fuzzer");
     }
-    let mut command = command(&workspace);
+    let mut command = command(&workspace, "fuzzing");
     let status = command.args(arguments).status();
     match status.context("failed to start the fuzzer")?.code() {
         Some(0) => Ok(ExitCode::SUCCESS),
@@ -48,9 +48,9 @@ pub(crate) fn soak() -> anyhow::Result<ExitCode> {
     run(&["--rounds", SOAK_ROUNDS, "--beside", "2"].map(str::to_owned))
 }
 
-/// The built fuzzer, told where everything is.
-pub(crate) fn command(workspace: &Workspace) -> Command {
-    let mut command = Command::new(workspace.target.join("fuzzing/fuzz"));
+/// The fuzzer, as it was built by this profile, told where everything is.
+pub(crate) fn command(workspace: &Workspace, profile: &str) -> Command {
+    let mut command = Command::new(workspace.target.join(profile).join("fuzz"));
     command
         .arg("--root")
         .arg(&workspace.root)

@@ -46,9 +46,15 @@ impl Workspace {
         self.target.join("tools")
     }
 
-    /// The release binary, as the end-to-end tests and the demo use it.
+    /// The release binary, as the demo, measurements and soaks use it.
     pub(crate) fn unswept(&self) -> PathBuf {
         self.target.join("release/unswept")
+    }
+
+    /// The same with debug assertions and checks of arithmetic, as the tests use it: it is built with them, so that
+    /// nothing is built twice.
+    pub(crate) fn unswept_with_checks(&self) -> PathBuf {
+        self.target.join("debug/unswept")
     }
 
     /// The sample shop's folder.

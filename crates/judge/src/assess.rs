@@ -197,8 +197,10 @@ fn calm_or_wait(
         };
     }
     let follows = load::follows(grower.points, view.loads, view.period_s);
+    // In half the time a load and memory may have gone up and down once by chance.
+    let long = shape.seconds >= grower.demands.seconds;
     if let Some(followed) = &follows
-        && enough
+        && long
         && followed.fell
         && followed.follows.r2 >= 0.6
     {

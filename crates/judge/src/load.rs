@@ -282,20 +282,31 @@ fn averaged_variants(load: &Trace, times: &[f64], period_s: f64) -> Vec<Vec<f64>
     for (i, value) in load.values.iter().enumerate() {
         sums.push(sums[i] + value);
     }
-    SPANS
-        .iter()
-        .map(|spans| {
-            let mean_before = |&time: &f64| {
-                let end = load.times.partition_point(|&t| t <= time).max(1);
-                let start = load
-                    .times
-                    .partition_point(|&t| t <= time - spans * period_s);
-                let start = start.min(end - 1);
-                (sums[end] - sums[start]) / (end - start) as f64
-            };
-            times.iter().map(mean_before).collect()
-        })
+    let gap = load.span() / (load.len() - 1) as f64;
+    let spans = SPANS.iter().map(|spans| spans * period_s);
+    // Of those that are shorter than the load's own gaps one is enough.
+    let shorter = spans.clone().filter(|span| *span <= gap).count();
+    spans
+        .skip(shorter.saturating_sub(1))
+        .map(|span| means_before(times, span, &load.times, &sums))
         .collect()
+}
+
+/// The mean over the `span` before each of `times`, which increase, of what has these `sums` up to each of `of`.
+fn means_before(times: &[f64], span: f64, of: &[f64], sums: &[f64]) -> Vec<f64> {
+    let (mut start, mut end) = (0, 0);
+    let mean_before = |&time: &f64| {
+        while end < of.len() && of[end] <= time {
+            end += 1;
+        }
+        while start < of.len() && of[start] <= time - span {
+            start += 1;
+        }
+        let end = end.max(1);
+        let start = start.min(end - 1);
+        (sums[end] - sums[start]) / (end - start) as f64
+    };
+    times.iter().map(mean_before).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub(crate) mod soak;
 mod steps;
 mod view;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -87,12 +88,6 @@ const STAGES: &[Stage] = &[
         run: steps::build,
     },
     Stage {
-        name: "release",
-        budget: "build, lint, docs",
-        needs: &[],
-        run: steps::release,
-    },
-    Stage {
         name: "unit",
         budget: "unit",
         needs: &["build"],
@@ -101,19 +96,19 @@ const STAGES: &[Stage] = &[
     Stage {
         name: "peers",
         budget: "peers",
-        needs: &["install", "release"],
+        needs: &["install", "build"],
         run: steps::peers,
     },
     Stage {
         name: "end-to-end",
         budget: "end-to-end",
-        needs: &["install", "release"],
+        needs: &["install", "build"],
         run: steps::end_to_end,
     },
     Stage {
         name: "safety",
         budget: "safety",
-        needs: &["install", "release"],
+        needs: &["install", "build"],
         run: steps::safety,
     },
 ];
@@ -122,6 +117,8 @@ const STAGES: &[Stage] = &[
 struct Run {
     workspace: Workspace,
     go: Option<Go>,
+    /// The program that is tested.
+    unswept: PathBuf,
     /// How long the stage that runs now may take before it is stopped.
     patience: Duration,
 }
@@ -145,6 +142,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     adopt_orphans();
     let go = find_go(&workspace);
     let mut run = Run {
+        unswept: workspace.unswept_with_checks(),
         workspace,
         go,
         patience: Duration::ZERO,
@@ -373,7 +371,7 @@ mod tests {
                 .map(|stage| stage.name)
                 .collect()
         };
-        assert_eq!(names(&["safety"]), ["install", "release", "safety"]);
+        assert_eq!(names(&["safety"]), ["install", "build", "safety"]);
         assert_eq!(names(&["format"]), ["format"]);
         assert_eq!(names(&[]).len(), STAGES.len());
     }

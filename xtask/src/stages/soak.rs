@@ -73,6 +73,7 @@ fn prepared() -> anyhow::Result<Run> {
     adopt_orphans();
     let (go, patience) = (find_go(&workspace), PATIENCE);
     let mut run = Run {
+        unswept: workspace.unswept(),
         workspace,
         go,
         patience,

@@ -26,6 +26,9 @@ const MEASUREMENT: &str = "bench_";
 /// Stories that wait more than they compute: more of them run beside each other than there are processors.
 const WAITING: &str = "story_side_by_side";
 
+/// Builds all programs and tests, with the features that `BUILD_TESTS` selects too.
+const BUILD_ALL: &[&str] = &["build", "--workspace", "--all-targets", "--locked"];
+
 /// Builds all tests. One selection for all stages: see above.
 const BUILD_TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-run"];
 
@@ -163,15 +166,15 @@ pub(super) fn docs(run: &mut Run) -> anyhow::Result<Counts> {
 }
 
 pub(super) fn build(run: &mut Run) -> anyhow::Result<Counts> {
-    cargo(run, BUILD_TESTS)
+    cargo(run, BUILD_ALL)
 }
 
+/// What measurements and soaks run, as users do.
 pub(super) fn release(run: &mut Run) -> anyhow::Result<Counts> {
     cargo(
         run,
         &["build", "--package", "unswept", "--release", "--locked"],
-    )?;
-    cargo(run, fuzz::BUILD)
+    )
 }
 
 pub(super) fn unit(run: &mut Run) -> anyhow::Result<Counts> {
@@ -206,7 +209,7 @@ pub(super) fn safety(run: &mut Run) -> anyhow::Result<Counts> {
     let started = Instant::now();
     let outcome = e2e(run, started, "safety_", &mut counts);
     let fuzzed = FUZZED.iter().try_for_each(|words| {
-        let mut command = fuzz::command(&run.workspace);
+        let mut command = fuzz::command(&run.workspace, "debug");
         command.args(words.split(' '));
         step(run, started, command, &mut |_| Show::Line)
     });
@@ -371,7 +374,7 @@ fn go_modules(run: &Run, started: Instant, counts: &mut Counts) -> anyhow::Resul
 
 /// What the tests find in their environment: where the things are that they run.
 fn set_environment(run: &Run, command: &mut Command) {
-    command.env("UNSWEPT_BIN", run.workspace.unswept());
+    command.env("UNSWEPT_BIN", &run.unswept);
     command.env("UNSWEPT_SHOP_DIR", run.workspace.shop());
     command.env("UNSWEPT_GO_RELEASES", run.workspace.tools());
     // So that the tests pick the releases that were installed for them.
