@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -95,7 +95,7 @@ pub(crate) fn check_version(what: &str, found: u32, known: u32) -> Result<(), St
 /// Writes a file that is there whole or not at all, also after a power failure: a temporary file,
 /// forced to the disk, renamed, and the folder forced to the disk.
 pub(crate) fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    let temporary = dir.join(format!("{TEMPORARY}{name}"));
+    let temporary = temporary(dir, name);
     let written = write_synced(&temporary, bytes)
         .and_then(|()| fs::rename(&temporary, dir.join(name)))
         .and_then(|()| File::open(dir)?.sync_all());
@@ -104,6 +104,11 @@ pub(crate) fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), St
         let _ = fs::remove_file(&temporary);
     }
     written.map_err(StoreError::io("write", dir.join(name)))
+}
+
+/// What `name` is called while it is being made; what a crash leaves of it the next open removes.
+pub(crate) fn temporary(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{TEMPORARY}{name}"))
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -116,7 +121,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Whether the file system takes `bytes` now. Writes that much and removes it again.
 pub(crate) fn probe(dir: &Path, bytes: usize) -> io::Result<()> {
-    let path = dir.join(format!("{TEMPORARY}probe"));
+    let path = temporary(dir, "probe");
     let written = write_synced(&path, &vec![0x55; bytes]);
     let removed = fs::remove_file(&path);
     written.and(removed)
@@ -126,7 +131,11 @@ pub(crate) fn probe(dir: &Path, bytes: usize) -> io::Result<()> {
 pub(crate) fn remove_temporary(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            let _ = fs::remove_file(entry.path());
+            let path = entry.path();
+            let _ = match entry.file_type() {
+                Ok(kind) if kind.is_dir() => fs::remove_dir_all(path),
+                _ => fs::remove_file(path),
+            };
         }
     }
 }

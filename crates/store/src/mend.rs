@@ -34,6 +34,9 @@ pub(crate) fn open(
     path: &Path,
     now: UnixMs,
 ) -> Result<(Engine, Loaded, Option<Problem>), StoreError> {
+    if is_new(path) {
+        begin(path)?;
+    }
     let damage = match attempt(path) {
         Ok((engine, loaded)) => return Ok((engine, loaded, None)),
         Err(error) if is_damage(&error) => error.in_words(),
@@ -56,6 +59,25 @@ pub(crate) fn open(
     Ok((engine, loaded, Some(Problem { path, reason })))
 }
 
+/// Whether the folder is empty.
+fn is_new(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Makes an empty database at `path`, whole or not at all: fjall, killed while it makes one, never opens it again.
+fn begin(path: &Path) -> Result<(), StoreError> {
+    let root = path.parent().unwrap_or(path);
+    let unfinished = dir::temporary(root, "series");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).map_err(StoreError::io("remove", &unfinished))?;
+    }
+    dir::create(&unfinished)?;
+    attempt(&unfinished)?;
+    // Over the empty folder that may be there.
+    let made = fs::rename(&unfinished, path).and_then(|()| File::open(root)?.sync_all());
+    made.map_err(StoreError::io("make", path))
+}
+
 fn attempt(path: &Path) -> Result<Opened, StoreError> {
     // Some of what fjall takes for granted about its files it asserts.
     let opened = catch_unwind(AssertUnwindSafe(|| {
@@ -73,7 +95,11 @@ fn is_damage(error: &StoreError) -> bool {
     let of_io = |error: &io::Error| {
         matches!(
             error.kind(),
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::NotFound
+                // Made by a release that did not make it whole, and killed while it did.
+                | io::ErrorKind::AlreadyExists
         )
     };
     match error {
@@ -179,7 +205,7 @@ fn without_a_keyspace(path: &Path, aside: &Path) -> Result<Option<Opened>, Store
 
 fn anew(path: &Path, aside: &Path) -> Result<Opened, StoreError> {
     set_aside(path, aside)?;
-    dir::create(path)?;
+    begin(path)?;
     attempt(path)
 }
 
@@ -202,4 +228,39 @@ fn put_back(path: &Path, aside: &Path) -> Result<(), StoreError> {
     }
     let from = aside.join(path.file_name().unwrap_or_default());
     fs::rename(&from, path).map_err(StoreError::io("put back", &from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMs = UnixMs(1_795_300_200_000);
+
+    #[test]
+    fn what_was_being_made_is_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("series");
+        dir::create(&path).unwrap();
+        let unfinished = dir::temporary(root.path(), "series");
+        fs::create_dir_all(unfinished.join(KEYSPACES)).unwrap();
+        fs::write(unfinished.join("0.jnl"), "").unwrap();
+        let (_, _, problem) = open(&path, NOW).unwrap();
+        assert!(problem.is_none(), "{problem:?}");
+        assert!(!unfinished.exists());
+        assert!(path.join("version").is_file());
+    }
+
+    /// fjall says that the journal is there already, whatever is in it.
+    #[test]
+    fn a_journal_alone_is_set_aside() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("series");
+        dir::create(&path).unwrap();
+        fs::write(path.join("0.jnl"), [0; 1000]).unwrap();
+        let (_, _, problem) = open(&path, NOW).unwrap();
+        let problem = problem.unwrap().reason;
+        assert!(problem.contains("set aside"), "{problem}");
+        let aside = root.path().join(format!("{ASIDE}{}", NOW.0));
+        assert!(aside.join("0.jnl").is_file());
+    }
 }

@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{Append, Batch, Budget, Cancel, Labels, Sample, Series, SeriesRead, SimClock, UnixMs};
 use store::{Options, Store};
 
 const DIR: &str = "STORE_KILL_TEST_DIR";
+const DIR_TO_BEGIN: &str = "STORE_KILL_TEST_DIR_TO_BEGIN";
 const START: UnixMs = UnixMs(1_795_300_200_000);
 const SERIES: usize = 23;
 const KILLS: u32 = 20;
@@ -130,6 +131,58 @@ fn check(series: &[Series], acknowledged: Option<u64>, kills: u64) -> u64 {
         }
     }
     rounds
+}
+
+/// Not a test by itself: begins a store that is not there yet.
+#[test]
+fn child_begins_a_store_and_is_killed() {
+    if let Ok(dir) = std::env::var(DIR_TO_BEGIN) {
+        println!("\nbegins");
+        drop(open(Path::new(&dir)));
+        println!("\nbegun");
+    }
+}
+
+/// fjall does not open what it had begun to make when it was killed.
+#[test]
+fn a_store_that_was_being_made_when_killed_is_made_again() {
+    let child = |dir: &Path| {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "child_begins_a_store_and_is_killed",
+                "--nocapture",
+            ])
+            .env(DIR_TO_BEGIN, dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "begins"));
+        (child, lines)
+    };
+    // How long it takes, so that the kills are spread over that.
+    let dir = tempfile::tempdir().unwrap();
+    let start = Instant::now();
+    let (mut whole, mut lines) = child(dir.path());
+    assert!(lines.any(|line| line.unwrap() == "begun"));
+    let takes = start.elapsed();
+    whole.wait().unwrap();
+    for kill in 0..KILLS {
+        let dir = tempfile::tempdir().unwrap();
+        // Several in a row, each of which finds what the one before left.
+        for again in 0..4 {
+            let (mut child, _lines) = child(dir.path());
+            std::thread::sleep(takes * (kill + again) / KILLS);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let store = open(dir.path());
+        assert!(store.problems().is_empty(), "{:?}", store.problems());
+        let left = std::fs::read_dir(dir.path()).unwrap().flatten();
+        let mut left = left.map(|entry| entry.file_name().into_string().unwrap());
+        assert!(left.all(|name| !name.starts_with('.') && !name.contains("damaged")));
+    }
 }
 
 #[test]
