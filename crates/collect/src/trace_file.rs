@@ -1,30 +1,47 @@
 //! A log with lines of `GODEBUG=gctrace=1,scavtrace=1` in it, read as it grows.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
+use model::ProcessKey;
+use reader::{LogPiece, LogPlace, Reader, log_piece};
 use wire::{Limits, Scrape, Traces};
-
-/// Bytes read at once; of more that was written meanwhile, the last ones.
-const PIECE_BYTES_MAX: u64 = 256 << 10;
 
 /// Follows one file. A file that was replaced or cut is read from its beginning again.
 #[derive(Debug)]
 pub(crate) struct TraceFile {
     path: PathBuf,
-    /// Which file it was, and how much of it has been read.
-    read: Option<(u64, u64)>,
+    seen_by: SeenBy,
+    read: Option<LogPlace>,
     traces: Traces,
 }
 
+/// Whose paths the file's is one of.
+#[derive(Debug)]
+enum SeenBy {
+    Us,
+    /// The target, in its own root.
+    Target(Reader, ProcessKey),
+}
+
 impl TraceFile {
-    /// Nothing is read yet.
+    /// A file of ours. Nothing is read yet.
     #[must_use]
     pub(crate) fn new(path: PathBuf) -> Self {
+        Self::seen_by(path, SeenBy::Us)
+    }
+
+    /// A file as this process sees it.
+    #[must_use]
+    pub(crate) fn of_target(path: PathBuf, reader: Reader, key: ProcessKey) -> Self {
+        Self::seen_by(path, SeenBy::Target(reader, key))
+    }
+
+    fn seen_by(path: PathBuf, seen_by: SeenBy) -> Self {
         Self {
             path,
+            seen_by,
             read: None,
             traces: Traces::default(),
         }
@@ -36,37 +53,28 @@ impl TraceFile {
     /// # Errors
     /// If it cannot be read, or is no file.
     pub(crate) fn read(&mut self) -> io::Result<Scrape> {
-        // A pipe or a device would be waited for, or never end.
-        if !std::fs::metadata(&self.path)?.is_file() {
-            return Err(io::Error::other("it is no ordinary file"));
+        let LogPiece { place, anew, text } = match &self.seen_by {
+            SeenBy::Us => log_piece(open(&self.path)?, self.read)?,
+            SeenBy::Target(reader, key) => {
+                let piece = reader.log(key, &self.path, self.read);
+                piece.map_err(io::Error::other)?.map_err(io::Error::other)?
+            }
+        };
+        self.read = Some(place);
+        if anew {
+            self.traces = Traces::default();
         }
-        let mut file = File::open(&self.path)?;
-        let meta = file.metadata()?;
-        let from = self.begin(&meta);
-        file.seek(SeekFrom::Start(from))?;
-        let mut piece = Vec::new();
-        file.take(PIECE_BYTES_MAX).read_to_end(&mut piece)?;
-        // A line that is still being written is left for the next time.
-        let whole = piece.iter().rposition(|&byte| byte == b'\n');
-        let whole = whole.map_or(0, |end| end + 1);
-        wire::parse_traces(&piece[..whole], &Limits::default(), &mut self.traces);
-        let cut = whole == 0 && piece.len() as u64 == PIECE_BYTES_MAX;
-        let done = if cut { piece.len() } else { whole };
-        self.read = Some((meta.ino(), from + done as u64));
+        wire::parse_traces(text.as_bytes(), &Limits::default(), &mut self.traces);
         Ok(self.traces.scrape())
     }
+}
 
-    fn begin(&mut self, meta: &Metadata) -> u64 {
-        let last = meta.len().saturating_sub(PIECE_BYTES_MAX);
-        match self.read {
-            Some((inode, at)) if inode == meta.ino() && at <= meta.len() => at.max(last),
-            Some(_) => {
-                self.traces = Traces::default();
-                last
-            }
-            None => last,
-        }
+/// An ordinary file: a pipe or a device would be waited for, or never end.
+fn open(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no ordinary file"));
     }
+    File::open(path)
 }
 
 #[cfg(test)]

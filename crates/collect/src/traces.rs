@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use model::ProcessKey;
+use reader::Reader;
 use wire::Scrape;
 
 use crate::trace_file::TraceFile;
@@ -13,6 +15,8 @@ use crate::trace_journal::{JournalOf, TraceJournal};
 pub enum TraceSource {
     /// In a file.
     File(PathBuf),
+    /// In a file as this process sees it, in its own root.
+    OfTarget(ProcessKey, PathBuf),
     /// In the journal.
     Journal(JournalOf),
 }
@@ -33,9 +37,12 @@ enum Reads {
 impl TraceLog {
     /// Nothing is read yet.
     #[must_use]
-    pub fn new(source: TraceSource) -> Self {
+    pub fn new(source: TraceSource, reader: &Reader) -> Self {
         let reads = match source.clone() {
             TraceSource::File(path) => Reads::File(TraceFile::new(path)),
+            TraceSource::OfTarget(key, path) => {
+                Reads::File(TraceFile::of_target(path, reader.clone(), key))
+            }
             TraceSource::Journal(of) => Reads::Journal(TraceJournal::new("journalctl".into(), of)),
         };
         Self { source, reads }
@@ -58,6 +65,8 @@ impl TraceLog {
     pub fn in_words(&self, error: &io::Error) -> String {
         match &self.source {
             TraceSource::File(path) => format!("failed to read {}: {error}", path.display()),
+            // It says which file, and of which process.
+            TraceSource::OfTarget(..) => error.to_string(),
             TraceSource::Journal(JournalOf::Unit(unit)) => {
                 format!("failed to read the journal of {unit}: {error}")
             }

@@ -129,7 +129,8 @@ impl Driver {
             .target
             .labels
             .with([(TARGET_LABEL, orders.target.id.0.as_str())]);
-        let traces = orders.traces.clone().map(TraceLog::new);
+        let log = |source| TraceLog::new(source, &orders.source.reader);
+        let traces = orders.traces.clone().map(log);
         let load = LoadTracker::with_named(orders.load_series.clone());
         let ring = Ring::new(orders.evidence.clone(), orders.period);
         Self {

@@ -428,7 +428,7 @@ impl MainLoop {
         let mut logs = self.config.trace_files.iter();
         let log = logs.find(|log| log.name == target.name);
         let driver = Driver::new(Orders {
-            traces: log.and_then(|log| log.source(target.pid)),
+            traces: log.and_then(|log| log.source(target.process.as_ref())),
             target,
             source: self.source().clone(),
             endpoint,

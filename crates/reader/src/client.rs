@@ -17,6 +17,7 @@ use crate::clock::SystemClock;
 use crate::dialer::{DialFailure, Dialer};
 use crate::error::ReaderError;
 use crate::frame::{self, Answer, Frame, KEYS_MAX, PROTOCOL, Request};
+use crate::log::{LogPiece, LogPlace};
 use crate::opener::How;
 use crate::privileges;
 use crate::serve::{READER_ARGUMENT, serve_socket};
@@ -299,6 +300,23 @@ impl Reader {
         let key = key.clone();
         match self.shared.call(Request::Mappings { key, any_size })? {
             Answer::Mappings(mappings) => Ok(mappings),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What came to a log since it was read up to `read`, at a path as the process itself sees it, in its own root.
+    ///
+    /// # Errors
+    /// As for [`Reader::host`]; what ails the process or the file is in the answer.
+    pub fn log(
+        &self,
+        key: &ProcessKey,
+        path: &Path,
+        read: Option<LogPlace>,
+    ) -> Result<Result<LogPiece, ReadFailure>, ReaderError> {
+        let (key, path) = (key.clone(), path.to_owned());
+        match self.shared.call(Request::Log { key, path, read })? {
+            Answer::Log(piece) => Ok(piece),
             other => Err(unexpected(&other)),
         }
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answers::{Ability, Discovery, Ended, Greeting, Host, Mappings, ReadFailure, Reading};
 use crate::holders::{Found, HoldersBudget, HoldersFailure, LookAt};
+use crate::log::{LogPiece, LogPlace};
 
 /// Both sides must have the same.
 pub(crate) const PROTOCOL: u32 = 3;
@@ -47,6 +48,12 @@ pub(crate) enum Request {
         key: ProcessKey,
         any_size: bool,
     },
+    /// What came to a log, at a path of the process's own root, since it was read up to there.
+    Log {
+        key: ProcessKey,
+        path: PathBuf,
+        read: Option<LogPlace>,
+    },
     /// How a process ended that was read before.
     Ended {
         key: ProcessKey,
@@ -70,6 +77,7 @@ impl Request {
             Self::Discover => "discover",
             Self::Read { .. } => "read",
             Self::Mappings { .. } => "mappings",
+            Self::Log { .. } => "log",
             Self::Ended { .. } => "ended",
             Self::Doctor => "doctor",
             Self::LookStart { .. } | Self::LookPoll { .. } => "look",
@@ -86,6 +94,7 @@ pub(crate) enum Answer {
     Discovery(Discovery),
     Readings(Vec<Result<Reading, ReadFailure>>),
     Mappings(Result<Mappings, ReadFailure>),
+    Log(Result<LogPiece, ReadFailure>),
     Ended(Ended),
     Doctor(Vec<Ability>),
     /// The number of the look that was started.

@@ -43,6 +43,7 @@ mod host;
 mod identity;
 mod kills;
 mod listeners;
+mod log;
 mod mappings;
 mod names;
 mod opener;
@@ -50,6 +51,7 @@ mod privileges;
 mod proc_dir;
 mod process;
 mod procfs;
+mod root;
 mod runtimes;
 mod serve;
 
@@ -67,6 +69,7 @@ pub use holders::{
     BudgetPart, Call, Found, GoroutineStack, GoroutinesLook, HOLDERS_ARGUMENT, HoldersBudget,
     HoldersCost, HoldersFailure, HoldersLook, LookAt, find_holders, is_holders,
 };
+pub use log::{LogPiece, LogPlace, log_piece};
 pub use serve::{READER_ARGUMENT, is_reader, serve};
 
 /// Feeds arbitrary bytes to every parser of this crate. For fuzzers: must return without a panic.

@@ -63,6 +63,12 @@ impl ProcDir {
             .map_err(|errno| self.failure(name, errno))
     }
 
+    /// The folder that one of its links leads to, to open what is below it.
+    pub(crate) fn open_folder(&self, name: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::empty())
+    }
+
     /// Reads one of its small files, cut at 64 KiB.
     pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, ReadFailure> {
         self.read_up_to(name, SMALL_BYTES_MAX)

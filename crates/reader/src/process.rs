@@ -1,7 +1,7 @@
 //! Reading one process's memory: the figures of every period, and the mappings on suspicion.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::{Clock, ContainerMemory, ProcessKey, ProcessMemory};
@@ -11,9 +11,11 @@ use crate::cgroup::{self, Mount};
 use crate::container;
 use crate::host::Boot;
 use crate::kills::{Counts, Lives};
+use crate::log::{LogPiece, LogPlace, log_piece};
 use crate::opener::How;
 use crate::proc_dir::{FdCount, ProcDir};
 use crate::procfs::{self, Stat};
+use crate::root::Root;
 use crate::runtimes::Runtimes;
 
 /// A process this big is only mapped when asked: 20 ms per GiB under its mmap lock.
@@ -226,6 +228,23 @@ fn end_status(key: &ProcessKey, boot: &Boot) -> Option<EndStatus> {
         (0, code) => Some(EndStatus::Exited(code)),
         (signal, _) => Some(EndStatus::Signal(signal)),
     }
+}
+
+/// What came to a log of one process, at a path of its own root, since it was read up to there.
+pub(crate) fn log(
+    key: &ProcessKey,
+    path: &Path,
+    read: Option<LogPlace>,
+    boot: &Boot,
+) -> Result<LogPiece, ReadFailure> {
+    let dir = open(key, boot)?;
+    live(key, &dir)?;
+    let root = Root::of(&dir).map_err(|errno| dir.io_failure("root", &errno.into()))?;
+    let piece = root.file(path).and_then(|file| log_piece(file, read));
+    piece.map_err(|error| ReadFailure::Io {
+        path: format!("{} in the root of process {}", path.display(), key.pid),
+        reason: error.to_string(),
+    })
 }
 
 /// Reads the classes of mappings of one process.

@@ -175,6 +175,9 @@ impl<'a> Server<'a> {
                 let mappings = process::mappings(reader, &key, any_size, &self.boot, self.clock);
                 Answer::Mappings(mappings)
             }
+            Request::Log { key, path, read } => {
+                Answer::Log(process::log(&key, &path, read, &self.boot))
+            }
             Request::Ended { key } => Answer::Ended(self.processes.ended(&key, &self.boot)),
             Request::LookStart { key, at, budget } if key.boot_id == self.boot.id => {
                 let looks = &mut self.looks;

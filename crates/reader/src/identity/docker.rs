@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::root::Root;
 use super::{Found, digest};
 use crate::answers::{ContainerIdentity, ContainerRuntime, PodIdentity};
+use crate::root::Root;
 
 /// Its environment and labels are in it too.
 const BYTES_MAX: u64 = 2 << 20;

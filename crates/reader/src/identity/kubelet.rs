@@ -2,8 +2,8 @@
 //! `/var/log/pods/NAMESPACE_POD_UID/`. Every runtime under it has these.
 
 use super::Found;
-use super::root::Root;
 use crate::answers::{ContainerIdentity, PodIdentity};
+use crate::root::Root;
 
 pub(super) fn look(
     root: &Root,

@@ -10,7 +10,6 @@ mod docker;
 mod kubelet;
 mod oci;
 mod podman;
-mod root;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +17,7 @@ use crate::answers::{ContainerIdentity, PodIdentity};
 use crate::cgroup;
 use crate::names::names_of;
 use crate::proc_dir::ProcDir;
-use root::Root;
+use crate::root::Root;
 
 /// Parents followed to find the keeper.
 const PARENTS_MAX: usize = 64;

@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 
-use super::root::Root;
 use super::{Found, digest};
 use crate::answers::{ContainerIdentity, ContainerRuntime, PodIdentity};
+use crate::root::Root;
 
 /// Environments and annotations are in it too: pods have up to 256 KiB of these.
 const BYTES_MAX: u64 = 2 << 20;

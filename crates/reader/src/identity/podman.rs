@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::Found;
-use super::root::Root;
 use crate::answers::{ContainerIdentity, ContainerRuntime, PodIdentity};
+use crate::root::Root;
 
 /// Of thousands of containers; a bigger list is left alone.
 const BYTES_MAX: u64 = 8 << 20;

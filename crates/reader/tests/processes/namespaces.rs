@@ -1,12 +1,14 @@
-//! Targets in network namespaces of their own, as pods are: their loopback is reached, and nothing
-//! else, by a process that keeps two capabilities for it.
+//! Targets in namespaces of their own, as pods are: their loopback is reached, and nothing else, by a process that
+//! keeps two capabilities for it; their files are read as they see them.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use reader::DialFailure;
+use reader::{DialFailure, ReadFailure};
 use serde_json::{Value, json};
 
 use super::{
@@ -166,4 +168,47 @@ fn without_the_capability_the_answer_says_what_would_help() {
         probe.capabilities, two,
         "the reader has no more than before"
     );
+}
+
+#[test]
+fn a_log_is_read_as_its_process_sees_it() {
+    let can = Command::new("unshare").args(["--mount", "true"]).status();
+    if !is_root() || !can.is_ok_and(|status| status.success()) {
+        eprintln!("SKIP: no mount namespace can be made here");
+        return;
+    }
+    let script = format!(
+        "mount -t tmpfs none /mnt && echo first > /mnt/log && mkfifo /mnt/pipe && exec {}",
+        plain().display()
+    );
+    let mut target = Running::start(Command::new("unshare").args(["--mount", "sh", "-c", &script]));
+    target.line();
+    assert!(!Path::new("/mnt/log").exists(), "it is in its mounts alone");
+    let reader = in_thread();
+    let key = find(&reader, target.pid()).unwrap().key;
+    let log = |path: &str, read| reader.log(&key, Path::new(path), read).unwrap();
+    let piece = log("/mnt/log", None).unwrap();
+    assert_eq!((piece.text.as_str(), piece.anew), ("first\n", false));
+    let seen = format!("/proc/{}/root/mnt/log", target.pid());
+    let mut file = OpenOptions::new().append(true).open(seen).unwrap();
+    file.write_all(b"second\nthi").unwrap();
+    let more = log("/mnt/log", Some(piece.place)).unwrap();
+    assert_eq!((more.text.as_str(), more.anew), ("second\n", false));
+    for (path, said) in [
+        ("/mnt/none", "No such file"),
+        ("/mnt", "it is no ordinary file"),
+        ("/mnt/pipe", "it is no ordinary file"),
+    ] {
+        let failure = log(path, None).unwrap_err().to_string();
+        let whose = format!(
+            "failed to read {path} in the root of process {}",
+            target.pid()
+        );
+        assert!(
+            failure.starts_with(&whose) && failure.contains(said),
+            "{failure}"
+        );
+    }
+    drop(target);
+    assert_eq!(log("/mnt/log", None).unwrap_err(), ReadFailure::Gone);
 }

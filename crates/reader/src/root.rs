@@ -1,6 +1,7 @@
 //! A file system seen from its root, whichever that is: no link leads out of it.
 
 use std::fs::File;
+use std::io;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -8,39 +9,60 @@ use std::path::Path;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::proc_dir::ProcDir;
+
 /// Entries listed of one folder.
 const ENTRIES_MAX: usize = 20_000;
 
+/// See the module.
 #[derive(Debug)]
-pub(super) struct Root(OwnedFd);
+pub(crate) struct Root(OwnedFd);
 
 impl Root {
     /// `None` where it cannot be entered.
-    pub(super) fn open(path: &Path) -> Option<Self> {
+    pub(crate) fn open(path: &Path) -> Option<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(path, flags, Mode::empty()).ok().map(Self)
     }
 
-    /// A plain file's bytes; `None` also for one that is longer than `bytes_max`.
-    pub(super) fn read(&self, path: &str, bytes_max: u64) -> Option<Vec<u8>> {
+    /// The root of a process, whose folder in `/proc` is `dir`.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub(crate) fn of(dir: &ProcDir) -> Result<Self, Errno> {
+        dir.open_folder("root").map(Self)
+    }
+
+    /// A plain file, opened for reading.
+    ///
+    /// # Errors
+    /// What the kernel answered; that it is something else.
+    pub(crate) fn file(&self, path: &Path) -> io::Result<File> {
         // Whatever lies there instead of a file must not be waited for.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = self.open_below(path, flags)?;
-        let stat = rustix::fs::fstat(&file).ok()?;
-        let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !plain || u64::try_from(stat.st_size).ok()? > bytes_max {
+        let stat = rustix::fs::fstat(&file)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(File::from(file)),
+            _ => Err(io::Error::other("it is no ordinary file")),
+        }
+    }
+
+    /// A plain file's bytes; `None` also for one that is longer than `bytes_max`.
+    pub(crate) fn read(&self, path: &str, bytes_max: u64) -> Option<Vec<u8>> {
+        let file = self.file(Path::new(path)).ok()?;
+        if file.metadata().ok()?.len() > bytes_max {
             return None;
         }
         let mut bytes = Vec::new();
-        let file = File::from(file);
         file.take(bytes_max).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }
 
     /// The names in a folder.
-    pub(super) fn names(&self, path: &str) -> Vec<String> {
+    pub(crate) fn names(&self, path: &str) -> Vec<String> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let folder = self.open_below(path, flags);
+        let folder = self.open_below(Path::new(path), flags).ok();
         let Some(entries) = folder.and_then(|folder| Dir::new(folder).ok()) else {
             return Vec::new();
         };
@@ -51,7 +73,7 @@ impl Root {
         names.collect()
     }
 
-    fn open_below(&self, path: &str, flags: OFlags) -> Option<OwnedFd> {
+    fn open_below(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC;
         let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         match rustix::fs::openat2(&self.0, path, flags, Mode::empty(), within) {
@@ -59,9 +81,9 @@ impl Root {
             // where those who write these files could put them.
             Err(Errno::NOSYS | Errno::PERM) => {
                 let flags = flags | OFlags::NOFOLLOW;
-                rustix::fs::openat(&self.0, path, flags, Mode::empty()).ok()
+                rustix::fs::openat(&self.0, path, flags, Mode::empty())
             }
-            opened => opened.ok(),
+            opened => opened,
         }
     }
 }
