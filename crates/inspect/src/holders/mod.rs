@@ -437,17 +437,15 @@ impl From<RootKind> for HolderKind {
     }
 }
 
+/// A holder of this part of all is great: there are few enough of them to be in every report.
+const GREAT_PART: u64 = 20;
+
 impl Report {
     /// Compares two looks at a running program that were taken one after the other: holders whose sizes differ by more
     /// than a hundredth are marked approximate, and goroutines seem to have leaked only if they do in both.
     pub fn agree(mut self, other: &Self) -> Self {
         for holder in &mut self.holders {
-            let same = |other: &&Holder| other.kind == holder.kind && other.name == holder.name;
-            let before = other
-                .holders
-                .iter()
-                .find(same)
-                .map_or(0, |other| other.retained_bytes);
+            let before = other.retained_by(holder);
             let difference = holder.retained_bytes.abs_diff(before);
             holder.approximate = difference > holder.retained_bytes / 100;
         }
@@ -457,5 +455,20 @@ impl Report {
             group.agree(&seen);
         }
         self
+    }
+
+    /// Whether a holder of a good part of what `other` reached has not half of that here: as when a goroutine that ran
+    /// had the same in a register for a moment, so that no variable alone held it.
+    pub fn lacks_one_of(&self, other: &Self) -> bool {
+        let great = |holder: &&Holder| holder.retained_bytes >= other.reached_bytes / GREAT_PART;
+        let halved = |holder: &Holder| self.retained_by(holder) < holder.retained_bytes / 2;
+        other.holders.iter().filter(great).any(halved)
+    }
+
+    /// What the holder of this kind and name retains here.
+    fn retained_by(&self, like: &Holder) -> u64 {
+        let same = |other: &&Holder| other.kind == like.kind && other.name == like.name;
+        let found = self.holders.iter().find(same);
+        found.map_or(0, |holder| holder.retained_bytes)
     }
 }
