@@ -1,13 +1,16 @@
-//! `backtest SEEDS [FIRST [FAMILY]]`: judges so many histories of each family of the corpus, with all their series, from
+//! `backtest [--keep FILE] SEEDS [FIRST [FAMILY]]`: judges so many histories of each family of the corpus, with all their series, from
 //! the seed FIRST on, and prints tables: how many leaks were found and how soon, and how many there were that are none,
 //! beside alarm rules that people use instead. `backtest --calm-years N [FIRST [FAMILY]]` takes only families in which
 //! nothing leaks, and as many seeds as make up N years of processes.
+//!
+//! With `--keep FILE` what comes of each history is written down there, and not judged again by a later call.
 //!
 //! The same seeds print the same bytes, on however many processors.
 #![forbid(unsafe_code)]
 
 mod baselines;
 mod channels;
+mod kept;
 mod reliability;
 mod replay;
 mod run;
@@ -19,9 +22,10 @@ use std::process::ExitCode;
 use std::thread;
 
 use corpus::Family;
+use kept::Kept;
 
-const USAGE: &str =
-    "usage: backtest SEEDS [FIRST [FAMILY]]\n       backtest --calm-years N [FIRST [FAMILY]]";
+const USAGE: &str = "usage: backtest [--keep FILE] SEEDS [FIRST [FAMILY]]\n       \
+                     backtest [--keep FILE] --calm-years N [FIRST [FAMILY]]";
 
 /// How much is judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,7 +84,20 @@ fn number(text: &str) -> Result<u64, String> {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let kept = match arguments.as_slice() {
+        [option, file, ..] if option == "--keep" => match Kept::open(file.as_ref()) {
+            Ok(kept) => {
+                arguments.drain(..2);
+                kept
+            }
+            Err(error) => {
+                eprintln!("error: failed to open {file}: {error}");
+                return ExitCode::from(2);
+            }
+        },
+        _ => Kept::default(),
+    };
     let asked = match parse(&arguments) {
         Ok(asked) => asked,
         Err(why) => {
@@ -95,8 +112,8 @@ fn main() -> ExitCode {
         families,
     } = asked;
     let measured = match amount {
-        Amount::Seeds(seeds) => run::seeds(&families, first, seeds, threads),
-        Amount::CalmYears(years) => run::calm_years(&families, first, years, threads),
+        Amount::Seeds(seeds) => run::seeds(&families, first, seeds, threads, &kept),
+        Amount::CalmYears(years) => run::calm_years(&families, first, years, threads, &kept),
     };
     let histories = measured.len() / families.len().max(1);
     let which = match amount {

@@ -1,15 +1,17 @@
 //! Whether stated confidences are worth what they say: of all verdicts held 90 % probable, nine in ten should be right.
 
+use serde::{Deserialize, Serialize};
+
 /// The lower ends of the bins.
 const BINS: [f64; 7] = [0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98];
 
 /// Stated confidences against what came true, by bins of what was stated.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Reliability {
     bins: [Bin; BINS.len()],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Bin {
     stated: f64,
     right: u32,

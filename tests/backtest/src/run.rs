@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use corpus::{Family, Replica, history};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::baselines;
+use crate::kept::Kept;
 use crate::replay::replay;
 use crate::score::{Case, Score, Told};
 
@@ -17,8 +19,9 @@ pub(crate) const JUDGES: usize = 1 + baselines::COUNT;
 const SEEDS_AT_ONCE: u64 = 4;
 
 /// What came of one history.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measured {
+    #[serde(serialize_with = "by_name", deserialize_with = "named")]
     pub(crate) family: Family,
     pub(crate) seed: u64,
     /// The judge's first, then those of the rules.
@@ -27,13 +30,33 @@ pub(crate) struct Measured {
     pub(crate) wrong: Vec<String>,
 }
 
+fn by_name<S: Serializer>(family: &Family, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(family.name())
+}
+
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Family, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let family = Family::ALL.iter().find(|family| family.name() == name);
+    family
+        .copied()
+        .ok_or_else(|| serde::de::Error::custom(format!("no such family: `{name}`")))
+}
+
 /// Judges `seeds` histories of each family, from the seed `first` on.
-pub(crate) fn seeds(families: &[Family], first: u64, seeds: u64, threads: usize) -> Vec<Measured> {
+pub(crate) fn seeds(
+    families: &[Family],
+    first: u64,
+    seeds: u64,
+    threads: usize,
+    kept: &Kept,
+) -> Vec<Measured> {
     let work: Vec<(Family, u64)> = families
         .iter()
         .flat_map(|family| (first..first.saturating_add(seeds)).map(|seed| (*family, seed)))
         .collect();
-    in_order(&work, threads, |(family, seed)| measure(*family, *seed))
+    in_order(&work, threads, |(family, seed)| {
+        kept.measured(*family, *seed, || measure(*family, *seed))
+    })
 }
 
 /// Judges histories of each family, from the seed `first` on, until those without a leak make up so many years.
@@ -42,12 +65,15 @@ pub(crate) fn calm_years(
     first: u64,
     years: f64,
     threads: usize,
+    kept: &Kept,
 ) -> Vec<Measured> {
     until(years, families.len(), first, |seeds| {
         let work: Vec<(Family, u64)> = seeds
             .flat_map(|seed| families.iter().map(move |family| (*family, seed)))
             .collect();
-        in_order(&work, threads, |(family, seed)| measure(*family, *seed))
+        in_order(&work, threads, |(family, seed)| {
+            kept.measured(*family, *seed, || measure(*family, *seed))
+        })
     })
 }
 

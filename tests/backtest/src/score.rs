@@ -2,6 +2,7 @@
 
 use corpus::{History, Leaking, Replica};
 use model::Kind;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use crate::reliability::Reliability;
@@ -43,7 +44,7 @@ impl Alarm {
 }
 
 /// Judgements made, and those of them that could not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Judged {
     pub(crate) all: u32,
     pub(crate) unsure: u32,
@@ -168,7 +169,7 @@ impl Case {
 }
 
 /// What one judge came to over many replicas.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Score {
     /// Replicas that leak.
     pub(crate) leaks: u32,
