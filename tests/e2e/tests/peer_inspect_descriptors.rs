@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use e2e::targets::cases;
+use e2e::targets::half_of_cases;
 use e2e::targets::inspect::inspect;
-use e2e::{Form, Program, RunningTarget, Setting, Target, tell};
+use e2e::{Program, RunningTarget, Setting, Target, tell};
 use serde_json::Value;
 
 const SCHEMA: &str = "unswept/inspect-refs/1";
@@ -18,12 +18,7 @@ fn descriptors_are_told_by_who_holds_them() {
         return;
     };
     let story = Instant::now();
-    // Where code lies changes nothing here: other tests have all forms.
-    let is_told = |form: &Form| matches!(form, Form::Normal | Form::StrippedPie);
-    for (release, form) in cases(&setting)
-        .into_iter()
-        .filter(|(_, form)| is_told(form))
-    {
+    for (release, form) in half_of_cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::Targets);
         let mut running = target.start(&["descriptors"]);
         let truth = running.ask("truth");

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::targets::cases;
 use e2e::targets::inspect::inspect;
+use e2e::targets::{cases, half_of_cases};
 use e2e::{Program, RunningTarget, Setting, Target, tell};
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ fn holders_are_named_and_have_their_sizes() {
         return;
     };
     let story = Instant::now();
-    for (release, form) in cases(&setting) {
+    for (release, form) in half_of_cases(&setting) {
         let target = Target::build(&setting, &release, form, Program::Targets);
         let mut running = target.start(&["planted"]);
         let truth = running.ask("truth")["holders"].clone();
@@ -74,7 +74,7 @@ fn a_busy_target_gives_the_same_holders() {
     let Some(setting) = Setting::find() else {
         return;
     };
-    for (release, form) in cases(&setting)
+    for (release, form) in half_of_cases(&setting)
         .into_iter()
         .filter(|(_, form)| !form.is_stripped())
     {

@@ -26,6 +26,9 @@ const MEASUREMENT: &str = "bench_";
 /// Stories that wait more than they compute: more of them run beside each other than there are processors.
 const WAITING: &str = "story_side_by_side";
 
+/// A test that waits nearly all its time: it runs beside the others of its stage.
+const BESIDE: &str = "peer_alertmanager";
+
 /// Builds all programs and tests, with the features that `BUILD_TESTS` selects too.
 const BUILD_ALL: &[&str] = &["build", "--workspace", "--all-targets", "--locked"];
 
@@ -266,17 +269,40 @@ fn cargo_test(
 /// `cargo test --test 'story_*'` would resolve features for e2e alone and build many dependencies once
 /// more. So cargo builds what it has built before, names the programs, and we run them as it would.
 fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow::Result<()> {
-    let mut outcome = Ok(());
-    for program in e2e_programs(run, started, prefix)? {
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
-        let variables: &[(&str, &str)] = match name.starts_with(WAITING) {
-            true => &[("RUST_TEST_THREADS", "3")],
-            false => &[],
+    let begins = |program: &Path, with: &str| {
+        let name = program.file_name().unwrap_or_default();
+        name.to_string_lossy().starts_with(with)
+    };
+    let programs = e2e_programs(run, started, prefix)?;
+    let (beside, others): (Vec<PathBuf>, Vec<PathBuf>) = programs
+        .into_iter()
+        .partition(|program| begins(program, BESIDE));
+    let each = |programs: Vec<PathBuf>| {
+        let (mut counts, mut outcome) = (Counts::default(), Ok(()));
+        for program in programs {
+            let variables: &[(&str, &str)] = match begins(&program, WAITING) {
+                true => &[("RUST_TEST_THREADS", "3")],
+                false => &[],
+            };
+            let done = e2e_run(run, started, &program, variables, &mut counts);
+            outcome = outcome.and(done);
+        }
+        (counts, outcome)
+    };
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| each(beside));
+        let (these, outcome) = each(others);
+        let lost = |_| {
+            (
+                Counts::default(),
+                Err(anyhow::anyhow!("{BESIDE} broke its runner")),
+            )
         };
-        let done = e2e_run(run, started, &program, variables, counts);
-        outcome = outcome.and(done);
-    }
-    outcome
+        let (those, also) = beside.join().unwrap_or_else(lost);
+        counts.add(&these);
+        counts.add(&those);
+        outcome.and(also)
+    })
 }
 
 /// Builds the tests of tests/e2e whose names begin with `prefix`.
