@@ -349,21 +349,32 @@ mod tests {
         assert!(follows(&leak, &[], 1.0).is_none());
     }
 
-    /// A wave of the load with the period of 30 s, and `per_second` beside it.
-    fn below_a_wave(per_second: f64) -> Option<Stretch> {
-        let wave = |t: f64| (t / 30.0 * std::f64::consts::TAU).sin();
-        let noise = |t: f64| (t * 7.31).sin() * (t * 1.7).cos();
-        let load = series(|t| 40.0 + 20.0 * wave(t) + noise(t));
-        let memory = series(|t| 1e8 + 2e7 * wave(t - 2.0) + 1e6 * noise(t + 0.5) + per_second * t);
-        // Beside one that says nothing.
-        let loads = [series(|t| 5.0 + noise(3.0 * t)), load];
-        let demands = Demands {
+    /// A swing of half a minute.
+    fn wave(t: f64) -> f64 {
+        (t / 30.0 * std::f64::consts::TAU).sin()
+    }
+
+    fn noise(t: f64) -> f64 {
+        (t * 7.31).sin() * (t * 1.7).cos()
+    }
+
+    fn demands(started: f64) -> Demands {
+        Demands {
             seconds: 105.0,
             points: 5,
             material: 8e6,
             material_share: 0.02,
-            started: Some(-1000.0),
-        };
+            started: Some(started),
+        }
+    }
+
+    /// A wave of the load with the period of 30 s, and `per_second` beside it.
+    fn below_a_wave(per_second: f64) -> Option<Stretch> {
+        let load = series(|t| 40.0 + 20.0 * wave(t) + noise(t));
+        let memory = series(|t| 1e8 + 2e7 * wave(t - 2.0) + 1e6 * noise(t + 0.5) + per_second * t);
+        // Beside one that says nothing.
+        let loads = [series(|t| 5.0 + noise(3.0 * t)), load];
+        let demands = demands(-1000.0);
         let (stretch, load) = beyond(&memory, &loads, 1.0, &demands)?;
         let LoadSays::Beyond { follows, swing_s } = load else {
             panic!("{load:?}");
@@ -385,21 +396,13 @@ mod tests {
     /// The swing of half a minute is seen in buckets of some seconds only, which must reach back far enough.
     #[test]
     fn a_slow_leak_below_short_swings_is_told_of_a_longer_life() {
-        let wave = |t: f64| (t / 30.0 * std::f64::consts::TAU).sin();
-        let noise = |t: f64| (t * 7.31).sin() * (t * 1.7).cos();
         let told = |seconds: u32, mib_a_minute: f64| {
             let pace = mib_a_minute * 1_048_576.0 / 60.0;
             let load = lasting(seconds, |t| 40.0 + 20.0 * wave(t) + noise(t));
             let memory = lasting(seconds, |t| {
                 1e8 + 1e7 * wave(t - 2.0) + 5e5 * noise(t + 0.5) + pace * t
             });
-            let demands = Demands {
-                seconds: 105.0,
-                points: 5,
-                material: 8e6,
-                material_share: 0.02,
-                started: Some(-60.0),
-            };
+            let demands = demands(-60.0);
             beyond(&memory, &[load], 1.0, &demands).map(|(stretch, _)| stretch.line.slope / pace)
         };
         for seconds in [330, 390, 450, 600] {
