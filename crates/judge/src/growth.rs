@@ -22,7 +22,12 @@ pub(crate) struct Demands {
     pub(crate) material_share: f64,
     /// Seconds since the window's start at which the process started, if known.
     pub(crate) started: Option<f64>,
+    /// The most probable that its steps may be by chance, where nothing is known of the time before.
+    pub(crate) chance: f64,
 }
+
+/// Usually so much: there are many channels, looks and stretches, in each of which chance has another try.
+pub(crate) const CHANCE: f64 = 1e-5;
 
 impl Demands {
     /// A growth that begins before the process has been alive for so long may be its warm-up.
@@ -190,7 +195,8 @@ pub(crate) fn weigh(points: &impl Window, from: f64, demands: &Demands) -> Optio
             8
         },
     );
-    let walk_p = walk_p(&blocks);
+    let single = thin.len() < 2 * blocks.len();
+    let walk_p = walk_p(&blocks, single);
     let rise = line.slope * (to - from);
     let outruns = step_before(points, from, (to - from) / blocks.len() as f64)
         .map(|step| (rise / (step * (blocks.len() as f64).sqrt()).max(1e-9)).min(1000.0));
@@ -262,7 +268,11 @@ fn blocks(points: &Points, count: usize) -> Points {
 /// One-sided probability of the blocks' increments per second by Student's t. Under a random
 /// walk the increments are independent with mean zero, however strong the walk's trend looks to
 /// least squares.
-fn walk_p(blocks: &Points) -> f64 {
+///
+/// Of single points noise is not averaged out. What it adds to one increment it takes from the next, which no walk
+/// does: so the variance is that of their sum then, by the covariance of neighbours with Bartlett's weight (W. Newey,
+/// K. West (1987), Econometrica 55:703–708).
+fn walk_p(blocks: &Points, single: bool) -> f64 {
     use statrs::distribution::{ContinuousCDF, StudentsT};
     let steps: Vec<f64> = (1..blocks.len())
         .map(|i| {
@@ -274,7 +284,16 @@ fn walk_p(blocks: &Points) -> f64 {
         return 1.0;
     }
     let mean = stats::mean(&steps);
-    let variance = steps.iter().map(|s| (s - mean) * (s - mean)).sum::<f64>() / (n - 1.0);
+    let products = |lag: usize| {
+        let pairs = steps.iter().zip(&steps[lag..]);
+        pairs.map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>()
+    };
+    let taken_back = if single {
+        products(1).clamp(-0.5 * products(0), 0.0)
+    } else {
+        0.0
+    };
+    let variance = (products(0) + taken_back) / (n - 1.0);
     let t = if variance > 0.0 {
         (mean / (variance / n).sqrt()).min(1000.0)
     } else if mean > 0.0 {
@@ -339,7 +358,7 @@ fn check(points: &impl Window, stretch: &Stretch, demands: &Demands) -> Option<M
     }
     let accelerating = times >= 2.5 && stretch.last_quarter >= 0.85 && stretch.evenness > 0.0;
     let even = stretch.evenness >= evenness_needed(times);
-    if !(even || accelerating) || stretch.tau < 0.8 || !beats_walk(stretch) {
+    if !(even || accelerating) || stretch.tau < 0.8 || !beats_walk(stretch, demands) {
         let slowing = stretch.last_quarter < 0.6 * evenness_needed(times);
         return Some(if slowing {
             Miss::Slowing {
@@ -357,11 +376,11 @@ fn check(points: &impl Window, stretch: &Stretch, demands: &Demands) -> Option<M
 
 /// Whether a random walk is ruled out: by steps of a regularity that chance does not have, or by
 /// less of it after a time that was quiet beside this growth.
-fn beats_walk(stretch: &Stretch) -> bool {
+fn beats_walk(stretch: &Stretch, demands: &Demands) -> bool {
     match stretch.outruns {
         Some(outruns) if outruns < 5.0 => false,
         Some(outruns) if outruns >= 10.0 => stretch.walk_p <= 1e-3,
-        _ => stretch.walk_p <= 1e-5,
+        _ => stretch.walk_p <= demands.chance,
     }
 }
 
@@ -448,7 +467,7 @@ fn refine(points: &impl Window, stretch: Stretch, demands: &Demands) -> Stretch 
     }
     let passes = |refined: &Stretch| {
         let needed = evenness_needed(refined.seconds() / demands.seconds);
-        refined.evenness >= needed && beats_walk(refined)
+        refined.evenness >= needed && beats_walk(refined, demands)
     };
     match weigh(points, hinge.at, demands) {
         Some(refined) if passes(&refined) => refined,
@@ -472,6 +491,7 @@ mod tests {
             material: 8.0 * MIB,
             material_share: 0.02,
             started: Some(started),
+            chance: CHANCE,
         }
     }
 

@@ -8,6 +8,13 @@ use crate::trace::{Trace, Window};
 /// Together load and time must explain so much of memory before the load's part is taken out of it.
 const EXPLAINED_MIN: f64 = 0.9;
 
+/// And of what time alone leaves unexplained, the load so much: else there is no load's part to be taken out.
+const OF_LOAD_MIN: f64 = 0.5;
+
+/// How probable the steps of what is left may be by chance: memory of which load and time explain so much has hardly
+/// anything that could walk.
+const CHANCE_BESIDE_LOAD: f64 = 1e-4;
+
 /// In buckets longer than this the swing of a day is not seen.
 const SWING_SEEN_S: f64 = 3_600.0;
 
@@ -40,7 +47,12 @@ pub(crate) struct Follows {
 /// How well memory follows the best of `loads` over all its points.
 pub(crate) fn follows(points: &Trace, loads: &[Trace], period_s: f64) -> Option<Followed> {
     let points = points.fine(SWING_SEEN_S);
-    let all = all_followed(&points, loads, period_s).into_iter();
+    let begin = points.times.first().copied()?;
+    let loads: Vec<Points> = loads
+        .iter()
+        .map(|load| since(load, begin, period_s))
+        .collect();
+    let all = all_followed(&points, &loads, period_s).into_iter();
     all.max_by(|a, b| a.follows.r2.total_cmp(&b.follows.r2))
 }
 
@@ -55,18 +67,26 @@ pub(crate) fn beyond(
     period_s: f64,
     demands: &Demands,
 ) -> Option<(Stretch, LoadSays)> {
-    let grains = points.grains(SWING_SEEN_S).into_iter();
-    let mut found = grains.filter_map(|points| beyond_at(&points, loads, period_s, demands));
-    found.next()
+    let mut widths = points.widths().take_while(|width| *width <= SWING_SEEN_S);
+    widths.find_map(|width| {
+        // Both at one grain: a finer tier of the load that does not reach back as far would leave its swings there
+        // to a coarser one, which does not have them.
+        let loads: Vec<Points> = loads.iter().map(|load| load.grain(width)).collect();
+        beyond_at(&points.grain(width), &loads, period_s, demands)
+    })
 }
 
 /// The same, at one grain.
 fn beyond_at(
     points: &Points,
-    loads: &[Trace],
+    loads: &[Points],
     period_s: f64,
     demands: &Demands,
 ) -> Option<(Stretch, LoadSays)> {
+    let demands = &Demands {
+        chance: CHANCE_BESIDE_LOAD,
+        ..*demands
+    };
     let explains = |followed: Followed| Some((followed.explained()?, followed));
     let (fit, followed) = all_followed(points, loads, period_s)
         .into_iter()
@@ -82,7 +102,7 @@ fn beyond_at(
 ///
 /// The load is averaged over several spans before each point: memory answers with the delay of
 /// its users and of the next collection, and a rate over one period is noisy.
-fn all_followed(points: &Points, loads: &[Trace], period_s: f64) -> Vec<Followed> {
+fn all_followed(points: &Points, loads: &[Points], period_s: f64) -> Vec<Followed> {
     if points.len() < 6 {
         return Vec::new();
     }
@@ -123,8 +143,12 @@ pub(crate) struct Followed {
 impl Followed {
     /// How load and time together explain the memory, where they do.
     fn explained(&self) -> Option<Partial> {
-        let fit = fit_partial(&self.load.times, &self.load.values, &self.memory)?;
-        (fit.r2 >= EXPLAINED_MIN && fit.per_second > 0.0 && fit.per_load > 0.0).then_some(fit)
+        let times = &self.load.times;
+        let fit = fit_partial(times, &self.load.values, &self.memory)?;
+        let of_time = correlation(times, &self.memory)?.powi(2);
+        let of_load = (fit.r2 - of_time) / (1.0 - of_time);
+        let explained = fit.r2 >= EXPLAINED_MIN && of_load >= OF_LOAD_MIN;
+        (explained && fit.per_second > 0.0 && fit.per_load > 0.0).then_some(fit)
     }
 
     /// The growth that is left when the load's part by `fit` is taken out: a leak below days of more and less load;
@@ -221,7 +245,8 @@ pub(crate) fn weigh(points: &Trace, stretch: &Stretch, loads: &[Trace], period_s
 /// By which part of its level `load` rose together with memory; `None` if it did not, or if it is
 /// a stock (it only piles up, in a line: the leak's own count, not a load).
 fn rose_with(memory: &Points, load: &Trace, period_s: f64) -> Option<f64> {
-    averaged_variants(load, &memory.times, period_s)
+    let recent = since(load, memory.first()?.0, period_s);
+    averaged_variants(&recent, &memory.times, period_s)
         .into_iter()
         .filter_map(|values| {
             let rise = |values: &[f64]| {
@@ -270,10 +295,13 @@ const DOWN_SHARE: f64 = 0.2;
 /// Periods that a load is averaged over.
 const SPANS: [f64; 4] = [2.0, 6.0, 15.0, 30.0];
 
+/// As much of `load` as the means before points from `begin` on are made of.
+fn since(load: &Trace, begin: f64, period_s: f64) -> Points {
+    load.between(begin - SPANS[3] * period_s, f64::MAX)
+}
+
 /// `load` averaged over so many periods before each of `times`.
-fn averaged_variants(load: &Trace, times: &[f64], period_s: f64) -> Vec<Vec<f64>> {
-    let earliest = times.first().copied().unwrap_or(f64::MIN);
-    let load = load.between(earliest - SPANS[3] * period_s, f64::MAX);
+fn averaged_variants(load: &Points, times: &[f64], period_s: f64) -> Vec<Vec<f64>> {
     if load.len() < 6 {
         return Vec::new();
     }
@@ -365,6 +393,7 @@ mod tests {
             material: 8e6,
             material_share: 0.02,
             started: Some(started),
+            chance: crate::growth::CHANCE,
         }
     }
 
@@ -410,6 +439,32 @@ mod tests {
             assert!((0.9..1.1).contains(&slope), "{slope} after {seconds} s");
         }
         assert_eq!(told(600, 0.0), None);
+    }
+
+    /// As a live service shows it: what lives is known when a collection ends, each some seconds, and a swing is not
+    /// like the one before. Load and memory have to be looked at in buckets of the same width, or the swings of the
+    /// load are lost for the older part of the life.
+    #[test]
+    fn a_slow_leak_below_short_swings_is_told_of_rare_and_rough_marks() {
+        let told = |mib_a_minute: f64, seed: f64| {
+            let pace = mib_a_minute * 1_048_576.0 / 60.0;
+            let load = lasting(450, |t| 20.0 - 18.0 * wave(t) + noise(t + seed));
+            let mut memory = Trace::new(Keep::Min, Detail::Full, 1.0);
+            for t in (0..450).filter(|t| t % 3 != 1) {
+                let t = f64::from(t);
+                let rough = 1.0 + 0.05 * noise((t / 30.0).floor() + seed);
+                let swings = 2.2e7 * rough * -wave(t - 2.0) + 1.5e6 * noise(t + 0.5 + seed);
+                memory.push(t, 5e7 + swings + pace * t);
+            }
+            let demands = demands(-1.0);
+            let found = beyond(&memory, &[load], 1.0, &demands)?;
+            Some(found.0.line.slope / pace)
+        };
+        for seed in 0..10 {
+            let slope = told(2.2, f64::from(seed)).unwrap_or_default();
+            assert!((0.7..1.3).contains(&slope), "{slope}, seed {seed}");
+            assert_eq!(told(0.0, f64::from(seed)), None, "seed {seed}");
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ const OPEN_COUNTS: f64 = 0.5;
 const OPEN_NEVER_FROM: f64 = 3_600.0;
 
 /// Of buckets of less than this more are kept than a look from afar takes: swings of half a minute, as loads of tests
-/// and of batches have them, are seen in these only, and must be seen often enough: see [`Trace::grains`].
+/// and of batches have them, are seen in these only, and must be seen often enough: see [`Trace::grain`].
 const SHORT_S: f64 = 60.0;
 
 /// Buckets that a tier keeps.
@@ -197,15 +197,18 @@ impl Trace {
         self.between(begin.unwrap_or(f64::MIN), f64::MAX)
     }
 
-    /// All that is kept in buckets of at most `width` seconds, once for each width, the finest first.
-    pub(crate) fn grains(&self, width: f64) -> Vec<Points> {
-        let tiers = self.tiers.iter().filter(|tier| tier.width <= width);
-        let points = |tier: &Tier| {
-            let mut points = Points::default();
+    /// The widths of its buckets in seconds, the finest first.
+    pub(crate) fn widths(&self) -> impl Iterator<Item = f64> {
+        self.tiers.iter().map(|tier| tier.width)
+    }
+
+    /// All that is kept in buckets of this width; nothing where there are none of it.
+    pub(crate) fn grain(&self, width: f64) -> Points {
+        let mut points = Points::default();
+        if let Some(tier) = self.tiers.iter().find(|tier| tier.width == width) {
             tier.each(self.last.0, |time, value| points.push(time, value));
-            points
-        };
-        tiers.map(points).collect()
+        }
+        points
     }
 
     /// The value at `time`, on the line between its neighbours; held constant outside.

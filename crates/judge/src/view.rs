@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use model::{Channel, Facts, Kind, UnixMs};
 
-use crate::growth::{Demands, Stretch};
+use crate::growth::{CHANCE, Demands, Stretch};
 use crate::past::{self, Earlier, Past};
 use crate::trace::{Trace, Window};
 use crate::track::{Life, Track};
@@ -122,6 +122,7 @@ impl<'a> View<'a> {
             material,
             material_share,
             started: self.started,
+            chance: CHANCE,
         }
     }
 }
