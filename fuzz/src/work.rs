@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::options::{Options, Until};
 use crate::parsers::{self, Input};
@@ -22,8 +23,11 @@ use crate::random::Random;
 
 /// Address space a worker may take beyond what it has when all seeds are loaded.
 pub(crate) const ROOM_BYTES: u64 = 1 << 30;
-/// A round that takes so long hangs. Ordinary ones take milliseconds, on a loaded machine tens of them.
-const ROUND_MAX: Duration = Duration::from_secs(30);
+/// A round that takes so much of our processor time hangs. Ordinary ones take milliseconds. By this clock a machine
+/// that is busy with other work does not make a round long.
+const ROUND_CPU_MAX: Duration = Duration::from_secs(30);
+/// And one that takes so long by the clock on the wall: what waits for itself takes no processor time.
+const ROUND_MAX: Duration = Duration::from_secs(600);
 /// How a worker ends whose round hangs.
 pub(crate) const HANGS: i32 = 76;
 /// As many places of a backtrace are told.
@@ -116,12 +120,12 @@ impl<'a> Worker<'a> {
 
     fn round(&mut self, round: u64, input: &dyn Input) -> anyhow::Result<()> {
         self.current.write_all_at(&round.to_le_bytes(), 0)?;
-        self.watch.begins();
+        self.watch.edge();
         let began = Instant::now();
         // What a panic leaves half done is made anew for each round, or is only read.
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| input.run()));
         self.worst = self.worst.max(began.elapsed());
-        self.watch.ends();
+        self.watch.edge();
         self.rounds += 1;
         match outcome {
             Ok(bytes) => self.bytes += bytes,
@@ -185,25 +189,27 @@ pub(crate) fn own_frames(backtrace: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Ends the process when a round takes too long.
+#[derive(Default)]
 struct Watch {
-    began: Instant,
-    /// When the round that runs began, in milliseconds after `began`, plus one; zero between rounds.
-    since: AtomicU64,
+    /// Beginnings and ends of rounds so far: odd while one runs.
+    edges: AtomicU64,
 }
 
 impl Watch {
     fn start() -> anyhow::Result<Arc<Self>> {
-        let watch = Arc::new(Self {
-            began: Instant::now(),
-            since: AtomicU64::new(0),
-        });
+        let watch = Arc::new(Self::default());
         let seen = Arc::clone(&watch);
         let thread = std::thread::Builder::new().name("watch".into());
         let spawned = thread.spawn(move || {
+            let (mut edge, mut since, mut cpu) = (0, Instant::now(), own_cpu());
             loop {
                 std::thread::sleep(Duration::from_millis(500));
-                let since = seen.since.load(Ordering::Relaxed);
-                if since > 0 && seen.now().saturating_sub(since) > ROUND_MAX.as_millis() as u64 {
+                let now = seen.edges.load(Ordering::Relaxed);
+                if now != edge || now.is_multiple_of(2) {
+                    (edge, since, cpu) = (now, Instant::now(), own_cpu());
+                } else if own_cpu().saturating_sub(cpu) > ROUND_CPU_MAX
+                    || since.elapsed() > ROUND_MAX
+                {
                     std::process::exit(HANGS);
                 }
             }
@@ -212,17 +218,16 @@ impl Watch {
         Ok(watch)
     }
 
-    fn now(&self) -> u64 {
-        self.began.elapsed().as_millis() as u64 + 1
+    /// A round begins or ends.
+    fn edge(&self) {
+        self.edges.fetch_add(1, Ordering::Relaxed);
     }
+}
 
-    fn begins(&self) {
-        self.since.store(self.now(), Ordering::Relaxed);
-    }
-
-    fn ends(&self) {
-        self.since.store(0, Ordering::Relaxed);
-    }
+/// Processor time of this process, all threads together.
+fn own_cpu() -> Duration {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Saves how an input was made, and its bytes.
