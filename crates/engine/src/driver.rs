@@ -159,12 +159,12 @@ impl Driver {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut exit = Exit::of(self.orders.target.process.as_ref());
         loop {
-            let ended = tokio::select! {
+            let (is_over, ended) = tokio::select! {
                 _ = ticks.tick() => match self.skips() {
                     true => continue,
-                    false => None,
+                    false => (false, None),
                 },
-                () = exit.comes() => self.ended().await,
+                () = exit.comes() => (true, self.ended().await),
             };
             self.look_for_endpoint().await;
             self.read_mappings().await;
@@ -174,6 +174,11 @@ impl Driver {
             let traced = self.read_traces().await;
             let mut report = self.report(round, traced);
             report.ended = ended;
+            if is_over {
+                // Also where it is hidden from whoever reads.
+                let at = self.orders.source.clock.now();
+                report.state = TargetState::Gone { at };
+            }
             let own_bytes = self.take_standing(&report);
             let gone = matches!(report.state, TargetState::Gone { .. });
             let answered = report.go.is_some() || self.collector.endpoint().metrics_url.is_none();
@@ -211,7 +216,7 @@ impl Driver {
         let key = self.orders.target.process.clone()?;
         let reader = self.orders.source.reader.clone();
         let asked = tokio::task::spawn_blocking(move || reader.ended(&key)).await;
-        asked.ok()?.ok()
+        asked.ok()?.ok()?
     }
 
     /// How the target stands by this round, for what may be taken from it; and what it holds itself.
@@ -396,6 +401,7 @@ impl Driver {
             Some(Err(why)) => report.probes.push(why),
             None => {}
         }
+        report.probes.extend(self.denied());
         let marked = self.take_read(read, &mut report);
         self.close_ledger(&mut report, marked, &load);
         report
@@ -557,6 +563,15 @@ impl Driver {
                 reason: chain(error),
             },
             None => self.without_endpoint(),
+        }
+    }
+
+    /// That its process may not be looked into, where that is so: an endpoint may still answer.
+    fn denied(&self) -> Option<String> {
+        let process = self.orders.process.as_ref().map(|news| news.borrow());
+        match &process?.access {
+            Access::Denied { what, hint } => Some(format!("{what} may not be looked into: {hint}")),
+            Access::Full => None,
         }
     }
 

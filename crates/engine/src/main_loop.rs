@@ -39,7 +39,7 @@ const BEAT: Duration = Duration::from_millis(500);
 /// Judgements at a time; the others wait for the next beat.
 const JUDGING_MAX: usize = 4;
 const TARGETS_MAX: usize = 20_000;
-/// A process that so many looks in a row have not found has ended.
+/// A process that so many looks in a row have not found has ended, or may not be looked into any more.
 const UNSEEN_MAX: u32 = 2;
 
 /// All that can wake the main loop beside its heartbeat.
@@ -278,14 +278,23 @@ impl MainLoop {
             .collect();
         let mut ended = Vec::new();
         for (id, tracked) in &mut self.targets {
-            let local = tracked.view.target.process.is_some();
-            if !local || seen.contains(id) || discovery.pending > 0 || tracked.is_gone() {
+            let process = tracked.view.target.process.as_ref();
+            let Some(process) = process.filter(|_| discovery.pending == 0 && !seen.contains(id))
+            else {
                 tracked.unseen = 0;
+                continue;
+            };
+            if tracked.is_gone() {
                 continue;
             }
             tracked.unseen += 1;
             // Its driver asks at once how it ended, and says so itself right after.
             if tracked.unseen < UNSEEN_MAX {
+                continue;
+            }
+            // A reader without privileges finds fewer than one that had them.
+            if reader::lives(process) {
+                tracked.is_hidden();
                 continue;
             }
             tracked.view.state = TargetState::Gone { at: discovery.at };

@@ -13,7 +13,7 @@ use crate::answers::ReadFailure;
 use crate::procfs::{self, Stat};
 
 /// What would let us read other users' processes.
-pub(crate) const PERMISSION_HINT: &str =
+pub const PERMISSION_HINT: &str =
     "run unswept as root or as the process's user, or give it CAP_SYS_PTRACE";
 
 /// Bytes read of one small file.
@@ -39,12 +39,15 @@ impl ProcDir {
     /// Opens the folder of `pid`.
     ///
     /// # Errors
-    /// [`ReadFailure::Gone`] if there is no such process.
+    /// [`ReadFailure::Gone`] if there is no such process; [`ReadFailure::Denied`] if it is hidden from us.
     pub(crate) fn open(pid: u32) -> Result<Self, ReadFailure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
-            .map_err(|errno| failure(pid, "", errno))?;
-        Ok(Self { fd, pid })
+        match rustix::fs::openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, pid }),
+            // With `hidepid` those of others are not there, and have not ended for that.
+            Err(Errno::NOENT) if is_taken(pid) => Err(failure(pid, "", Errno::ACCESS)),
+            Err(errno) => Err(failure(pid, "", errno)),
+        }
     }
 
     /// The pid it was opened for.
@@ -184,6 +187,14 @@ fn failure(pid: u32, name: &str, errno: Errno) -> ReadFailure {
             reason: std::io::Error::from(other).to_string(),
         },
     }
+}
+
+/// Whether a process has this pid, seen or not.
+fn is_taken(pid: u32) -> bool {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// Every pid in our pid namespace, ascending.
