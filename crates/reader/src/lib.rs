@@ -37,6 +37,7 @@ mod error;
 mod eviction;
 mod executables;
 mod exits;
+mod files;
 mod frame;
 mod holders;
 mod host;

@@ -248,14 +248,14 @@ fn end_status(key: &ProcessKey, boot: &Boot) -> Option<EndStatus> {
     }
 }
 
-/// What came to a log of one process, at a path of its own root, since it was read up to there.
+/// What came to a log of one process, at a path of its own root, since it was read up to there. Waits for its
+/// disk, so only who may hang asks for it (see `files`).
 pub(crate) fn log(
     key: &ProcessKey,
     path: &Path,
     read: Option<LogPlace>,
-    boot: &Boot,
 ) -> Result<LogPiece, ReadFailure> {
-    let dir = open(key, boot)?;
+    let dir = ProcDir::open(key.pid.0)?;
     live(key, &dir)?;
     let root = Root::of(&dir).map_err(|errno| dir.io_failure("root", &errno.into()))?;
     let piece = root.file(path).and_then(|file| log_piece(file, read));
