@@ -258,19 +258,7 @@ impl MainLoop {
             // It was on its way when that was switched off.
             return;
         }
-        match discovery.hint.filter(|_| discovery.unreadable > 0) {
-            Some(hint) => {
-                let processes = match discovery.unreadable {
-                    1 => "1 process".into(),
-                    several => format!("{several} processes"),
-                };
-                let text = format!("{processes} may not be looked into, Go or not: {hint}");
-                self.notes.insert("unreadable", text);
-            }
-            None => {
-                self.notes.remove("unreadable");
-            }
-        }
+        self.note_unread(&discovery);
         let seen: HashSet<TargetId> = discovery
             .processes
             .iter()
@@ -310,6 +298,26 @@ impl MainLoop {
             self.see_process(process, discovery.at);
         }
         self.start_configured(&discovery.processes);
+    }
+
+    /// Says what discovery could not look into.
+    fn note_unread(&mut self, discovery: &Discovery) {
+        let processes = match discovery.unreadable {
+            1 => "1 process".into(),
+            several => format!("{several} processes"),
+        };
+        let hint = discovery.hint.as_ref();
+        let unreadable = hint
+            .filter(|_| discovery.unreadable > 0)
+            .map(|hint| format!("{processes} may not be looked into, Go or not: {hint}"));
+        let left_alone = discovery.left_alone.join("; ");
+        let left_alone = (!left_alone.is_empty()).then_some(left_alone);
+        for (name, note) in [("unreadable", unreadable), ("left-alone", left_alone)] {
+            match note {
+                Some(text) => self.notes.insert(name, text),
+                None => self.notes.remove(name),
+            };
+        }
     }
 
     fn see_process(&mut self, process: &GoProcess, now: UnixMs) {
