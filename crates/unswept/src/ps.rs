@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Ps) -> anyhow::Result<ExitCode> {
         ));
     }
     for what in &discovery.left_alone {
-        terminal::note(what);
+        terminal::note(what.as_str());
     }
     let denied = rows_denied(&discovery);
     if let Some(hint) = discovery.hint.as_deref().or(denied) {
