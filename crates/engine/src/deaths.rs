@@ -67,7 +67,7 @@ impl MainLoop {
         let store = Arc::clone(&self.parts.store);
         tokio::spawn(async move {
             let look = move || {
-                let ended = ended.or_else(|| reader.ended(&process).ok());
+                let ended = ended.or_else(|| reader.ended(&process).ok()?);
                 post_mortem(&store, known, ended.as_ref())
             };
             if let Ok(death) = tokio::task::spawn_blocking(look).await {

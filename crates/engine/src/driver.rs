@@ -17,7 +17,8 @@ use model::{
 };
 use reader::{Access, Ended, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
-use wire::Role;
+use tokio::task::JoinHandle;
+use wire::{Role, Scrape};
 
 use crate::admission::{Admission, LABEL_BYTES_MAX, SERIES_MAX};
 use crate::budget::Pace;
@@ -38,6 +39,8 @@ const MAPPINGS_REFUSED: Duration = Duration::from_secs(60);
 /// A mapping reading older than this says nothing of the moment of the ledger: with one a ledger
 /// could not close, whose sides have to be read within a second.
 const MAPPINGS_FRESH: Duration = Duration::from_millis(1_000);
+/// A log is waited for so long in a round: its disk may hang.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// A larger answer of the metrics endpoint is not kept for evidence.
 const METRICS_KEPT_MAX: usize = 1 << 20;
 
@@ -106,6 +109,8 @@ pub(crate) struct Driver {
     load: LoadTracker,
     admission: Admission,
     traces: Option<TraceLog>,
+    /// A reading of the log that takes long; the log is with it.
+    reading: Option<JoinHandle<(Result<Scrape, String>, TraceLog)>>,
     asked: HashSet<SocketAddr>,
     probes: Vec<String>,
     mappings: Option<MappingBytes>,
@@ -141,6 +146,7 @@ impl Driver {
             load,
             admission: Admission::default(),
             traces,
+            reading: None,
             asked: HashSet::new(),
             probes: Vec::new(),
             mappings: None,
@@ -159,12 +165,12 @@ impl Driver {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut exit = Exit::of(self.orders.target.process.as_ref());
         loop {
-            let ended = tokio::select! {
+            let (is_over, ended) = tokio::select! {
                 _ = ticks.tick() => match self.skips() {
                     true => continue,
-                    false => None,
+                    false => (false, None),
                 },
-                () = exit.comes() => self.ended().await,
+                () = exit.comes() => (true, self.ended().await),
             };
             self.look_for_endpoint().await;
             self.read_mappings().await;
@@ -174,6 +180,11 @@ impl Driver {
             let traced = self.read_traces().await;
             let mut report = self.report(round, traced);
             report.ended = ended;
+            if is_over {
+                // Also where it is hidden from whoever reads.
+                let at = self.orders.source.clock.now();
+                report.state = TargetState::Gone { at };
+            }
             let own_bytes = self.take_standing(&report);
             let gone = matches!(report.state, TargetState::Gone { .. });
             let answered = report.go.is_some() || self.collector.endpoint().metrics_url.is_none();
@@ -211,7 +222,7 @@ impl Driver {
         let key = self.orders.target.process.clone()?;
         let reader = self.orders.source.reader.clone();
         let asked = tokio::task::spawn_blocking(move || reader.ended(&key)).await;
-        asked.ok()?.ok()
+        asked.ok()?.ok()?
     }
 
     /// How the target stands by this round, for what may be taken from it; and what it holds itself.
@@ -326,13 +337,24 @@ impl Driver {
     /// What the lines in its log say of the collector, where a log is configured; why it cannot be
     /// read otherwise.
     async fn read_traces(&mut self) -> Option<Result<GoMemory, String>> {
-        let mut log = self.traces.take()?;
-        let read = move || {
-            let read = log.read().map_err(|error| log.in_words(&error));
-            (read, log)
+        let mut reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => {
+                let mut log = self.traces.take()?;
+                tokio::task::spawn_blocking(move || {
+                    let read = log.read().map_err(|error| log.in_words(&error));
+                    (read, log)
+                })
+            }
+        };
+        let Ok(done) = tokio::time::timeout(LOG_PATIENCE, &mut reading).await else {
+            self.reading = Some(reading);
+            return Some(Err(
+                "its log has not been read yet: its disk does not answer".into(),
+            ));
         };
         // A reading that was cut off takes the log with it: it is not followed any more.
-        let (read, log) = tokio::task::spawn_blocking(read).await.ok()?;
+        let (read, log) = done.ok()?;
         self.traces = Some(log);
         let scrape = match read {
             Ok(scrape) => scrape,
@@ -396,6 +418,7 @@ impl Driver {
             Some(Err(why)) => report.probes.push(why),
             None => {}
         }
+        report.probes.extend(self.denied());
         let marked = self.take_read(read, &mut report);
         self.close_ledger(&mut report, marked, &load);
         report
@@ -557,6 +580,15 @@ impl Driver {
                 reason: chain(error),
             },
             None => self.without_endpoint(),
+        }
+    }
+
+    /// That its process may not be looked into, where that is so: an endpoint may still answer.
+    fn denied(&self) -> Option<String> {
+        let process = self.orders.process.as_ref().map(|news| news.borrow());
+        match &process?.access {
+            Access::Denied { what, hint } => Some(format!("{what} may not be looked into: {hint}")),
+            Access::Full => None,
         }
     }
 

@@ -39,7 +39,7 @@ const BEAT: Duration = Duration::from_millis(500);
 /// Judgements at a time; the others wait for the next beat.
 const JUDGING_MAX: usize = 4;
 const TARGETS_MAX: usize = 20_000;
-/// A process that so many looks in a row have not found has ended.
+/// A process that so many looks in a row have not found has ended, or may not be looked into any more.
 const UNSEEN_MAX: u32 = 2;
 
 /// All that can wake the main loop beside its heartbeat.
@@ -258,19 +258,7 @@ impl MainLoop {
             // It was on its way when that was switched off.
             return;
         }
-        match discovery.hint.filter(|_| discovery.unreadable > 0) {
-            Some(hint) => {
-                let processes = match discovery.unreadable {
-                    1 => "1 process".into(),
-                    several => format!("{several} processes"),
-                };
-                let text = format!("{processes} may not be looked into, Go or not: {hint}");
-                self.notes.insert("unreadable", text);
-            }
-            None => {
-                self.notes.remove("unreadable");
-            }
-        }
+        self.note_unread(&discovery);
         let seen: HashSet<TargetId> = discovery
             .processes
             .iter()
@@ -278,14 +266,23 @@ impl MainLoop {
             .collect();
         let mut ended = Vec::new();
         for (id, tracked) in &mut self.targets {
-            let local = tracked.view.target.process.is_some();
-            if !local || seen.contains(id) || discovery.pending > 0 || tracked.is_gone() {
+            let process = tracked.view.target.process.as_ref();
+            let Some(process) = process.filter(|_| discovery.pending == 0 && !seen.contains(id))
+            else {
                 tracked.unseen = 0;
+                continue;
+            };
+            if tracked.is_gone() {
                 continue;
             }
             tracked.unseen += 1;
             // Its driver asks at once how it ended, and says so itself right after.
             if tracked.unseen < UNSEEN_MAX {
+                continue;
+            }
+            // A reader without privileges finds fewer than one that had them.
+            if reader::lives(process) {
+                tracked.is_hidden();
                 continue;
             }
             tracked.view.state = TargetState::Gone { at: discovery.at };
@@ -301,6 +298,26 @@ impl MainLoop {
             self.see_process(process, discovery.at);
         }
         self.start_configured(&discovery.processes);
+    }
+
+    /// Says what discovery could not look into.
+    fn note_unread(&mut self, discovery: &Discovery) {
+        let processes = match discovery.unreadable {
+            1 => "1 process".into(),
+            several => format!("{several} processes"),
+        };
+        let hint = discovery.hint.as_ref();
+        let unreadable = hint
+            .filter(|_| discovery.unreadable > 0)
+            .map(|hint| format!("{processes} may not be looked into, Go or not: {hint}"));
+        let left_alone = discovery.left_alone.join("; ");
+        let left_alone = (!left_alone.is_empty()).then_some(left_alone);
+        for (name, note) in [("unreadable", unreadable), ("left-alone", left_alone)] {
+            match note {
+                Some(text) => self.notes.insert(name, text),
+                None => self.notes.remove(name),
+            };
+        }
     }
 
     fn see_process(&mut self, process: &GoProcess, now: UnixMs) {

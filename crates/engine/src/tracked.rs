@@ -9,7 +9,7 @@ use model::{
     EffectiveLimit, Facts, GcSettings, Kind, RefusedCapture, Target, TargetState, TargetView,
     UnixMs,
 };
-use reader::GoProcess;
+use reader::{Access, GoProcess};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -188,6 +188,24 @@ impl Tracked {
         if let Some((of, ..)) = self.age.as_mut().filter(|(of, ..)| Some(*of) == known) {
             *of = started;
         }
+    }
+
+    /// Its process lives, and discovery cannot look into it any more: what was known of it stays, and its
+    /// driver says that it is old.
+    pub(crate) fn is_hidden(&self) {
+        let Some(news) = &self.news else {
+            return;
+        };
+        news.send_if_modified(|process| {
+            let known = matches!(process.access, Access::Denied { .. });
+            if !known {
+                process.access = Access::Denied {
+                    what: format!("process {}", process.key.pid),
+                    hint: reader::PERMISSION_HINT.to_owned(),
+                };
+            }
+            !known
+        });
     }
 
     /// Whether it has been gone long enough to leave the page.

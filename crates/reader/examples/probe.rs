@@ -5,6 +5,7 @@
 //! `read PID START_TICKS`, `go PID START_TICKS` (a reading with the figures of its Go runtime),
 //! `goes N` (microseconds of the best of N for each Go process found, once open), `mappings PID START_TICKS`, `time N` (microseconds of the best of N).
 //! `read PID START_TICKS`, `mappings PID START_TICKS`, `holders PID START_TICKS [BYTES SECONDS MS]`, `time N` (microseconds of the best of N).
+//! `log PID START_TICKS PATH` (what lies at its end).
 //! `dial PID START_TICKS ADDRESS` (the first line of an answer to `GET /debug/pprof/` there).
 //! With the argument `in-thread` the reader is a thread; a number is the deadline of one call in
 //! milliseconds.
@@ -95,6 +96,7 @@ fn answer(reader: &Reader, boot: &BootId, words: &[&str]) -> Result<Value, Reade
             &budget(number(3), number(4), number(5))
         )?),
         "mappings" => json!(reader.mappings(&key, false)?),
+        "log" => json!(reader.log(&key, std::path::Path::new(words[3]), None)?),
         "dial" => match reader.dial(&key, words[3].parse().expect("an address")) {
             Ok(stream) => json!(ask(stream).unwrap_or_else(|error| error.to_string())),
             Err(failure) => json!({"failure": failure, "hint": failure.hint()}),

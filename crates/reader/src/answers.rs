@@ -62,6 +62,8 @@ pub struct Discovery {
     pub left_out: usize,
     /// What would make the unreadable ones readable.
     pub hint: Option<String>,
+    /// Files that are left alone because their disk does not answer, each with what follows.
+    pub left_alone: Vec<String>,
 }
 
 impl Discovery {

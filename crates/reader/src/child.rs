@@ -5,7 +5,22 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How a child ended; `None` if it has not within this time.
+pub(crate) fn end_of(child: &mut Child, within: Duration) -> Option<ExitStatus> {
+    let began = Instant::now();
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        if began.elapsed() >= within {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
 
 /// Starts `program` with this one argument; returns our end of the socket. What it says on standard
 /// error goes to `stderr`.

@@ -340,11 +340,11 @@ impl Reader {
 
     /// How a process ended that was read while it lived: its cgroup's counts are compared with those
     /// of then. To be asked once, and at once: a container's cgroup and what a process ended with are
-    /// gone in a moment.
+    /// gone in a moment. `None` while it lives.
     ///
     /// # Errors
     /// As for [`Reader::host`].
-    pub fn ended(&self, key: &ProcessKey) -> Result<Ended, ReaderError> {
+    pub fn ended(&self, key: &ProcessKey) -> Result<Option<Ended>, ReaderError> {
         let key = key.clone();
         match self.shared.call(Request::Ended { key })? {
             Answer::Ended(ended) => Ok(ended),

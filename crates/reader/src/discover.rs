@@ -1,12 +1,11 @@
 //! Finding the Go processes.
 //!
 //! Made to be called every few seconds: for a process that is not Go it costs one `stat` of its
-//! executable, for a Go process a few small reads; executables are looked into once, and a
+//! executable, for which no disk is asked, for a Go process a few small reads; executables are looked into once, and a
 //! process's descriptors are listed again only when the listening sockets of its network namespace
 //! have changed.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,16 +18,24 @@ use crate::answers::{
 };
 use crate::cgroup;
 use crate::executables::{Executables, FileId, GoFile};
+use crate::files::{Ask, Lane, Said, Told, Whose};
 use crate::host::Boot;
 use crate::identity::Identities;
 use crate::listeners::Namespaces;
 use crate::names::names_of;
+use crate::opener::How;
 use crate::proc_dir::{PERMISSION_HINT, ProcDir, all_pids};
 use crate::procfs;
 
 /// Time for looking into new executables in one call: the rest is left to the next one, well
 /// inside the client's deadline.
 const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// A file that is not read in so long is asked for again in the next call.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The file at a path that a process claims is looked up again after so long.
+const CLAIM_MAX_AGE: Duration = Duration::from_secs(60);
 
 /// Descriptors listed to find a process's listening sockets.
 const FDS_MAX: u64 = 100_000;
@@ -54,6 +61,10 @@ pub(crate) struct Discoverer {
     known: HashMap<u32, Known>,
     namespaces: Namespaces,
     identities: Identities,
+    /// Whoever touches their files.
+    files: Lane,
+    /// By pid, the file that a process claims to be of which we may not see it.
+    claims: HashMap<u32, Claim>,
     /// Processes that are ours.
     skip: Vec<u32>,
     our_pid_namespace: Option<u64>,
@@ -75,6 +86,15 @@ struct Known {
     listened: Option<(u64, Duration)>,
 }
 
+/// The file at the path that a process claims.
+#[derive(Debug)]
+struct Claim {
+    start_ticks: u64,
+    path: PathBuf,
+    file: Option<FileId>,
+    at: Duration,
+}
+
 /// Who its container was found to be.
 #[derive(Debug, Clone)]
 struct Identity {
@@ -88,8 +108,18 @@ enum Found {
     Go(Box<GoProcess>),
     NotGo,
     Unreadable,
+    /// Its disk hangs.
+    LeftAlone,
     /// Not told yet for lack of time.
     Pending,
+}
+
+/// What came of looking into an executable.
+enum Looked {
+    /// It is Go, or it is not.
+    At(Option<Rc<GoFile>>),
+    Later,
+    Refused,
 }
 
 /// What one call carries along.
@@ -100,14 +130,24 @@ struct Pass<'a> {
     look_until: Duration,
 }
 
+impl Pass<'_> {
+    /// How long a file is waited for: others wait as long.
+    fn patience(&self) -> Duration {
+        let left = self.look_until.saturating_sub(self.clock.monotonic());
+        left.min(PATIENCE)
+    }
+}
+
 impl Discoverer {
     /// `skip` are the pids that are ours.
-    pub(crate) fn new(skip: Vec<u32>) -> Self {
+    pub(crate) fn new(skip: Vec<u32>, how: How) -> Self {
         Self {
             executables: Executables::default(),
             known: HashMap::new(),
             namespaces: Namespaces::default(),
             identities: Identities::default(),
+            files: Lane::new(how),
+            claims: HashMap::new(),
             skip,
             our_pid_namespace: namespace(Path::new("/proc/self/ns/pid")),
             our_net_namespace: namespace(Path::new("/proc/self/ns/net")),
@@ -121,6 +161,16 @@ impl Discoverer {
 
     pub(crate) fn identities(&self) -> &Identities {
         &self.identities
+    }
+
+    /// Gives up what hangs. Called at every request.
+    pub(crate) fn tick(&mut self) {
+        self.files.tick();
+    }
+
+    /// What is left alone because its disk hangs.
+    pub(crate) fn left_alone(&self) -> impl Iterator<Item = &str> {
+        self.files.left_alone()
     }
 
     /// Goes through all processes once.
@@ -143,7 +193,10 @@ impl Discoverer {
             look_until: clock.monotonic() + LOOK_TIME,
         };
         let mut before = std::mem::take(&mut self.known);
-        for pid in all_pids()? {
+        let mut left_alone = 0;
+        let pids = all_pids()?;
+        self.claims.retain(|pid, _| pids.binary_search(pid).is_ok());
+        for pid in pids {
             if self.skip.contains(&pid) {
                 continue;
             }
@@ -152,6 +205,7 @@ impl Discoverer {
                     discovery.left_out += 1;
                 }
                 Ok(Found::Go(process)) => discovery.processes.push(*process),
+                Ok(Found::LeftAlone) => left_alone += 1,
                 Ok(Found::Unreadable) => discovery.unreadable += 1,
                 Ok(Found::Pending) => discovery.pending += 1,
                 // One that ended meanwhile is none.
@@ -159,9 +213,11 @@ impl Discoverer {
                 Err(_) => discovery.unreadable += 1,
             }
         }
+        discovery.left_alone = self.left_alone().map(str::to_owned).collect();
         if discovery.unreadable > 0 {
             discovery.hint = Some(PERMISSION_HINT.to_owned());
         }
+        discovery.unreadable += left_alone;
         Ok(discovery)
     }
 
@@ -174,17 +230,15 @@ impl Discoverer {
         let dir = ProcDir::open(pid)?;
         // Kernel threads and ended processes have no executable: `Gone`.
         let file: FileId = match dir.file_stat("exe") {
-            Ok(stat) => stat.into(),
+            Ok(stat) => stat.file,
             Err(ReadFailure::Denied { .. }) => return self.denied(pid, &dir, pass),
             Err(failure) => return Err(failure),
         };
-        let go = match self.executables.known(&file) {
-            Some(known) => known,
-            None if pass.clock.monotonic() >= pass.look_until => return Ok(Found::Pending),
-            None => self.executables.look(file, &dir.open_file("exe")?),
-        };
-        let Some(go) = go else {
-            return Ok(Found::NotGo);
+        let go = match self.look(format!("/proc/{pid}/exe").into(), file, pass) {
+            Looked::At(Some(go)) => go,
+            Looked::At(None) => return Ok(Found::NotGo),
+            Looked::Later => return Ok(Found::Pending),
+            Looked::Refused => return Ok(Found::LeftAlone),
         };
         let stat = dir.stat()?;
         let same = known.filter(|k| k.start_ticks == stat.start_ticks && k.file == file);
@@ -202,7 +256,12 @@ impl Discoverer {
             known.net_namespace.is_some() && known.net_namespace == self.our_net_namespace;
         process.listening.clone_from(&known.listening);
         process.env = known.env.clone();
-        self.identify(&dir, &mut known, &mut process);
+        let is_new = known.identity.is_none();
+        let told = self.identify(&dir, &mut known, &mut process, pass);
+        if !told && is_new {
+            // Its first name is the one that it keeps.
+            return Ok(Found::Pending);
+        }
         if let Some(what) = &known.denied {
             process.access = denied(what);
         }
@@ -246,10 +305,17 @@ impl Discoverer {
     }
 
     /// Fills in who its container is: looked up once for a container, for a process may be moved into
-    /// another; a few times where there is no name, which some files tell only after the start.
-    fn identify(&self, dir: &ProcDir, known: &mut Known, process: &mut GoProcess) {
+    /// another; a few times where there is no name, which some files tell only after the start. `false` while
+    /// that is not told yet.
+    fn identify(
+        &mut self,
+        dir: &ProcDir,
+        known: &mut Known,
+        process: &mut GoProcess,
+        pass: &Pass<'_>,
+    ) -> bool {
         let Some(container) = &mut process.container else {
-            return;
+            return true;
         };
         let same = known.identity.take();
         let same = same.filter(|known| known.container.id == container.id);
@@ -257,7 +323,18 @@ impl Discoverer {
         let identity = match same {
             Some(known) if known.container.name.is_some() || looks >= IDENTITY_LOOKS_MAX => known,
             _ => {
-                self.identities.complete(dir, container, &mut process.pod);
+                let patience = pass.patience();
+                match self.names(dir.pid(), container, &process.pod, patience) {
+                    Said::Told(Told::Names(named, pod)) => {
+                        *container = named;
+                        process.pod = pod;
+                    }
+                    Said::Told(_) | Said::Later => {
+                        known.identity = same;
+                        return false;
+                    }
+                    Said::Refused(_) => {}
+                }
                 Identity {
                     container: container.clone(),
                     pod: process.pod.clone(),
@@ -268,6 +345,81 @@ impl Discoverer {
         container.clone_from(&identity.container);
         process.pod.clone_from(&identity.pod);
         known.identity = Some(identity);
+        true
+    }
+
+    fn names(
+        &mut self,
+        pid: u32,
+        container: &ContainerIdentity,
+        pod: &Option<PodIdentity>,
+        patience: Duration,
+    ) -> Said {
+        let whose = Whose::Container(container.id.clone());
+        let ask = Ask::Names {
+            pid,
+            host_root: self.identities.host_root.clone(),
+            container: container.clone(),
+            pod: pod.clone(),
+        };
+        self.files.ask(ask, whose, patience)
+    }
+
+    /// What an executable is, remembered or looked into.
+    fn look(&mut self, path: PathBuf, file: FileId, pass: &Pass<'_>) -> Looked {
+        if let Some(known) = self.executables.known(&file) {
+            return Looked::At(known);
+        }
+        if pass.clock.monotonic() >= pass.look_until {
+            return Looked::Later;
+        }
+        let (ask, whose) = (Ask::Look { path, file }, Whose::Device(file.dev));
+        match self.files.ask(ask, whose, pass.patience()) {
+            Said::Told(Told::Look(Ok(found))) => {
+                let found = found.map(Rc::new);
+                self.executables.remember(file, found.clone());
+                Looked::At(found)
+            }
+            // A read that failed may succeed the next time: not remembered.
+            Said::Told(_) => Looked::At(None),
+            Said::Later => Looked::Later,
+            Said::Refused(_) => Looked::Refused,
+        }
+    }
+
+    /// The plain file at the path that a process claims: asked for once a minute, since the path is its own.
+    fn claimed(
+        &mut self,
+        pid: u32,
+        start_ticks: u64,
+        path: &Path,
+        pass: &Pass<'_>,
+    ) -> Result<Option<FileId>, Found> {
+        let now = pass.clock.monotonic();
+        let known = self.claims.get(&pid).filter(|known| {
+            known.start_ticks == start_ticks
+                && known.path == path
+                && now.saturating_sub(known.at) < CLAIM_MAX_AGE
+        });
+        if let Some(known) = known {
+            return Ok(known.file);
+        }
+        let (path, whose) = (path.to_owned(), Whose::Path(path.to_owned()));
+        let ask = Ask::Which { path: path.clone() };
+        match self.files.ask(ask, whose, pass.patience()) {
+            Said::Told(Told::Which(file)) => {
+                let claim = Claim {
+                    start_ticks,
+                    path,
+                    file,
+                    at: now,
+                };
+                self.claims.insert(pid, claim);
+                Ok(file)
+            }
+            Said::Refused(_) => Err(Found::LeftAlone),
+            Said::Told(_) | Said::Later => Err(Found::Pending),
+        }
     }
 
     /// Reads what stays: the environment and the namespaces.
@@ -281,7 +433,7 @@ impl Discoverer {
             }
             Err(failure) => return Err(failure),
         };
-        let namespace = |name| dir.file_stat(name).ok().map(|stat| stat.st_ino);
+        let namespace = |name| dir.file_stat(name).ok().map(|stat| stat.inode);
         let pid_namespace = namespace("ns/pid");
         Ok(Known {
             start_ticks: start,
@@ -310,25 +462,18 @@ impl Discoverer {
         else {
             return Ok(Found::Unreadable);
         };
-        // Only plain files: opening a pipe or a device that somebody names would wait or act.
-        let Some(stat) = rustix::fs::stat(path).ok().filter(|stat| {
-            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
-        }) else {
-            return Ok(Found::Unreadable);
-        };
-        let file = FileId::from(stat);
-        let go = match self.executables.known(&file) {
-            Some(known) => known,
-            None if pass.clock.monotonic() >= pass.look_until => return Ok(Found::Pending),
-            None => match File::open(path) {
-                Ok(opened) => self.executables.look(file, &opened),
-                Err(_) => None,
-            },
-        };
-        let Some(go) = go else {
-            return Ok(Found::Unreadable);
-        };
         let stat = dir.stat()?;
+        let file = match self.claimed(pid, stat.start_ticks, Path::new(path), pass) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(Found::Unreadable),
+            Err(later) => return Ok(later),
+        };
+        let go = match self.look(path.into(), file, pass) {
+            Looked::At(Some(go)) => go,
+            Looked::Later => return Ok(Found::Pending),
+            Looked::At(None) => return Ok(Found::Unreadable),
+            Looked::Refused => return Ok(Found::LeftAlone),
+        };
         let mut process = describe(pid, dir, &stat, &go, pass)?;
         process.exe = path.to_owned();
         process.access = denied(&format!("/proc/{pid}/exe"));

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::rc::Rc;
 
 use inspect::Executable;
-use rustix::fs::Stat as FileStat;
+use rustix::fs::{Stat as FileStat, Statx};
+use serde::{Deserialize, Serialize};
 
 use crate::answers::{GoBuild, Handlers};
 
@@ -16,9 +17,9 @@ use crate::answers::{GoBuild, Handlers};
 const FILES_MAX: usize = 4096;
 
 /// A version of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct FileId {
-    dev: u64,
+    pub(crate) dev: u64,
     inode: u64,
     modified: (i64, i64),
     size: i64,
@@ -35,8 +36,19 @@ impl From<FileStat> for FileId {
     }
 }
 
+impl From<Statx> for FileId {
+    fn from(stat: Statx) -> Self {
+        Self {
+            dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec.into()),
+            size: stat.stx_size as _,
+        }
+    }
+}
+
 /// What a Go executable says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct GoFile {
     pub(crate) build: GoBuild,
     pub(crate) handlers: Handlers,
@@ -74,19 +86,8 @@ impl Executables {
         Some(file.clone())
     }
 
-    /// Looks into `file` and remembers the answer. A few reads for a file that is not Go; some
-    /// milliseconds for a big Go program, whose function names are searched for handlers.
-    pub(crate) fn look(&mut self, id: FileId, file: &File) -> Option<Rc<GoFile>> {
-        let found = match look(file) {
-            Ok(found) => found.map(Rc::new),
-            // A read that failed may succeed the next time: not remembered.
-            Err(()) => return None,
-        };
-        self.remember(id, found.clone());
-        found
-    }
-
-    fn remember(&mut self, id: FileId, found: Option<Rc<GoFile>>) {
+    /// Remembers what a file was found to be: `None` for one that is not Go.
+    pub(crate) fn remember(&mut self, id: FileId, found: Option<Rc<GoFile>>) {
         if self.known.len() >= self.files_max {
             // The older half goes at once, so that the cost per file stays constant.
             let mut used: Vec<u64> = self.known.values().map(|(_, used)| *used).collect();
@@ -99,8 +100,10 @@ impl Executables {
     }
 }
 
-/// `Ok(None)`: not Go. `Err`: it could not be read this time.
-fn look(file: &File) -> Result<Option<GoFile>, ()> {
+/// Looks into a file: `Ok(None)` is not Go; with `Err` it could not be read this time. A few reads for a
+/// file that is not Go; some milliseconds for a big Go program, whose function names are searched for
+/// handlers.
+pub(crate) fn look(file: &File) -> Result<Option<GoFile>, ()> {
     match Executable::read(file) {
         Ok(executable) => Ok(Some(go_file(file, &executable))),
         Err(inspect::InspectError::NoBuildInfo) => Ok(Some(GoFile::default())),
@@ -170,8 +173,6 @@ mod tests {
     #[test]
     fn we_are_not_go() {
         let file = File::open("/proc/self/exe").unwrap();
-        let mut files = Executables::default();
-        assert!(files.look(id(1), &file).is_none());
-        assert_eq!(files.known(&id(1)), Some(None));
+        assert_eq!(look(&file), Ok(None));
     }
 }

@@ -95,7 +95,7 @@ pub(crate) enum Answer {
     Readings(Vec<Result<Reading, ReadFailure>>),
     Mappings(Result<Mappings, ReadFailure>),
     Log(Result<LogPiece, ReadFailure>),
-    Ended(Ended),
+    Ended(Option<Ended>),
     Doctor(Vec<Ability>),
     /// The number of the look that was started.
     LookStarted(Result<u64, HoldersFailure>),

@@ -77,7 +77,11 @@ pub(crate) fn mounts() -> Vec<Mount> {
 }
 
 /// One line for each thing that this host and these privileges allow or not.
-pub(crate) fn doctor(mounts: &[Mount], pids: &[u32]) -> Vec<Ability> {
+pub(crate) fn doctor<'a>(
+    mounts: &[Mount],
+    pids: &[u32],
+    left_alone: impl Iterator<Item = &'a str>,
+) -> Vec<Ability> {
     vec![
         kernel(),
         capabilities(),
@@ -88,6 +92,7 @@ pub(crate) fn doctor(mounts: &[Mount], pids: &[u32]) -> Vec<Ability> {
         cgroups(mounts),
         uprobes(),
         bpf(),
+        files(left_alone),
     ]
 }
 
@@ -213,6 +218,21 @@ fn cgroups(mounts: &[Mount]) -> Ability {
     ability("cgroup-memory", seen, detail, hint)
 }
 
+/// Files of processes that are left alone because their disk hangs.
+fn files<'a>(left_alone: impl Iterator<Item = &'a str>) -> Ability {
+    let all: Vec<&str> = left_alone.collect();
+    let detail = match all.is_empty() {
+        true => "every one that was asked for has answered".to_owned(),
+        false => all.join("; "),
+    };
+    ability(
+        "files",
+        all.is_empty(),
+        detail,
+        "see to the disk that hangs",
+    )
+}
+
 fn uprobes() -> Ability {
     let path = Path::new("/sys/bus/event_source/devices/uprobe/type");
     let ok = path.exists();
@@ -286,7 +306,11 @@ mod tests {
 
     #[test]
     fn every_no_has_a_hint() {
-        for ability in doctor(&mounts(), &crate::proc_dir::all_pids().unwrap()) {
+        for ability in doctor(
+            &mounts(),
+            &crate::proc_dir::all_pids().unwrap(),
+            std::iter::empty(),
+        ) {
             assert!(!ability.detail.is_empty(), "{ability:?}");
             let hint = ability.hint.as_deref().unwrap_or("");
             assert_eq!(ability.ok, hint.is_empty(), "{ability:?}");

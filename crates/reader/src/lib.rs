@@ -37,6 +37,7 @@ mod error;
 mod eviction;
 mod executables;
 mod exits;
+mod files;
 mod frame;
 mod holders;
 mod host;
@@ -70,6 +71,8 @@ pub use holders::{
     HoldersCost, HoldersFailure, HoldersLook, LookAt, find_holders, is_holders,
 };
 pub use log::{LogPiece, LogPlace, log_piece};
+pub use proc_dir::PERMISSION_HINT;
+pub use process::lives;
 pub use serve::{READER_ARGUMENT, is_reader, serve};
 
 /// Feeds arbitrary bytes to every parser of this crate. For fuzzers: must return without a panic.

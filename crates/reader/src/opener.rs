@@ -7,7 +7,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,10 @@ const WAITING_MAX: usize = 64;
 /// second of computing.
 const DEADLINE: Duration = Duration::from_secs(20);
 const CPU_S_MAX: u64 = 10;
+/// Whoever is killed ends as soon, or hangs in the kernel until a disk answers.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+/// Children that hang at a time.
+const STUCK_MAX: usize = 4;
 /// Address space of the child. The tables of functions of the largest programs have 200 MB.
 const MEMORY_BYTES_MAX: u64 = 1 << 30;
 /// To the OOM killer, none is dearer than the reader.
@@ -105,17 +109,29 @@ fn start(how: How) -> Option<(SyncSender<Job>, Receiver<Opened>)> {
 
 /// Ends when nobody can ask or hear any more. What waits to be heard is bounded by what was asked.
 fn serve_jobs(how: &How, jobs: &Receiver<Job>, results: &Sender<Opened>) {
+    let mut stuck = Vec::new();
     while let Ok(job) = jobs.recv() {
-        let opened = open(how, &job);
+        let opened = open(how, &job, &mut stuck);
         if results.send((job, opened)).is_err() {
             return;
         }
     }
 }
 
+/// Children that could not be ended, and the file systems that they wait for.
+type Stuck = Vec<(u64, Child)>;
+
 /// Opens exactly this program: held against its start and its `exec` before and after.
-fn open(how: &How, job: &Job) -> Result<Places, GoFailure> {
+fn open(how: &How, job: &Job, stuck: &mut Stuck) -> Result<Places, GoFailure> {
     let dir = ProcDir::open(job.key.pid.0).map_err(of_read_failure)?;
+    // Of one that may not be looked into the child tells the reason.
+    let device = dir.file_stat("exe").map_or(0, |stat| stat.file.dev);
+    stuck.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+    if stuck.len() >= STUCK_MAX || stuck.iter().any(|(hangs, _)| *hangs == device) {
+        return Err(GoFailure::TooCostly {
+            what: "its disk does not answer, and is left alone until it does".to_owned(),
+        });
+    }
     let same = || match dir.stat() {
         Ok(stat) if stat.start_ticks == job.key.start_ticks.0 && stat.exec == job.exec => Ok(()),
         Ok(_) => Err(GoFailure::Gone),
@@ -123,27 +139,36 @@ fn open(how: &How, job: &Job) -> Result<Places, GoFailure> {
     };
     same()?;
     let places = match how {
-        How::Child(program) => by_child(program, job.key.pid.0),
+        How::Child(program) => {
+            let (places, left) = by_child(program, job.key.pid.0);
+            stuck.extend(left.map(|child| (device, child)));
+            places
+        }
         How::Here => places_of(job.key.pid.0),
     };
     same()?;
     places
 }
 
-fn by_child(program: &Path, pid: u32) -> Result<Places, GoFailure> {
-    let unreadable = |what: String| GoFailure::Unreadable { what };
+/// What a child finds, and the child if it cannot be ended.
+fn by_child(program: &Path, pid: u32) -> (Result<Places, GoFailure>, Option<Child>) {
     // How it dies of a hostile program is our answer, not a line on the user's screen.
     let started = privileges::passing_on(|| child::start(program, OPENER_ARGUMENT, Stdio::null()));
-    let (socket, mut child) = started
-        .map_err(|error| unreadable(format!("no process could be started to open it: {error}")))?;
+    let (socket, mut child) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            let what = format!("no process could be started to open it: {error}");
+            return (Err(GoFailure::Unreadable { what }), None);
+        }
+    };
     let deadline = Some(Instant::now() + DEADLINE);
     let request = Frame { id: 0, body: pid };
     let answer = frame::write(&socket, &request, deadline)
         .and_then(|()| frame::read::<Result<Places, GoFailure>>(&socket, deadline));
     // It has nothing more to say; one that hangs is not waited for.
     let _ = child.kill();
-    let status = child.wait();
-    match answer {
+    let status = child::end_of(&mut child, ENDS_WITHIN);
+    let places = match answer {
         Ok(Some(answer)) => answer.body,
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(GoFailure::TooCostly {
             what: format!("more than {DEADLINE:?}"),
@@ -151,11 +176,12 @@ fn by_child(program: &Path, pid: u32) -> Result<Places, GoFailure> {
         // Out of memory or of computing time, it ends without a word.
         Ok(None) | Err(_) => Err(GoFailure::TooCostly {
             what: status.map_or_else(
-                |error| error.to_string(),
+                || "it hangs".to_owned(),
                 |status| format!("it ended by {status}"),
             ),
         }),
-    }
+    };
+    (places, status.is_none().then_some(child))
 }
 
 /// Whether this process was started as an opener.
@@ -190,20 +216,25 @@ pub(crate) fn serve_one(socket: &UnixStream) -> Result<(), ReaderError> {
 
 /// Best effort: each makes a hostile program harmless in another way.
 fn limit_ourselves() {
+    limit_memory();
+    let _ = rustix::process::nice(NICE);
+    limit(Resource::Cpu, CPU_S_MAX);
+}
+
+/// The part of it for whoever lives longer.
+pub(crate) fn limit_memory() {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
-    let _ = rustix::process::nice(NICE);
-    for (resource, limit) in [
-        (Resource::As, MEMORY_BYTES_MAX),
-        (Resource::Cpu, CPU_S_MAX),
-        (Resource::Core, 0),
-    ] {
-        let limit = Rlimit {
-            current: Some(limit),
-            maximum: Some(limit),
-        };
-        let _ = rustix::process::setrlimit(resource, limit);
-    }
+    limit(Resource::As, MEMORY_BYTES_MAX);
+    limit(Resource::Core, 0);
+}
+
+fn limit(resource: Resource, limit: u64) {
+    let limit = Rlimit {
+        current: Some(limit),
+        maximum: Some(limit),
+    };
+    let _ = rustix::process::setrlimit(resource, limit);
 }
 
 fn places_of(pid: u32) -> Result<Places, GoFailure> {
@@ -264,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_child_that_cannot_answer_is_a_refusal() {
-        let open = |program: &str| by_child(Path::new(program), std::process::id());
+        let open = |program: &str| by_child(Path::new(program), std::process::id()).0;
         let ended = open("/bin/false");
         assert!(
             matches!(&ended, Err(GoFailure::TooCostly { what }) if what.contains("exit status")),

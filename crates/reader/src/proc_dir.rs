@@ -6,14 +6,15 @@ use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, Stat as FileStat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, StatxFlags};
 use rustix::io::Errno;
 
 use crate::answers::ReadFailure;
+use crate::executables::FileId;
 use crate::procfs::{self, Stat};
 
 /// What would let us read other users' processes.
-pub(crate) const PERMISSION_HINT: &str =
+pub const PERMISSION_HINT: &str =
     "run unswept as root or as the process's user, or give it CAP_SYS_PTRACE";
 
 /// Bytes read of one small file.
@@ -24,6 +25,14 @@ const SMALL_BYTES_MAX: u64 = 64 << 10;
 pub(crate) struct ProcDir {
     fd: OwnedFd,
     pid: u32,
+}
+
+/// What is used of a file's description.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileStat {
+    pub(crate) file: FileId,
+    pub(crate) inode: u64,
+    pub(crate) size: u64,
 }
 
 /// What a walk over `/proc/PID/fd` found.
@@ -39,12 +48,15 @@ impl ProcDir {
     /// Opens the folder of `pid`.
     ///
     /// # Errors
-    /// [`ReadFailure::Gone`] if there is no such process.
+    /// [`ReadFailure::Gone`] if there is no such process; [`ReadFailure::Denied`] if it is hidden from us.
     pub(crate) fn open(pid: u32) -> Result<Self, ReadFailure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
-            .map_err(|errno| failure(pid, "", errno))?;
-        Ok(Self { fd, pid })
+        match rustix::fs::openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, pid }),
+            // With `hidepid` those of others are not there, and have not ended for that.
+            Err(Errno::NOENT) if is_taken(pid) => Err(failure(pid, "", Errno::ACCESS)),
+            Err(errno) => Err(failure(pid, "", errno)),
+        }
     }
 
     /// The pid it was opened for.
@@ -103,16 +115,36 @@ impl ProcDir {
             .map_err(|errno| self.failure(name, errno))
     }
 
-    /// The file that one of its links leads to.
+    /// The file that one of its links leads to, as the kernel remembers it: its disk is not asked, which may
+    /// hang. File systems that do not heed that are few, and all local ones remember what is open.
     pub(crate) fn file_stat(&self, name: &str) -> Result<FileStat, ReadFailure> {
-        rustix::fs::statat(&self.fd, name, AtFlags::empty())
-            .map_err(|errno| self.failure(name, errno))
+        let (flags, mask) = (AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS);
+        match rustix::fs::statx(&self.fd, name, flags, mask) {
+            Ok(stat) => Ok(FileStat {
+                file: FileId::from(stat),
+                inode: stat.stx_ino,
+                size: stat.stx_size,
+            }),
+            // Filters of system calls that do not know this one.
+            Err(Errno::NOSYS | Errno::PERM) => self.file_stat_of_old(name),
+            Err(errno) => Err(self.failure(name, errno)),
+        }
+    }
+
+    fn file_stat_of_old(&self, name: &str) -> Result<FileStat, ReadFailure> {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::empty())
+            .map_err(|errno| self.failure(name, errno))?;
+        Ok(FileStat {
+            file: FileId::from(stat),
+            inode: stat.st_ino as _,
+            size: stat.st_size as _,
+        })
     }
 
     /// How many descriptors it has, without listing them; kernels before 6.2 do not tell.
     pub(crate) fn fd_count(&self) -> Option<u64> {
-        let stat = self.file_stat("fd").ok()?;
-        u64::try_from(stat.st_size).ok().filter(|&count| count > 0)
+        let count = self.file_stat("fd").ok()?.size;
+        (count > 0).then_some(count)
     }
 
     /// Lists its descriptors, at most `max`, and hands each socket's inode to `socket`. About a
@@ -184,6 +216,14 @@ fn failure(pid: u32, name: &str, errno: Errno) -> ReadFailure {
             reason: std::io::Error::from(other).to_string(),
         },
     }
+}
+
+/// Whether a process has this pid, seen or not.
+fn is_taken(pid: u32) -> bool {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// Every pid in our pid namespace, ascending.

@@ -49,12 +49,15 @@ impl ProcessReader {
         }
     }
 
-    /// How a process ended that was read before.
-    pub(crate) fn ended(&mut self, key: &ProcessKey, boot: &Boot) -> Ended {
-        Ended {
+    /// How a process ended that was read before; `None` while it lives, and what is remembered of it stays.
+    pub(crate) fn ended(&mut self, key: &ProcessKey, boot: &Boot) -> Option<Ended> {
+        if key.boot_id == boot.id && lives(key) {
+            return None;
+        }
+        Some(Ended {
             status: end_status(key, boot),
             out_of_memory: self.lives.ended(key),
-        }
+        })
     }
 
     /// Reads every process of `keys`, in order; with `go`, the figures of their Go runtimes too.
@@ -191,6 +194,21 @@ fn live(key: &ProcessKey, dir: &ProcDir) -> Result<Stat, ReadFailure> {
     Ok(stat)
 }
 
+/// Whether exactly this process lives, as far as anybody may know: only what the kernel says is an end.
+///
+/// It takes no privilege, and waits for nothing: `/proc/PID/stat` is for everybody to read. Where `/proc`
+/// hides the process (`hidepid`), it lives as long as somebody has its pid.
+#[must_use]
+pub fn lives(key: &ProcessKey) -> bool {
+    let has_memory = |dir: ProcDir| {
+        live(key, &dir)?;
+        // Without memory it is ending: its pages went first.
+        let status = procfs::parse_status(&dir.read("status")?);
+        status.rss_bytes.map(|_| ()).ok_or(ReadFailure::Gone)
+    };
+    ProcDir::open(key.pid.0).and_then(has_memory) != Err(ReadFailure::Gone)
+}
+
 /// `MemAvailable`, beside the process's figures: it changes by the second.
 fn available_bytes() -> Option<u64> {
     procfs::parse_meminfo(&std::fs::read("/proc/meminfo").ok()?).1
@@ -230,14 +248,14 @@ fn end_status(key: &ProcessKey, boot: &Boot) -> Option<EndStatus> {
     }
 }
 
-/// What came to a log of one process, at a path of its own root, since it was read up to there.
+/// What came to a log of one process, at a path of its own root, since it was read up to there. Waits for its
+/// disk, so only who may hang asks for it (see `files`).
 pub(crate) fn log(
     key: &ProcessKey,
     path: &Path,
     read: Option<LogPlace>,
-    boot: &Boot,
 ) -> Result<LogPiece, ReadFailure> {
-    let dir = open(key, boot)?;
+    let dir = ProcDir::open(key.pid.0)?;
     live(key, &dir)?;
     let root = Root::of(&dir).map_err(|errno| dir.io_failure("root", &errno.into()))?;
     let piece = root.file(path).and_then(|file| log_piece(file, read));

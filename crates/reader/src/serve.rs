@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use model::{Clock, ProcessKey};
 use rustix::process::{Resource, Rlimit, Signal};
@@ -13,15 +14,20 @@ use crate::cgroup::Mount;
 use crate::clock::SystemClock;
 use crate::discover::Discoverer;
 use crate::error::ReaderError;
+use crate::files::{Ask, FILES_ARGUMENT, Lane, Said, Told, Whose};
 use crate::frame::{self, Answer, Frame, KEYS_MAX, PROTOCOL, Request};
 use crate::holders::Looks;
 use crate::host::{self, Boot};
+use crate::log::{LogPiece, LogPlace};
 use crate::opener::{self, How};
 use crate::process::{self, ProcessReader};
-use crate::{dialer, privileges, proc_dir};
+use crate::{dialer, files, privileges, proc_dir};
 
 /// The one argument that makes our executable a reader. Not for people, so not in `--help`.
 pub const READER_ARGUMENT: &str = "__reader";
+
+/// A log is waited for so long; others wait as long.
+const LOG_PATIENCE: Duration = Duration::from_millis(500);
 
 /// In the OOM killer's eyes the reader goes before the main process: losing it loses less.
 const OOM_SCORE_ADJ: &str = "300";
@@ -30,7 +36,10 @@ const OOM_SCORE_ADJ: &str = "300";
 /// child's helper: `main` then does nothing but [`serve`].
 #[must_use]
 pub fn is_reader() -> bool {
-    opener::is_opener() || is_only(READER_ARGUMENT) || is_only(dialer::DIALER_ARGUMENT)
+    opener::is_opener()
+        || [READER_ARGUMENT, FILES_ARGUMENT, dialer::DIALER_ARGUMENT]
+            .into_iter()
+            .any(is_only)
 }
 
 /// Whether our one argument is this one.
@@ -52,6 +61,10 @@ pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
     if opener::is_opener() {
         let socket = input.as_fd().try_clone_to_owned().map_err(lost)?;
         return opener::serve_one(&UnixStream::from(socket));
+    }
+    if is_only(FILES_ARGUMENT) {
+        let socket = input.as_fd().try_clone_to_owned().map_err(lost)?;
+        return files::serve(&UnixStream::from(socket));
     }
     if is_only(dialer::DIALER_ARGUMENT) {
         let socket = input.as_fd().try_clone_to_owned().map_err(lost)?;
@@ -127,6 +140,8 @@ struct Server<'a> {
     discoverer: Discoverer,
     processes: ProcessReader,
     looks: Looks,
+    /// Beside that of executables: whichever hangs, the other goes on.
+    logs: Lane,
     has_parent: bool,
 }
 
@@ -137,7 +152,8 @@ impl<'a> Server<'a> {
             clock,
             boot: Boot::now(clock),
             mounts: host::mounts(),
-            discoverer: Discoverer::new(skip),
+            discoverer: Discoverer::new(skip, opens.clone()),
+            logs: Lane::new(opens.clone()),
             processes: ProcessReader::new(opens),
             looks: Looks::new(program, main.is_some()),
             has_parent: main.is_some(),
@@ -147,6 +163,8 @@ impl<'a> Server<'a> {
     fn answer(&mut self, request: Request) -> Answer {
         self.boot.follow(self.clock);
         self.looks.tick();
+        self.logs.tick();
+        self.discoverer.tick();
         match request {
             Request::Hello {
                 die_with_parent,
@@ -175,9 +193,7 @@ impl<'a> Server<'a> {
                 let mappings = process::mappings(reader, &key, any_size, &self.boot, self.clock);
                 Answer::Mappings(mappings)
             }
-            Request::Log { key, path, read } => {
-                Answer::Log(process::log(&key, &path, read, &self.boot))
-            }
+            Request::Log { key, path, read } => Answer::Log(self.log(key, path, read)),
             Request::Ended { key } => Answer::Ended(self.processes.ended(&key, &self.boot)),
             Request::LookStart { key, at, budget } if key.boot_id == self.boot.id => {
                 let looks = &mut self.looks;
@@ -188,7 +204,8 @@ impl<'a> Server<'a> {
             Request::LookPoll { look } => Answer::Looked(self.looks.poll(look)),
             Request::Doctor => {
                 let pids = proc_dir::all_pids().unwrap_or_default();
-                Answer::Doctor(host::doctor(&self.mounts, &pids))
+                let left_alone = self.discoverer.left_alone().chain(self.logs.left_alone());
+                Answer::Doctor(host::doctor(&self.mounts, &pids, left_alone))
             }
         }
     }
@@ -196,6 +213,28 @@ impl<'a> Server<'a> {
     fn read(&mut self, keys: &[ProcessKey], go: bool) -> Vec<Result<Reading, ReadFailure>> {
         self.processes
             .read(keys, go, &self.boot, &self.mounts, self.clock)
+    }
+
+    fn log(
+        &mut self,
+        key: ProcessKey,
+        path: PathBuf,
+        read: Option<LogPlace>,
+    ) -> Result<LogPiece, ReadFailure> {
+        if key.boot_id != self.boot.id {
+            return Err(ReadFailure::Gone);
+        }
+        let name = format!("{} in the root of process {}", path.display(), key.pid);
+        let whose = Whose::Log(key.clone(), path.clone());
+        let reason = match self
+            .logs
+            .ask(Ask::Log { key, path, read }, whose, LOG_PATIENCE)
+        {
+            Said::Told(Told::Log(piece)) => return piece,
+            Said::Refused(why) => why,
+            Said::Told(_) | Said::Later => "its disk has not answered yet".to_owned(),
+        };
+        Err(ReadFailure::Io { path: name, reason })
     }
 
     fn hello(&self, die_with_parent: bool) -> Greeting {

@@ -90,11 +90,15 @@ fn watched(reader: &Reader, child: &mut Child, cgroup: &str) -> (ProcessKey, End
     let _waited = exits
         .when_ended(&key, move || tell.send(()).unwrap())
         .unwrap();
+    let early = reader.ended(&key).unwrap();
+    assert_eq!(early, None, "it lives, and nothing of it is forgotten");
+    assert!(reader::lives(&key));
     use std::io::Write as _;
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     told.recv_timeout(Duration::from_secs(20)).unwrap();
     let ended = reader.ended(&key).unwrap();
-    (key, ended)
+    assert!(!reader::lives(&key));
+    (key, ended.expect("its end"))
 }
 
 #[test]
@@ -166,7 +170,7 @@ fn a_kill_for_lack_of_memory_is_told_from_any_other_end() {
         if let Some(EndStatus::Signal(signal)) = status {
             assert_eq!(waited.signal(), i32::try_from(signal).ok(), "{why}");
         }
-        let again = reader.ended(&key).unwrap();
+        let again = reader.ended(&key).unwrap().expect("its end");
         assert_eq!(again.status, None, "{why}: its parent knows");
     }
     println!("live: cgroup version 1; version 2 is tested on recorded trees");

@@ -16,6 +16,8 @@ use serde_json::Value;
 
 #[path = "processes/cgroups.rs"]
 mod cgroups;
+#[path = "processes/hangs.rs"]
+mod hangs;
 #[path = "processes/namespaces.rs"]
 mod namespaces;
 #[path = "processes/runtimes.rs"]

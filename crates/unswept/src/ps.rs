@@ -39,6 +39,9 @@ pub(crate) fn run(arguments: &Ps) -> anyhow::Result<ExitCode> {
             words::processes(discovery.unreadable)
         ));
     }
+    for what in &discovery.left_alone {
+        terminal::note(what.as_str());
+    }
     let denied = rows_denied(&discovery);
     if let Some(hint) = discovery.hint.as_deref().or(denied) {
         terminal::note(format!("hint: {hint}"));

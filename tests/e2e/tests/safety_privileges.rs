@@ -129,6 +129,99 @@ fn a_lost_reader_is_said_to_be_lost() {
     assert!(watcher.running.stop().success(), "and ends cleanly");
 }
 
+/// Waits for a signal, and then takes memory until it is killed.
+const WAITS_THEN_GROWS: &str = r#"package main
+
+import ("os"; "os/signal"; "syscall"; "time")
+
+var kept [][]byte
+
+func main() {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGUSR1)
+	<-told
+	for {
+		block := make([]byte, 1<<20)
+		for i := range block { block[i] = 1 }
+		kept = append(kept, block)
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+"#;
+
+/// Builds that program, without anything to link at run time, as `svc` in `folder`.
+fn build_service(setting: &Setting, folder: &Path) {
+    fs::write(folder.join("main.go"), WAITS_THEN_GROWS).expect("a source");
+    let mut build = std::process::Command::new(&setting.go);
+    build
+        .current_dir(folder)
+        .env("CGO_ENABLED", "0")
+        .args(["build", "-o", "svc", "main.go"]);
+    e2e::process::run(build);
+}
+
+#[test]
+fn a_lost_reader_ends_no_target() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    build_service(&setting, folder.path());
+    let Some(cgroup) = e2e::cgroup::MemoryCgroup::make("lost-reader", 64 << 20) else {
+        return;
+    };
+    // Neither names its program by a path that is one here.
+    let mut relative = cgroup.command(Path::new("./svc"));
+    relative.current_dir(folder.path());
+    let mut relative = Running::start("relative", relative);
+    let mut inside = command("chroot");
+    inside.arg(folder.path()).arg("/svc");
+    let mut inside = Running::start("inside", inside);
+    let settings = Settings::default();
+    let mut watcher = Watcher::start(&setting, &settings, &folder.path().join("data"));
+    let pids = [relative.pid(), inside.pid()];
+    wait_until("both to be watched", Duration::from_secs(20), || {
+        pids.iter()
+            .try_for_each(|&pid| watcher.target_of(pid).map(drop))
+    });
+    kill_by_pid(reader_of(watcher.running.pid()), Signal::KILL);
+    wait_until(
+        "the loss to be said of both",
+        Duration::from_secs(30),
+        || {
+            pids.iter().try_for_each(|&pid| {
+                let state = watcher.target_of(pid)?["state"].clone();
+                let said = state.to_string().contains("no-permission");
+                said.then_some(()).ok_or(state.to_string())
+            })
+        },
+    );
+    // Several looks of discovery later they are what they were.
+    std::thread::sleep(Duration::from_secs(5));
+    for pid in pids {
+        let state = watcher.target_of(pid).expect("a target")["state"].to_string();
+        assert!(state.contains("no-permission"), "{state}");
+    }
+    kill_by_pid(relative.pid(), Signal::USR1);
+    relative.wait(Duration::from_secs(60));
+    wait_until("the kill to be told", Duration::from_secs(20), || {
+        let incidents = watcher.api("incidents")?.to_string();
+        let told = incidents.contains("killed for lack of memory");
+        told.then_some(()).ok_or(incidents)
+    });
+    inside.kill();
+    wait_until("the other's end", Duration::from_secs(20), || {
+        let state = watcher.target_of(pids[1])?["state"].to_string();
+        state.contains("gone").then_some(()).ok_or(state)
+    });
+    assert!(watcher.running.stop().success(), "and ends cleanly");
+}
+
+fn kill_by_pid(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a pid"), signal).expect("it runs");
+}
+
 #[test]
 fn a_hundred_kills_hurt_neither_target_nor_data() {
     let Some(setting) = Setting::find() else {

@@ -16,10 +16,14 @@ use super::child::{HOLDERS_ARGUMENT, LATE, Order, Said};
 use super::room::room;
 use super::{ANSWER_BYTES_MAX, BudgetPart, HoldersBudget, HoldersFailure, LookAt, mebibytes};
 use crate::cgroup::Mount;
-use crate::privileges;
+use crate::{child, privileges};
 
 /// The child ends itself at its time; we do so long after.
 const GRACE: Duration = Duration::from_millis(500);
+/// One that was killed so long ago hangs in the kernel.
+const HANGS_AFTER: Duration = Duration::from_secs(2);
+/// Looks that hang at a time.
+const STUCK_MAX: usize = 4;
 
 /// At most one look at a time.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(crate) struct Looks {
     passes_on: bool,
     last: u64,
     running: Option<Running>,
+    /// Those that were killed and wait for a disk.
+    stuck: Vec<Child>,
 }
 
 #[derive(Debug)]
@@ -49,6 +55,7 @@ impl Looks {
             passes_on,
             last: 0,
             running: None,
+            stuck: Vec::new(),
         }
     }
 
@@ -64,7 +71,8 @@ impl Looks {
         self.tick();
         if let Some(running) = &mut self.running {
             // One whose client went away: its answer is nobody's.
-            if !matches!(running.child.try_wait(), Ok(Some(_))) {
+            let has_ended = matches!(running.child.try_wait(), Ok(Some(_)));
+            if !has_ended && !self.gives_up() {
                 return Err(HoldersFailure::Busy);
             }
         }
@@ -88,6 +96,19 @@ impl Looks {
             late: false,
         });
         Ok(self.last)
+    }
+
+    /// Whether the look that is being taken hangs in the kernel and could be put aside.
+    fn gives_up(&mut self) -> bool {
+        self.stuck
+            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        let hangs = |running: &Running| Instant::now() >= running.deadline + HANGS_AFTER;
+        let gives_up = self.running.as_ref().is_some_and(hangs) && self.stuck.len() < STUCK_MAX;
+        if gives_up {
+            self.stuck
+                .extend(self.running.take().map(|running| running.child));
+        }
+        gives_up
     }
 
     fn spawn(&self, order: &Order) -> io::Result<(Child, File)> {
@@ -159,7 +180,8 @@ impl Drop for Looks {
     fn drop(&mut self) {
         if let Some(running) = &mut self.running {
             let _ = running.child.kill();
-            let _ = running.child.wait();
+            // One that hangs in the kernel is not waited for.
+            let _ = child::end_of(&mut running.child, GRACE);
         }
     }
 }
