@@ -32,13 +32,15 @@ use crate::rails::{End, Rails};
 use crate::store_words;
 use crate::tracked::Tracked;
 use crate::watch::{Parts, Shared, dispatcher};
-use crate::writer::{Stored, Writer};
+use crate::writer::{NotWritten, Stored, Writer};
 
 /// The heartbeat: judging that is due, views that are out of date, incidents that are over.
 const BEAT: Duration = Duration::from_millis(500);
 /// Judgements at a time; the others wait for the next beat.
 const JUDGING_MAX: usize = 4;
 const TARGETS_MAX: usize = 20_000;
+/// The disk has so long to take what is left when we end.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// A process that so many looks in a row have not found has ended.
 const UNSEEN_MAX: u32 = 2;
 
@@ -136,7 +138,7 @@ impl MainLoop {
         mut self,
         mut inbox: mpsc::Receiver<Event>,
         mut stop: watch::Receiver<bool>,
-    ) {
+    ) -> Result<(), NotWritten> {
         self.repeat_open_alerts();
         self.discover();
         let mut beat = tokio::time::interval(BEAT);
@@ -159,16 +161,8 @@ impl MainLoop {
                 driver.abort();
             }
         }
-        // Dropping the writer waits for what is under way; that is disk work.
-        let writer = self.writer;
         let store = Arc::clone(&self.parts.store);
-        let close = move || {
-            drop(writer);
-            if let Err(error) = store.close() {
-                tracing::warn!(%error, "the store did not close cleanly");
-            }
-        };
-        let _ = tokio::task::spawn_blocking(close).await;
+        crate::writer::close(self.writer, store, CLOSE_MAX).await
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

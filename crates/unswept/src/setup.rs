@@ -18,6 +18,9 @@ use crate::args::HostArguments;
 use crate::live::{self, Face};
 use crate::terminal::Screen;
 
+/// Threads of the runtime that are still at work at the end are waited for so long.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+
 /// Starts the reader and gives up every privilege of this process. Must come before any thread.
 pub(crate) fn reader(host: &HostArguments) -> anyhow::Result<Reader> {
     Ok(Reader::start(options(host))?)
@@ -84,6 +87,14 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("failed to start the runtime")
+/// Runs `work`, and ends the runtime without waiting long for threads that hang, on a disk for example.
+pub(crate) fn run<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    Ok(done)
+}
+
 }
 
 /// Turns true on Ctrl-C or SIGTERM.
@@ -99,8 +110,11 @@ pub(crate) fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
         }
         // Nobody listens any more when everything has ended by itself.
         let _ = stop.send(true);
-        // A second Ctrl-C does not wait for a clean end.
-        let _ = interrupt.recv().await;
+        // A second one does not wait for a clean end.
+        let code = tokio::select! {
+            _ = interrupt.recv() => 130,
+            _ = terminate.recv() => 143,
+        };
         live::restore();
         std::process::exit(130);
     });
