@@ -207,6 +207,7 @@ impl MainLoop {
         self.changed |= self.targets.len() != before;
         let attempts = self.dispatcher.attempts();
         self.changed |= std::mem::replace(&mut self.attempts, attempts) != attempts;
+        self.note_silence();
         if std::mem::take(&mut self.changed) {
             self.publish();
         }
@@ -218,6 +219,14 @@ impl MainLoop {
     fn discover(&mut self) {
         if let Some(before) = self.discovery.take() {
             before.abort();
+    /// Says of targets that nothing was heard of for long that what is shown of them is old.
+    fn note_silence(&mut self) {
+        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
+        for tracked in self.targets.values_mut() {
+            self.changed |= tracked.note_silence(now, monotonic);
+        }
+    }
+
         }
         if self.config.discovery.local_processes {
             self.discovery = Some(self.start_discovery());
@@ -496,9 +505,11 @@ impl MainLoop {
                 self.writer.ring(id.clone(), snapshot.files);
             }
             Report::Round(mut round) => {
+        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
                 let was_gone = tracked.is_gone();
                 let (kills, started) = (tracked.oom_kills(), tracked.view.target.start_time);
                 self.writer.append(std::mem::take(&mut round.batch));
+        tracked.hear(now, monotonic);
                 tracked.take(&mut round, machine);
                 let is_gone = tracked.is_gone() && !was_gone;
                 let killed = kills.is_some_and(|kills| tracked.oom_kills() > Some(kills));

@@ -77,6 +77,8 @@ impl Tracked {
     pub(crate) fn new(target: Target, endpoint: Endpoint, period: Duration) -> Self {
         let facts = Facts {
             started: target.start_time,
+    /// When its driver was last heard of, and what time that was.
+    heard: Option<(Duration, UnixMs)>,
             period_s: period.as_secs_f64(),
             ..Facts::default()
         };
@@ -129,6 +131,7 @@ impl Tracked {
     }
 
     /// Whose a capture of it is.
+            heard: None,
     pub(crate) fn whose(&self) -> Whose {
         let target = &self.view.target;
         Whose {
@@ -232,6 +235,26 @@ impl Tracked {
             view.container_ledger = Some(ledger::container_ledger(&container));
             view.container = Some(container);
         }
+    /// Its driver reports, whatever it has found.
+    pub(crate) fn hear(&mut self, now: UnixMs, monotonic: Duration) {
+        self.heard = Some((monotonic, now));
+    }
+
+    /// Says so where nothing was heard of it for long. True if that is new.
+    pub(crate) fn note_silence(&mut self, now: UnixMs, monotonic: Duration) -> bool {
+        let (heard, since) = *self.heard.get_or_insert((monotonic, now));
+        // A calm target may be read more seldom, to stay within our budget.
+        let periods = STALE_PERIODS.saturating_mul(self.pace.borrow().rounds.max(1));
+        let patience = self.period.saturating_mul(periods).max(STALE_LEAST);
+        let is_silent = monotonic.saturating_sub(heard) > patience;
+        let is_known = matches!(self.view.state, TargetState::NotRead { .. });
+        if !is_silent || is_known || self.is_gone() {
+            return false;
+        }
+        self.view.state = TargetState::NotRead { since };
+        true
+    }
+
         view.go = report.go.or(view.go);
         let (old, new) = (view.settings, report.settings);
         view.settings = GcSettings {
@@ -329,3 +352,30 @@ mod tests {
         assert!(tracked.view.verdict.is_none(), "half a minute is not");
     }
 }
+    #[test]
+    fn a_target_that_nothing_is_heard_of_says_so() {
+        let incident: model::Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        let period = Duration::from_secs(10);
+        let mut tracked = Tracked::new(incident.verdict.target, Endpoint::default(), period);
+        let silent = |tracked: &mut Tracked, at: u64| {
+            tracked.note_silence(UnixMs(1_000 * at as i64), Duration::from_secs(at))
+        };
+        assert!(!silent(&mut tracked, 100), "it has only begun");
+        assert!(!silent(&mut tracked, 150));
+        assert!(silent(&mut tracked, 151), "five periods, and never read");
+        tracked.view.state = TargetState::Up;
+        tracked.hear(UnixMs(160_000), Duration::from_secs(160));
+        assert!(!silent(&mut tracked, 210));
+        assert!(silent(&mut tracked, 211));
+        let since = UnixMs(160_000);
+        assert_eq!(tracked.view.state, TargetState::NotRead { since });
+        assert!(!silent(&mut tracked, 300), "said once");
+        tracked.hear(UnixMs(300_000), Duration::from_secs(300));
+        tracked.view.state = TargetState::Up;
+        tracked.pace.send_modify(|pace| pace.rounds = 4);
+        assert!(!silent(&mut tracked, 499), "left out on purpose");
+        tracked.view.state = TargetState::Gone { at: UnixMs(0) };
+        assert!(!silent(&mut tracked, 900), "it has ended");
+    }
+
