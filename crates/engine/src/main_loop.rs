@@ -30,7 +30,7 @@ use crate::limits::Machine;
 use crate::marks::Marks;
 use crate::rails::{End, Rails};
 use crate::store_words;
-use crate::tracked::Tracked;
+use crate::tracked::{Kept, Tracked};
 use crate::watch::{Parts, Shared, dispatcher};
 use crate::writer::{NotWritten, Stored, Writer};
 
@@ -86,6 +86,10 @@ pub(crate) struct MainLoop {
     pub(crate) told: HashSet<model::IncidentId>,
     pub(crate) last_saved: HashMap<model::IncidentId, Duration>,
     discovery: Option<tokio::task::JoinHandle<()>>,
+    /// What was known of targets before a reload, until they are found again.
+    kept: HashMap<TargetId, Kept>,
+    /// Ports in network namespaces of their own can be asked: that is decided at the start.
+    dials: bool,
     /// Attempts to tell somebody that the latest view knows of.
     attempts: u64,
     version: watch::Sender<u64>,
@@ -124,6 +128,8 @@ impl MainLoop {
             told: HashSet::new(),
             last_saved: HashMap::new(),
             discovery: None,
+            kept: HashMap::new(),
+            dials: parts.config.discovery.dials(),
             attempts: 0,
             version,
             views: 0,
@@ -201,15 +207,23 @@ impl MainLoop {
         self.judge_due();
         self.resolve_incidents();
         self.settle_answers();
+        self.note_silence();
         let now = self.clock().now();
         let before = self.targets.len();
         self.targets.retain(|_, tracked| !tracked.is_forgotten(now));
         self.changed |= self.targets.len() != before;
         let attempts = self.dispatcher.attempts();
         self.changed |= std::mem::replace(&mut self.attempts, attempts) != attempts;
-        self.note_silence();
         if std::mem::take(&mut self.changed) {
             self.publish();
+        }
+    }
+
+    /// Says of targets that nothing was heard of for long that what is shown of them is old.
+    fn note_silence(&mut self) {
+        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
+        for tracked in self.targets.values_mut() {
+            self.changed |= tracked.note_silence(now, monotonic);
         }
     }
 
@@ -219,14 +233,6 @@ impl MainLoop {
     fn discover(&mut self) {
         if let Some(before) = self.discovery.take() {
             before.abort();
-    /// Says of targets that nothing was heard of for long that what is shown of them is old.
-    fn note_silence(&mut self) {
-        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
-        for tracked in self.targets.values_mut() {
-            self.changed |= tracked.note_silence(now, monotonic);
-        }
-    }
-
         }
         if self.config.discovery.local_processes {
             self.discovery = Some(self.start_discovery());
@@ -304,6 +310,10 @@ impl MainLoop {
             self.see_process(process, discovery.at);
         }
         self.start_configured(&discovery.processes);
+        if discovery.pending == 0 {
+            // Who was not found again by now has ended.
+            self.kept.clear();
+        }
     }
 
     fn see_process(&mut self, process: &GoProcess, now: UnixMs) {
@@ -430,7 +440,11 @@ impl MainLoop {
             Tracked::new(target.clone(), endpoint.clone().unwrap_or_default(), period);
         let mut logs = self.config.trace_files.iter();
         let log = logs.find(|log| log.name == target.name);
+        let kept = self.kept.remove(&id).unwrap_or_default();
+        tracked.captured_at.clone_from(&kept.captured_at);
         let driver = Driver::new(Orders {
+            before: kept.driver,
+            keeps: Arc::clone(&tracked.driver_keeps),
             traces: log.and_then(|log| log.source(target.process.as_ref())),
             target,
             source: self.source().clone(),
@@ -491,9 +505,11 @@ impl MainLoop {
 
     fn reported(&mut self, id: &TargetId, report: Report) {
         let machine = self.machine();
+        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
         let Some(tracked) = self.targets.get_mut(id) else {
             return;
         };
+        tracked.hear(now, monotonic);
         match report {
             Report::Ring(snapshot) => {
                 tracked.ring_refusals = snapshot.refusals;
@@ -505,11 +521,9 @@ impl MainLoop {
                 self.writer.ring(id.clone(), snapshot.files);
             }
             Report::Round(mut round) => {
-        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
                 let was_gone = tracked.is_gone();
                 let (kills, started) = (tracked.oom_kills(), tracked.view.target.start_time);
                 self.writer.append(std::mem::take(&mut round.batch));
-        tracked.hear(now, monotonic);
                 tracked.take(&mut round, machine);
                 let is_gone = tracked.is_gone() && !was_gone;
                 let killed = kills.is_some_and(|kills| tracked.oom_kills() > Some(kills));
@@ -626,7 +640,7 @@ impl MainLoop {
                 reason: "there is no configuration file".into(),
             };
         };
-        let config = match Config::load(path) {
+        let mut config = match Config::load(path) {
             Ok(config) => config,
             Err(error) => {
                 return CommandOutcome::Refused {
@@ -634,12 +648,9 @@ impl MainLoop {
                 };
             }
         };
-        let changes = self.config.changes(&config);
-        if changes.is_empty() {
-            return CommandOutcome::Accepted {
-                text: "nothing has changed".into(),
-            };
-        }
+        let waiting = self.config.after_restart(&config, self.dials).join(", ");
+        config.keep_running(&self.config);
+        let changes = self.config.changes(&config).join(", ");
         let told_anew = match self.tell_by(&config) {
             Ok(anew) => anew,
             Err(error) => {
@@ -648,19 +659,51 @@ impl MainLoop {
                 };
             }
         };
-        let gone: Vec<TargetId> = self.targets.keys().cloned().collect();
+        if !changes.is_empty() {
+            self.apply(config, told_anew);
+        }
+        self.note_waiting(&waiting);
+        let changed = match (changes.is_empty(), waiting.is_empty()) {
+            (true, true) => "nothing has changed".into(),
+            (true, false) => "nothing has changed yet".into(),
+            (false, _) => format!("changed: {changes}"),
+        };
+        let text = match waiting.is_empty() {
+            true => changed,
+            false => format!("{changed}; only after a restart: {waiting}"),
+        };
+        CommandOutcome::Accepted { text }
+    }
+
+    /// Goes on by `config`.
+    fn apply(&mut self, config: Config, told_anew: bool) {
         self.config = config;
         if told_anew {
             self.repeat_open_alerts();
         }
-        // Drivers carry their settings with them: each starts anew, its history is in the store.
-        for id in gone {
+        // Drivers carry their settings with them: each starts anew, its history is in the store. What a
+        // target is asked only once, or seldom, goes over to the next one.
+        let stopped: Vec<TargetId> = self.targets.keys().cloned().collect();
+        for id in stopped {
+            if let Some(tracked) = self.targets.get(&id).filter(|tracked| !tracked.is_gone()) {
+                self.kept.insert(id.clone(), tracked.kept());
+            }
             self.stop(&id);
         }
         self.discover();
-        CommandOutcome::Accepted {
-            text: format!("changed: {}", changes.join(", ")),
+    }
+
+    /// Says on the pages and in the log which settings of the file are not in force; `waiting` may be empty.
+    fn note_waiting(&mut self, waiting: &str) {
+        if waiting.is_empty() {
+            self.notes.remove("restart");
+            return;
         }
+        let text = format!(
+            "the configuration file has changed where only a restart of unswept takes it over: {waiting}"
+        );
+        tracing::warn!("{text}");
+        self.notes.insert("restart", text);
     }
 
     // --- what faces see ---

@@ -1,6 +1,7 @@
 //! What the main loop keeps of one target.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use collect::Endpoint;
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::budget::Pace;
 use crate::costly::Owed;
-use crate::driver::RoundReport;
+use crate::driver::{DriverKept, RoundReport};
 use crate::holders::Looks;
 use crate::judging::Remembered;
 use crate::limits::{self, Known, Machine};
@@ -31,6 +32,13 @@ const SHORT_LIFE_SHOWN: Duration = Duration::from_secs(60);
 const STALE_PERIODS: u32 = 5;
 const STALE_LEAST: Duration = Duration::from_secs(15);
 
+/// What a reload, which starts each driver anew, leaves known of a target.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept {
+    pub(crate) captured_at: HashMap<Kind, Duration>,
+    pub(crate) driver: DriverKept,
+}
+
 pub(crate) struct Tracked {
     pub(crate) view: TargetView,
     pub(crate) endpoint: Endpoint,
@@ -38,6 +46,8 @@ pub(crate) struct Tracked {
     /// Tells the driver what discovery says of the process now.
     pub(crate) news: Option<watch::Sender<GoProcess>>,
     pub(crate) driver: Option<JoinHandle<()>>,
+    /// What its driver knows that the next one has to know.
+    pub(crate) driver_keeps: Arc<Mutex<DriverKept>>,
     pub(crate) facts: Facts,
     /// Tells the driver how often to do what.
     pub(crate) pace: watch::Sender<Pace>,
@@ -67,6 +77,8 @@ pub(crate) struct Tracked {
     /// What its ring lacks, and why.
     pub(crate) ring_refusals: Vec<RefusedCapture>,
     pub(crate) rounds: u64,
+    /// When its driver was last heard of, and what time that was.
+    heard: Option<(Duration, UnixMs)>,
     /// Looks of discovery in a row that have not found its process.
     pub(crate) unseen: u32,
     /// Its start, how old it was when that was first heard of, and when that was.
@@ -77,8 +89,6 @@ impl Tracked {
     pub(crate) fn new(target: Target, endpoint: Endpoint, period: Duration) -> Self {
         let facts = Facts {
             started: target.start_time,
-    /// When its driver was last heard of, and what time that was.
-    heard: Option<(Duration, UnixMs)>,
             period_s: period.as_secs_f64(),
             ..Facts::default()
         };
@@ -103,6 +113,7 @@ impl Tracked {
             period,
             news: None,
             driver: None,
+            driver_keeps: Arc::default(),
             facts,
             pace: watch::Sender::default(),
             standings: watch::Sender::default(),
@@ -120,6 +131,7 @@ impl Tracked {
             owed: Owed::default(),
             ring_refusals: Vec::new(),
             rounds: 0,
+            heard: None,
             unseen: 0,
             age: None,
         }
@@ -130,8 +142,16 @@ impl Tracked {
         !self.capturing && !self.snapshotting && self.captured_round != Some(self.rounds)
     }
 
+    /// What is to be known of it after a reload.
+    pub(crate) fn kept(&self) -> Kept {
+        let driver = self.driver_keeps.lock();
+        Kept {
+            captured_at: self.captured_at.clone(),
+            driver: driver.unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
     /// Whose a capture of it is.
-            heard: None,
     pub(crate) fn whose(&self) -> Whose {
         let target = &self.view.target;
         Whose {
@@ -215,26 +235,6 @@ impl Tracked {
         read.is_some_and(|read| now.since(read) <= patience)
     }
 
-    /// A verdict is of now: without readings there is none. The incident keeps its own.
-    pub(crate) fn forget_stale_verdict(&mut self, now: UnixMs) {
-        if !self.is_gone() && self.view.verdict.is_some() && !self.is_fresh(now) {
-            self.view.verdict = None;
-            self.view.ledger = None;
-            self.streaks.clear();
-        }
-    }
-
-    /// Takes a round's figures over. What a round did not bring stays as it was: the state says
-    /// that it is old.
-    pub(crate) fn take(&mut self, report: &mut RoundReport, machine: Machine) {
-        self.rounds += 1;
-        let view = &mut self.view;
-        view.state = report.state.clone();
-        view.process = report.process.or(view.process);
-        if let Some(container) = report.container.take() {
-            view.container_ledger = Some(ledger::container_ledger(&container));
-            view.container = Some(container);
-        }
     /// Its driver reports, whatever it has found.
     pub(crate) fn hear(&mut self, now: UnixMs, monotonic: Duration) {
         self.heard = Some((monotonic, now));
@@ -255,6 +255,26 @@ impl Tracked {
         true
     }
 
+    /// A verdict is of now: without readings there is none. The incident keeps its own.
+    pub(crate) fn forget_stale_verdict(&mut self, now: UnixMs) {
+        if !self.is_gone() && self.view.verdict.is_some() && !self.is_fresh(now) {
+            self.view.verdict = None;
+            self.view.ledger = None;
+            self.streaks.clear();
+        }
+    }
+
+    /// Takes a round's figures over. What a round did not bring stays as it was: the state says
+    /// that it is old.
+    pub(crate) fn take(&mut self, report: &mut RoundReport, machine: Machine) {
+        self.rounds += 1;
+        let view = &mut self.view;
+        view.state = report.state.clone();
+        view.process = report.process.or(view.process);
+        if let Some(container) = report.container.take() {
+            view.container_ledger = Some(ledger::container_ledger(&container));
+            view.container = Some(container);
+        }
         view.go = report.go.or(view.go);
         let (old, new) = (view.settings, report.settings);
         view.settings = GcSettings {
@@ -333,26 +353,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_does_not_outlive_its_readings() {
-        let incident: model::Incident =
-            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
-        let mut target = incident.verdict.target.clone();
-        target.process = Some(ProcessKey {
-            boot_id: BootId::default(),
-            pid: Pid(1),
-            start_ticks: StartTicks(1),
-        });
-        let mut tracked = Tracked::new(target, Endpoint::default(), Duration::from_secs(1));
-        assert!(!tracked.is_fresh(UnixMs(0)), "never read");
-        tracked.view.last_read = Some(UnixMs(100_000));
-        tracked.view.verdict = Some(incident.verdict);
-        tracked.forget_stale_verdict(UnixMs(110_000));
-        assert!(tracked.view.verdict.is_some(), "ten seconds are a hiccup");
-        tracked.forget_stale_verdict(UnixMs(130_000));
-        assert!(tracked.view.verdict.is_none(), "half a minute is not");
-    }
-}
-    #[test]
     fn a_target_that_nothing_is_heard_of_says_so() {
         let incident: model::Incident =
             serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
@@ -379,3 +379,23 @@ mod tests {
         assert!(!silent(&mut tracked, 900), "it has ended");
     }
 
+    #[test]
+    fn a_verdict_does_not_outlive_its_readings() {
+        let incident: model::Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        let mut target = incident.verdict.target.clone();
+        target.process = Some(ProcessKey {
+            boot_id: BootId::default(),
+            pid: Pid(1),
+            start_ticks: StartTicks(1),
+        });
+        let mut tracked = Tracked::new(target, Endpoint::default(), Duration::from_secs(1));
+        assert!(!tracked.is_fresh(UnixMs(0)), "never read");
+        tracked.view.last_read = Some(UnixMs(100_000));
+        tracked.view.verdict = Some(incident.verdict);
+        tracked.forget_stale_verdict(UnixMs(110_000));
+        assert!(tracked.view.verdict.is_some(), "ten seconds are a hiccup");
+        tracked.forget_stale_verdict(UnixMs(130_000));
+        assert!(tracked.view.verdict.is_none(), "half a minute is not");
+    }
+}

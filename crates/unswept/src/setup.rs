@@ -28,10 +28,8 @@ pub(crate) fn reader(host: &HostArguments) -> anyhow::Result<Reader> {
 
 /// As [`reader()`], as the configuration wants it.
 pub(crate) fn reader_for(host: &HostArguments, config: &Config) -> anyhow::Result<Reader> {
-    let discovery = &config.discovery;
-    let dials = discovery.local_processes && discovery.probe_ports && discovery.network_namespaces;
     let options = options(host);
-    let options = if dials {
+    let options = if config.discovery.dials() {
         options
     } else {
         options.without_dialer()
@@ -87,14 +85,14 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("failed to start the runtime")
+}
+
 /// Runs `work`, and ends the runtime without waiting long for threads that hang, on a disk for example.
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = runtime()?;
     let done = runtime.block_on(work);
     runtime.shutdown_timeout(SHUTDOWN_MAX);
     Ok(done)
-}
-
 }
 
 /// Turns true on Ctrl-C or SIGTERM.
@@ -116,7 +114,7 @@ pub(crate) fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
             _ = terminate.recv() => 143,
         };
         live::restore();
-        std::process::exit(130);
+        std::process::exit(code);
     });
     Ok(stopped)
 }
