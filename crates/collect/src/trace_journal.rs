@@ -45,16 +45,25 @@ pub(crate) struct TraceJournal {
 
 #[derive(Debug)]
 struct Running {
-    child: Child,
+    /// Taken when it is ended.
+    child: Option<Child>,
     lines: ChildStdout,
     words: ChildStderr,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         // It has ended already where this fails.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        if matches!(child.try_wait(), Ok(None)) {
+            // It may hang in the kernel, with its journal's disk: that is no reason to wait for it. Without a
+            // thread it stays a zombie until we end.
+            let reap = move || child.wait();
+            let _ = std::thread::Builder::new().spawn(reap);
+        }
     }
 }
 
@@ -155,7 +164,7 @@ fn start(program: &Path, of: &JournalOf) -> io::Result<Running> {
     let pipes = child.stdout.take().zip(child.stderr.take());
     let (lines, words) = pipes.ok_or_else(|| io::Error::other("no pipes to journalctl"))?;
     let running = Running {
-        child,
+        child: Some(child),
         lines,
         words,
     };
@@ -220,10 +229,11 @@ mod tests {
         std::fs::write(path("part"), next).unwrap();
         std::fs::rename(path("part"), path("more")).unwrap();
         until(|| live(&mut journal).filter(|live| *live == 21.0));
-        let pid = journal.running.as_ref().unwrap().child.id();
-        assert!(Path::new(&format!("/proc/{pid}")).exists());
+        let running = journal.running.as_ref().unwrap();
+        let process = format!("/proc/{}", running.child.as_ref().unwrap().id());
+        assert!(Path::new(&process).exists());
         drop(journal);
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        until(|| (!Path::new(&process).exists()).then_some(()));
     }
 
     #[test]

@@ -60,19 +60,24 @@ impl TraceLog {
         }
     }
 
+    /// What is read, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.source {
+            TraceSource::File(path) => path.display().to_string(),
+            TraceSource::OfTarget(key, path) => format!("{} of pid {}", path.display(), key.pid.0),
+            TraceSource::Journal(JournalOf::Unit(unit)) => format!("the journal of {unit}"),
+            TraceSource::Journal(JournalOf::Pid(pid)) => format!("the journal of pid {pid}"),
+        }
+    }
+
     /// Why it cannot be read, for people.
     #[must_use]
     pub fn in_words(&self, error: &io::Error) -> String {
         match &self.source {
-            TraceSource::File(path) => format!("failed to read {}: {error}", path.display()),
             // It says which file, and of which process.
             TraceSource::OfTarget(..) => error.to_string(),
-            TraceSource::Journal(JournalOf::Unit(unit)) => {
-                format!("failed to read the journal of {unit}: {error}")
-            }
-            TraceSource::Journal(JournalOf::Pid(pid)) => {
-                format!("failed to read the journal of pid {pid}: {error}")
-            }
+            _ => format!("failed to read {}: {error}", self.place()),
         }
     }
 }

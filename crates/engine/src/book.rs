@@ -24,6 +24,9 @@ const INCIDENTS_SHOWN_MAX: usize = 1_000;
 pub struct Book {
     /// Shared with the views that faces hold: changed by copy when one does.
     pub(crate) incidents: BTreeMap<IncidentId, Arc<Incident>>,
+    /// Open incidents that, by the clock as it is now, begin in the future, and since when that is known:
+    /// the clock was far ahead when they were opened.
+    ahead: BTreeMap<IncidentId, UnixMs>,
 }
 
 /// A target as the book sees it when it decides what is over.
@@ -41,6 +44,8 @@ pub struct Standing<'a> {
     pub started: Option<UnixMs>,
     /// How old it is, whatever was done to the clock since it was first seen.
     pub age: Duration,
+    /// Whether its id is that of one process; a configured target keeps its id over restarts.
+    pub is_process: bool,
     /// Its latest verdict.
     pub verdict: Option<&'a Verdict>,
 }
@@ -88,6 +93,7 @@ impl Book {
                 .into_iter()
                 .map(|i| (i.id.clone(), Arc::new(i)))
                 .collect(),
+            ahead: BTreeMap::new(),
         }
     }
 
@@ -220,16 +226,17 @@ impl Book {
 
     /// Resolves the open incidents that `standings` show to be over, and names them.
     pub fn resolve(&mut self, standings: &[Standing<'_>], now: UnixMs) -> Vec<IncidentId> {
+        self.note_ahead(now);
         let mut resolved = Vec::new();
         for incident in self.incidents.values_mut() {
-            if incident.state != IncidentState::Open
-                || standings
-                    .iter()
-                    .any(|standing| still_leaks(incident, standing))
-            {
+            let is_held = |standing| still_leaks(incident, standing);
+            if incident.state != IncidentState::Open || standings.iter().any(is_held) {
                 continue;
             }
-            let Some(successor) = standings.iter().find(|s| is_clean_successor(incident, s)) else {
+            let since = self.ahead.get(&incident.id).copied();
+            let since = since.unwrap_or(incident.opened);
+            let is_successor = |s: &&Standing<'_>| is_clean_successor(incident, since, s);
+            let Some(successor) = standings.iter().find(is_successor) else {
                 continue;
             };
             let incident = Arc::make_mut(incident);
@@ -248,6 +255,35 @@ impl Book {
             resolved.push(incident.id.clone());
         }
         resolved
+    }
+
+    /// Opens the latest incident of this leak of `target` again, if it was resolved: `target` leaks
+    /// although that was said to be over.
+    pub fn reopen(&mut self, kind: Kind, target: &TargetId, now: UnixMs) -> Option<&mut Incident> {
+        let is_it = |i: &&mut Arc<Incident>| {
+            i.state == IncidentState::Resolved
+                && family(i.kind) == family(kind)
+                && i.has_target(target)
+        };
+        let resolved = self.incidents.values_mut().filter(is_it);
+        let incident = Arc::make_mut(resolved.max_by_key(|i| i.resolved)?);
+        incident.state = IncidentState::Open;
+        incident.resolved = None;
+        let text = format!("target {target} still leaks: it was resolved too early");
+        incident.note(now, "reopened", text);
+        Some(incident)
+    }
+
+    /// Notes which open incidents begin in the future. Who started since that was noted first is a
+    /// successor of theirs: by the time at which they were opened nobody ever would be.
+    fn note_ahead(&mut self, now: UnixMs) {
+        let is_ahead = |i: &&Arc<Incident>| i.state == IncidentState::Open && i.opened > now;
+        let ahead = self.incidents.values().filter(is_ahead);
+        let ahead = ahead.map(|incident| {
+            let noted = self.ahead.get(&incident.id).copied();
+            (incident.id.clone(), noted.unwrap_or(now))
+        });
+        self.ahead = ahead.collect();
     }
 
     /// One incident.
@@ -274,24 +310,37 @@ impl Book {
     }
 }
 
-/// Whether `standing` is one of the processes that leaked, still alive. A configured target keeps
-/// its id over restarts, so a process that started later is another one.
+/// Whether `standing` keeps `incident` open: it is a target of it and lives, or it is of its workload
+/// and has a leak of its kind, whoever else is clean. A configured target keeps its id over restarts: one
+/// that started later is another process, and is judged like one.
 fn still_leaks(incident: &Incident, standing: &Standing<'_>) -> bool {
-    let earlier = standing
-        .started
-        .is_none_or(|started| started <= incident.opened);
-    standing.alive && earlier && incident.has_target(standing.target)
+    if !standing.alive {
+        return false;
+    }
+    let started = standing.started;
+    let same = standing.is_process || started.is_none_or(|started| started <= incident.opened);
+    let said = standing.verdict;
+    let is_listed = incident.has_target(standing.target);
+    if is_listed && (same || said.is_none_or(|said| said.verdict != Judgement::NoLeak)) {
+        return true;
+    }
+    let is_it = |kind: Kind| family(kind) == family(incident.kind);
+    *standing.workload == incident.workload
+        && said.is_some_and(|said| {
+            let mut findings = said.findings.iter();
+            findings.any(|of| of.verdict == Judgement::Leak && of.kind.is_some_and(is_it))
+        })
 }
 
-/// Whether `standing` shows that `incident` is over: it came later, it has reached the age at
+/// Whether `standing` shows that `incident` is over: it started after `since`, it has reached the age at
 /// which the incident opened, and it is judged `no-leak`.
-fn is_clean_successor(incident: &Incident, standing: &Standing<'_>) -> bool {
+fn is_clean_successor(incident: &Incident, since: UnixMs, standing: &Standing<'_>) -> bool {
     let Some((started, verdict)) = standing.started.zip(standing.verdict) else {
         return false;
     };
     standing.alive
         && *standing.workload == incident.workload
-        && started > incident.opened
+        && started > since
         && standing.age.as_secs_f64() >= incident.age_s
         && verdict.verdict == Judgement::NoLeak
 }
@@ -348,6 +397,9 @@ pub(crate) mod tests {
         let verdict = &mut incident.verdict;
         verdict.at = UnixMs(at_min * MINUTE);
         verdict.verdict = answer;
+        for finding in &mut verdict.findings {
+            finding.verdict = answer;
+        }
         verdict.target.id = TargetId(target.into());
         verdict.target.start_time = Some(UnixMs(started_min * MINUTE));
         incident.verdict
@@ -361,7 +413,16 @@ pub(crate) mod tests {
             alive,
             started: verdict.target.start_time,
             age: Duration::ZERO,
+            is_process: false,
             verdict: Some(verdict),
+        }
+    }
+
+    /// As [`standing`], of a process of this host.
+    fn process(verdict: &Verdict) -> Standing<'_> {
+        Standing {
+            is_process: true,
+            ..standing(verdict, true)
         }
     }
 
@@ -485,6 +546,87 @@ pub(crate) mod tests {
         );
         assert_eq!(book.get(&id).unwrap().state, IncidentState::Resolved);
         assert_eq!(book.resolve(&aged_enough, now(23)), [], "once");
+    }
+
+    #[test]
+    fn nothing_resolves_while_one_that_leaks_lives() {
+        let leak = verdict("a", 10, 0, Judgement::Leak);
+        let next = verdict("b", 14, 11, Judgement::Leak);
+        let clean = verdict("c", 40, 12, Judgement::NoLeak);
+        let unsure = verdict("b", 40, 11, Judgement::Unsure);
+        let calm = verdict("b", 40, 11, Judgement::NoLeak);
+        let other = verdict("d", 40, 11, Judgement::Leak);
+        let unjudged = Standing {
+            verdict: None,
+            ..standing(&next, true)
+        };
+        let mut elsewhere = verdict("d", 40, 11, Judgement::Leak);
+        elsewhere.target.workload = Workload("x".into());
+        let mut goroutines = verdict("d", 40, 11, Judgement::Leak);
+        goroutines.findings[0].kind = Some(Kind::Goroutine);
+        let dead = standing(&next, false);
+        let rows = [
+            ("one that joined leaks", process(&next), false),
+            ("it is unsure by now", process(&unsure), false),
+            ("it is calm by now", process(&calm), false),
+            ("it is not read any more", unjudged, false),
+            ("it leaks, and was not listed", process(&other), false),
+            ("it has ended", dead, true),
+            ("another workload leaks", process(&elsewhere), true),
+            ("a leak of another kind", process(&goroutines), true),
+            (
+                "a configured one that is restarted",
+                standing(&calm, true),
+                true,
+            ),
+        ];
+        for (name, beside, over) in rows {
+            let mut book = Book::default();
+            let id = book.open(&leak, Kind::GoHeap, "").id.clone();
+            book.support(&id, &next);
+            let standings = [standing(&leak, false), beside, process(&clean)];
+            let resolved = book.resolve(&aged(&standings, 40), UnixMs(40 * MINUTE));
+            assert_eq!(!resolved.is_empty(), over, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_resolved_too_early_is_opened_again() {
+        let mut book = Book::default();
+        let leak = verdict("a", 10, 0, Judgement::Leak);
+        let clean = verdict("c", 40, 12, Judgement::NoLeak);
+        let id = book.open(&leak, Kind::NativeHeap, "").id.clone();
+        let (a, now) = (TargetId("a".into()), UnixMs(40 * MINUTE));
+        assert!(book.reopen(Kind::Native, &a, now).is_none(), "it is open");
+        let resolved = book.resolve(&aged(&[process(&clean)], 40), now);
+        assert_eq!(resolved, std::slice::from_ref(&id));
+        assert!(book.reopen(Kind::Goroutine, &a, now).is_none());
+        assert!(book.reopen(Kind::Native, &clean.target.id, now).is_none());
+        let again = book.reopen(Kind::Native, &a, now).unwrap();
+        assert_eq!((&again.id, again.state), (&id, IncidentState::Open));
+        assert_eq!(again.resolved, None);
+        assert_eq!(again.timeline.last().unwrap().code, "reopened");
+        assert!(book.open_of_target(Kind::Native, &a).is_some());
+    }
+
+    #[test]
+    fn one_that_was_opened_while_the_clock_was_ahead_is_resolved_by_who_starts_later() {
+        let mut book = Book::default();
+        let mut leak = verdict("a", 100_000, 99_990, Judgement::Leak);
+        let id = book.open(&leak, Kind::GoHeap, "").id.clone();
+        // The clock is right again, and so is what is known of its start.
+        leak.target.start_time = Some(UnixMs(0));
+        let at = |minute: i64, standings: &[Standing<'_>], book: &mut Book| {
+            book.resolve(&aged(standings, minute), UnixMs(minute * MINUTE))
+        };
+        let sibling = verdict("b", 20, 1, Judgement::NoLeak);
+        let beside = [standing(&leak, true), process(&sibling)];
+        assert_eq!(at(20, &beside, &mut book), [], "it still runs");
+        let beside = [standing(&leak, false), process(&sibling)];
+        assert_eq!(at(21, &beside, &mut book), [], "one that ran beside it");
+        let successor = verdict("c", 40, 22, Judgement::NoLeak);
+        assert_eq!(at(25, &[process(&successor)], &mut book), [], "too young");
+        assert_eq!(at(40, &[process(&successor)], &mut book), [id]);
     }
 
     #[test]

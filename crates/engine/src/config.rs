@@ -407,6 +407,40 @@ impl Config {
             .map(|(key, _)| key)
             .collect()
     }
+
+    /// Settings of `new` that this process cannot take over while it runs: they have an effect after a restart.
+    /// `dials` is whether it was started with somebody who opens sockets in network namespaces.
+    #[must_use]
+    pub fn after_restart(&self, new: &Self, dials: bool) -> Vec<&'static str> {
+        let wanted = &new.discovery;
+        // Where no ports are asked nobody dials, whoever could.
+        let asks = wanted.local_processes && wanted.probe_ports;
+        let settings = [
+            (
+                "discovery.network_namespaces",
+                asks && wanted.dials() != dials,
+            ),
+            ("storage.retention", self.storage != new.storage),
+            ("web.external_url", self.web != new.web),
+        ];
+        let waiting = settings.into_iter().filter(|(_, waits)| *waits);
+        waiting.map(|(key, _)| key).collect()
+    }
+
+    /// Keeps of `running` what [`Config::after_restart`] tells.
+    pub(crate) fn keep_running(&mut self, running: &Self) {
+        self.discovery.network_namespaces = running.discovery.network_namespaces;
+        self.storage = running.storage.clone();
+        self.web = running.web.clone();
+    }
+}
+
+impl Discovery {
+    /// Whether ports in network namespaces of their own are asked.
+    #[must_use]
+    pub fn dials(&self) -> bool {
+        self.local_processes && self.probe_ports && self.network_namespaces
+    }
 }
 
 #[cfg(test)]
@@ -437,6 +471,40 @@ mod tests {
             config.changes(&Config::default()),
             ["global", "scrape_configs"]
         );
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_told_by_its_name() {
+        let running = Config::default();
+        let no_ports = parse("discovery: {probe_ports: false}\n").unwrap();
+        let rows = [
+            ("global: {scrape_interval: 5s}\n", &running, vec![]),
+            (
+                "storage: {retention: 7d}\n",
+                &running,
+                vec!["storage.retention"],
+            ),
+            (
+                "web: {external_url: 'https://u.example'}\n",
+                &running,
+                vec!["web.external_url"],
+            ),
+            (
+                "discovery: {network_namespaces: false}\n",
+                &running,
+                vec!["discovery.network_namespaces"],
+            ),
+            ("discovery: {probe_ports: false}\n", &running, vec![]),
+            ("", &no_ports, vec!["discovery.network_namespaces"]),
+        ];
+        for (text, running, expected) in rows {
+            let mut new = parse(text).unwrap();
+            let dials = running.discovery.dials();
+            assert_eq!(running.after_restart(&new, dials), expected, "{text}");
+            new.keep_running(running);
+            assert_eq!(new.storage, running.storage, "{text}");
+            assert_eq!(new.web, running.web, "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! until there is an answer or the time is up, and leaves nothing on disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use collect::{Endpoint, Source};
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::budget::Pace;
 use crate::config;
-use crate::driver::{Driver, Orders, Report, RoundReport};
+use crate::driver::{Driver, DriverKept, Orders, Report, RoundReport};
 use crate::evidence::{Subject, Terms, look_of};
 use crate::holders::{self, Refusal};
 use crate::judging::{Remembered, judge_target};
@@ -129,7 +130,7 @@ struct Session {
     duration: Option<Duration>,
     machine: Machine,
     tracked: Tracked,
-    series: std::sync::Arc<MemorySeries>,
+    series: Arc<MemorySeries>,
     reports: mpsc::Receiver<Report>,
     driver: tokio::task::JoinHandle<()>,
     before: Option<Look>,
@@ -157,6 +158,8 @@ impl Session {
             order.interval,
         );
         let driver = Driver::new(Orders {
+            before: DriverKept::default(),
+            keeps: Arc::default(),
             target: order.target,
             source: order.source.clone(),
             endpoint: order.endpoint,
@@ -183,7 +186,7 @@ impl Session {
             duration: order.duration,
             machine: order.machine,
             tracked,
-            series: std::sync::Arc::default(),
+            series: Arc::default(),
             reports,
             before: None,
             inspect: order.inspect,
@@ -251,7 +254,7 @@ impl Session {
     }
 
     async fn judge(&self) -> Result<Verdict, DiagnoseError> {
-        let (series, now) = (std::sync::Arc::clone(&self.series), self.source.clock.now());
+        let (series, now) = (Arc::clone(&self.series), self.source.clock.now());
         let (target, facts) = (self.tracked.view.target.clone(), self.facts());
         let ledger = self.tracked.view.ledger.clone();
         // It takes minutes at most: all of it is looked at each time.

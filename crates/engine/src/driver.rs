@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use collect::probe::{Wanted, probe};
@@ -17,8 +18,7 @@ use model::{
 };
 use reader::{Access, Ended, GoFailure, GoFigures, GoProcess, ReadFailure};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use wire::{Role, Scrape};
+use wire::Role;
 
 use crate::admission::{Admission, LABEL_BYTES_MAX, SERIES_MAX};
 use crate::budget::Pace;
@@ -29,6 +29,7 @@ use crate::go_source;
 use crate::limits::{self, Known, Machine};
 use crate::rails::Standing;
 use crate::ring::{Ring, Snapshot};
+use crate::trace_reads::TraceReads;
 
 /// Smaps holds the target's mmap lock: read at most so much of the time (one part in a thousand).
 const MAPPINGS_DUTY: u32 = 1_000;
@@ -39,13 +40,27 @@ const MAPPINGS_REFUSED: Duration = Duration::from_secs(60);
 /// A mapping reading older than this says nothing of the moment of the ledger: with one a ledger
 /// could not close, whose sides have to be read within a second.
 const MAPPINGS_FRESH: Duration = Duration::from_millis(1_000);
-/// A log is waited for so long in a round: its disk may hang.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// A larger answer of the metrics endpoint is not kept for evidence.
 const METRICS_KEPT_MAX: usize = 1 << 20;
 
+/// What a driver knows of a process that the one after it, after a reload, has to know: what is asked once in the
+/// process's life, and what is not due again yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DriverKept {
+    asked: HashSet<SocketAddr>,
+    /// What was found at these ports, and what is told of them.
+    found: Option<Endpoint>,
+    probes: Vec<String>,
+    mappings_due: Duration,
+    ring_due: Duration,
+}
+
 /// What a driver is told when it starts.
 pub(crate) struct Orders {
+    /// What the one before it knew.
+    pub(crate) before: DriverKept,
+    /// Where it says what it knows, for the one after it.
+    pub(crate) keeps: Arc<Mutex<DriverKept>>,
     pub(crate) target: Target,
     pub(crate) source: Source,
     /// A configured endpoint, or none to look for one.
@@ -108,13 +123,9 @@ pub(crate) struct Driver {
     live: LiveTracker,
     load: LoadTracker,
     admission: Admission,
-    traces: Option<TraceLog>,
-    /// A reading of the log that takes long; the log is with it.
-    reading: Option<JoinHandle<(Result<Scrape, String>, TraceLog)>>,
-    asked: HashSet<SocketAddr>,
-    probes: Vec<String>,
+    traces: Option<TraceReads>,
+    known: DriverKept,
     mappings: Option<MappingBytes>,
-    mappings_due: Duration,
     ring: Ring,
     /// How the target stood when it was last read.
     standing: Standing,
@@ -125,8 +136,11 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(orders: Orders) -> Self {
-        let endpoint = orders.endpoint.clone().unwrap_or_default();
+    pub(crate) fn new(mut orders: Orders) -> Self {
+        let known = std::mem::take(&mut orders.before);
+        // What was found is not used where ports are not to be asked, or somebody has written down what is.
+        let found = known.found.clone().filter(|_| orders.probe_ports);
+        let endpoint = orders.endpoint.clone().or(found).unwrap_or_default();
         let process = orders.target.process.clone();
         let timeout = orders.timeout.min(orders.period);
         let collector = Collector::new(orders.source.clone(), process, endpoint, timeout);
@@ -134,10 +148,12 @@ impl Driver {
             .target
             .labels
             .with([(TARGET_LABEL, orders.target.id.0.as_str())]);
-        let log = |source| TraceLog::new(source, &orders.source.reader);
-        let traces = orders.traces.clone().map(log);
+        let traces = orders.traces.clone();
+        let traces =
+            traces.map(|of| TraceReads::new(TraceLog::new(of, &orders.source.reader), timeout));
         let load = LoadTracker::with_named(orders.load_series.clone());
-        let ring = Ring::new(orders.evidence.clone(), orders.period);
+        let now = orders.source.clock.monotonic();
+        let ring = Ring::new(orders.evidence.clone(), orders.period, known.ring_due, now);
         Self {
             orders,
             collector,
@@ -146,11 +162,8 @@ impl Driver {
             load,
             admission: Admission::default(),
             traces,
-            reading: None,
-            asked: HashSet::new(),
-            probes: Vec::new(),
+            known,
             mappings: None,
-            mappings_due: Duration::ZERO,
             ring,
             standing: Standing::default(),
             scrape_tells: true,
@@ -174,6 +187,7 @@ impl Driver {
             };
             self.look_for_endpoint().await;
             self.read_mappings().await;
+            self.keep();
             let when = go_source::ask_process(self.collector.endpoint(), self.scrape_tells);
             self.collector.set_ask_process(when);
             let round = self.collector.round().await;
@@ -198,7 +212,9 @@ impl Driver {
             let source = &self.orders.source;
             let pace = *self.orders.pace.borrow();
             let taken = self.ring.take(&subject, source, standing, own_bytes, pace);
-            if let Some(snapshot) = taken.await
+            let taken = taken.await;
+            self.keep();
+            if let Some(snapshot) = taken
                 && reports.send(Report::Ring(snapshot)).await.is_err()
             {
                 return;
@@ -267,7 +283,7 @@ impl Driver {
             .listening
             .iter()
             .copied()
-            .filter(|addr| self.asked.insert(*addr))
+            .filter(|addr| self.known.asked.insert(*addr))
             .collect();
         if fresh.is_empty() {
             return;
@@ -289,10 +305,19 @@ impl Driver {
         let fetcher = self.orders.source.fetcher_for(&endpoint);
         let probed = probe(&fetcher, &fresh, wanted).await;
         let lines = probed.lines.into_iter();
-        self.probes.extend(lines.map(|line| line + place));
+        self.known.probes.extend(lines.map(|line| line + place));
         endpoint.metrics_url = endpoint.metrics_url.or(probed.endpoint.metrics_url);
         endpoint.pprof_bases.extend(probed.endpoint.pprof_bases);
+        self.known.found = Some(endpoint.clone());
         self.collector.set_endpoint(endpoint);
+    }
+
+    /// Leaves what is known to the driver after this one.
+    fn keep(&mut self) {
+        self.known.ring_due = self.ring.due();
+        let keeps = self.orders.keeps.lock();
+        let mut keeps = keeps.unwrap_or_else(PoisonError::into_inner);
+        keeps.clone_from(&self.known);
     }
 
     /// Whether ports in a network namespace that is not ours can be asked; says so where not.
@@ -308,7 +333,7 @@ impl Driver {
                  To change that: {hint}",
                 ports.join(", ")
             );
-            self.probes.push(text);
+            self.known.probes.push(text);
         }
         false
     }
@@ -320,7 +345,7 @@ impl Driver {
 
     /// Reads the mappings when the duty cycle allows.
     async fn read_mappings(&mut self) {
-        if self.now() < self.mappings_due {
+        if self.now() < self.known.mappings_due {
             return;
         }
         let Some(answer) = self.subject().read_mappings(&self.orders.source).await else {
@@ -331,32 +356,14 @@ impl Driver {
             .map(|mappings| Duration::from_micros(mappings.elapsed_us));
         let pause = mappings_pause(self.orders.period, took.ok());
         self.mappings = answer.ok().map(|mappings| mappings.bytes);
-        self.mappings_due = self.now() + pause * self.orders.pace.borrow().mappings;
+        self.known.mappings_due = self.now() + pause * self.orders.pace.borrow().mappings;
     }
 
     /// What the lines in its log say of the collector, where a log is configured; why it cannot be
     /// read otherwise.
     async fn read_traces(&mut self) -> Option<Result<GoMemory, String>> {
-        let mut reading = match self.reading.take() {
-            Some(reading) => reading,
-            None => {
-                let mut log = self.traces.take()?;
-                tokio::task::spawn_blocking(move || {
-                    let read = log.read().map_err(|error| log.in_words(&error));
-                    (read, log)
-                })
-            }
-        };
-        let Ok(done) = tokio::time::timeout(LOG_PATIENCE, &mut reading).await else {
-            self.reading = Some(reading);
-            return Some(Err(
-                "its log has not been read yet: its disk does not answer".into(),
-            ));
-        };
-        // A reading that was cut off takes the log with it: it is not followed any more.
-        let (read, log) = done.ok()?;
-        self.traces = Some(log);
-        let scrape = match read {
+        let now = self.now();
+        let scrape = match self.traces.as_mut()?.read(now).await {
             Ok(scrape) => scrape,
             Err(why) => return Some(Err(why)),
         };
@@ -390,7 +397,7 @@ impl Driver {
             go: None,
             settings: GcSettings::default(),
             ledger: None,
-            probes: self.probes.clone(),
+            probes: self.known.probes.clone(),
             series: Vec::new(),
             endpoint: self.collector.endpoint().clone(),
             started: None,
@@ -670,6 +677,87 @@ mod tests {
             assert_eq!(pause, want, "{name}");
             assert!(took.unwrap_or_default() * 1_000 <= pause, "{name}");
         }
+    }
+
+    /// A Go process that listens there, with metrics in its executable.
+    fn process(listening: SocketAddr) -> GoProcess {
+        GoProcess {
+            key: model::ProcessKey {
+                boot_id: model::BootId::default(),
+                pid: model::Pid(1),
+                start_ticks: model::StartTicks(1),
+            },
+            started: UnixMs(0),
+            ppid: 1,
+            uid: 0,
+            exe: "/srv/shop".into(),
+            exe_deleted: false,
+            comm: "shop".into(),
+            container: None,
+            pod: None,
+            systemd_unit: None,
+            cgroup: "/".into(),
+            pid_namespace_is_ours: true,
+            netns_is_ours: true,
+            build: reader::GoBuild::default(),
+            handlers: reader::Handlers {
+                metrics: true,
+                ..reader::Handlers::default()
+            },
+            listening: vec![listening],
+            env: reader::GoEnv::default(),
+            access: Access::Full,
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_reload_no_port_is_asked_again_and_nothing_is_due_at_once() {
+        let endpoint = crate::tests::Counting::start();
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(crate::SystemClock::default());
+        let parts = crate::tests::parts(dir.path(), crate::tests::config(""), clock);
+        let incident: model::Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        let process = process(endpoint.address());
+        let driver = |before: DriverKept, probe_ports: bool| {
+            let keeps = Arc::default();
+            let orders = Orders {
+                before,
+                keeps: Arc::clone(&keeps),
+                target: incident.verdict.target.clone(),
+                source: parts.source.clone(),
+                endpoint: None,
+                period: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+                evidence: Evidence::default(),
+                machine: Machine::of(&parts.host, &parts.config.limits),
+                probe_ports,
+                traces: None,
+                load_series: Vec::new(),
+                asked: false,
+                pace: watch::channel(Pace::default()).1,
+                process: Some(watch::channel(process.clone()).1),
+            };
+            (Driver::new(orders), keeps)
+        };
+        let (mut first, keeps) = driver(DriverKept::default(), true);
+        first.look_for_endpoint().await;
+        first.known.mappings_due = Duration::from_secs(70);
+        first.keep();
+        assert_eq!(endpoint.asked(), 1);
+        let found = first.collector.endpoint().clone();
+        assert!(found.metrics_url.is_some(), "{:?}", first.known.probes);
+
+        let before: DriverKept = keeps.lock().unwrap().clone();
+        let (mut second, _) = driver(before.clone(), true);
+        second.look_for_endpoint().await;
+        assert_eq!(endpoint.asked(), 1, "one GET a port and process life");
+        assert_eq!(second.collector.endpoint().metrics_url, found.metrics_url);
+        assert_eq!(second.known.probes, first.known.probes);
+        assert_eq!(second.known.mappings_due, Duration::from_secs(70));
+        let (mut third, _) = driver(before, false);
+        third.look_for_endpoint().await;
+        assert_eq!(third.collector.endpoint().metrics_url, None, "not wanted");
     }
 
     #[test]

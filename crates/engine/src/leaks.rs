@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use collect::Source;
 use locate::{Evidence, Interpretation, Look, Request};
 use model::{
     CommandOutcome, EvidenceFile, EvidenceKind, Finding, Incident, IncidentId, Judgement, Kind,
     RefusedCapture, TargetId, UnixMs, Verdict,
 };
 use store::Store;
+use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use crate::book::{Standing, TARGETS_CAPTURED_MAX, family, targets_captured};
 use crate::budgeting::was_put_off;
@@ -41,6 +44,77 @@ pub(crate) struct Captured {
     pub(crate) notes: Vec<String>,
     pub(crate) was_outside: bool,
     pub(crate) found: Interpretation,
+}
+
+/// A capture for a confirmed leak.
+struct Capturing {
+    subject: Subject,
+    metrics: Option<Vec<u8>>,
+    terms: Terms,
+    standing: watch::Receiver<rails::Standing>,
+    period: Duration,
+    source: Source,
+    store: Arc<Store>,
+    kind: Kind,
+    verdict: Verdict,
+}
+
+impl Capturing {
+    /// What is known of the leak where its evidence cannot be taken or read.
+    fn unread(&self) -> Captured {
+        Captured {
+            target: self.subject.target.clone(),
+            kind: self.kind,
+            verdict: self.verdict.clone(),
+            files: Vec::new(),
+            refusals: Vec::new(),
+            notes: Vec::new(),
+            was_outside: matches!(self.terms.outside, Ok(Some(_))),
+            found: Interpretation::default(),
+        }
+    }
+
+    async fn take(self) -> Result<Captured, JoinError> {
+        let (kind, target) = (self.kind, self.subject.target.clone());
+        let (subject, source, terms) = (&self.subject, &self.source, &self.terms);
+        let finding = finding_of(&self.verdict, kind);
+        let abilities = subject.abilities(terms.settings.force_gc);
+        let requests = finding.map_or_else(Vec::new, |f| locate::plan(f, abilities));
+        let mut capture = subject.capture(source, &requests, terms).await;
+        let pause = finding.and_then(|f| under_load::pause(f, self.period));
+        if let Some(pause) = pause.filter(|_| capture.look.heap.is_some()) {
+            let more = under_load::take(subject, source, terms, pause, self.standing);
+            capture.files.extend(more.await);
+        }
+        let at = source.clock.now();
+        if let Some(bytes) = self.metrics {
+            capture.files.push(EvidenceFile {
+                kind: EvidenceKind::Metrics,
+                target: target.clone(),
+                at,
+                name: "after-metrics.txt".into(),
+                bytes,
+            });
+        }
+        let (store, verdict) = (self.store, self.verdict);
+        let read = move || read(&store, target, kind, verdict, capture);
+        tokio::task::spawn_blocking(read).await
+    }
+}
+
+/// What was captured, or `otherwise` where that has panicked: what was begun ends in any case, and people hear of the
+/// leak.
+async fn whatever_happens(
+    taken: impl Future<Output = Result<Captured, JoinError>> + Send + 'static,
+    otherwise: Captured,
+) -> Captured {
+    match tokio::spawn(taken).await {
+        Ok(Ok(captured)) => captured,
+        Ok(Err(error)) | Err(error) => {
+            tracing::error!(target = %otherwise.target, %error, "evidence could not be taken");
+            otherwise
+        }
+    }
 }
 
 impl MainLoop {
@@ -141,6 +215,10 @@ impl MainLoop {
             .get(&kind)
             .is_some_and(|last| now < *last + every);
         let known = known.and_then(|incident| self.book.get(&incident));
+        if recent && known.is_none() && !tracked.capturing {
+            self.reopen(id, kind, verdict);
+            return;
+        }
         let may_now = self.own.keeper.refusal().is_none();
         // After a restart of ours the evidence is there already.
         let enough = known.is_some_and(|incident| {
@@ -166,42 +244,25 @@ impl MainLoop {
         };
         tracked.capturing = true;
         tracked.captured_at.insert(kind, now);
-        let subject = Subject::new(&tracked.view.target, tracked.endpoint.clone());
-        let metrics = tracked.metrics.clone();
-        let terms = Terms::for_incident(tracked.standing(), &self.config.evidence)
-            .refused_by(self.own.keeper.refusal())
-            .with_outside(outside);
-        let (standing, period) = (tracked.standings.subscribe(), tracked.period);
-        let (source, events) = (self.source().clone(), self.events.clone());
-        let (store, verdict) = (Arc::clone(&self.parts.store), verdict.clone());
+        let capturing = Capturing {
+            subject: Subject::new(&tracked.view.target, tracked.endpoint.clone()),
+            metrics: tracked.metrics.clone(),
+            terms: Terms::for_incident(tracked.standing(), &self.config.evidence)
+                .refused_by(self.own.keeper.refusal())
+                .with_outside(outside),
+            standing: tracked.standings.subscribe(),
+            period: tracked.period,
+            source: self.source().clone(),
+            store: Arc::clone(&self.parts.store),
+            kind,
+            verdict: verdict.clone(),
+        };
+        let events = self.events.clone();
         tokio::spawn(async move {
-            let finding = finding_of(&verdict, kind);
-            let abilities = subject.abilities(terms.settings.force_gc);
-            let requests = finding.map_or_else(Vec::new, |f| locate::plan(f, abilities));
-            let mut capture = subject.capture(&source, &requests, &terms).await;
-            let pause = finding.and_then(|f| under_load::pause(f, period));
-            if let Some(pause) = pause.filter(|_| capture.look.heap.is_some()) {
-                let more = under_load::take(&subject, &source, &terms, pause, standing);
-                capture.files.extend(more.await);
-            }
-            let at = source.clock.now();
-            if let Some(bytes) = metrics {
-                let name = "after-metrics.txt".into();
-                let target = subject.target.clone();
-                let kind = EvidenceKind::Metrics;
-                capture.files.push(EvidenceFile {
-                    kind,
-                    target,
-                    at,
-                    name,
-                    bytes,
-                });
-            }
-            let read = move || read(&store, subject.target, kind, verdict, capture);
-            if let Ok(captured) = tokio::task::spawn_blocking(read).await {
-                // An error means that the watcher is ending.
-                let _ = events.send(Event::Captured(Box::new(captured))).await;
-            }
+            let otherwise = capturing.unread();
+            let captured = whatever_happens(capturing.take(), otherwise).await;
+            // An error means that the watcher is ending.
+            let _ = events.send(Event::Captured(Box::new(captured))).await;
         });
     }
 
@@ -381,6 +442,22 @@ impl MainLoop {
         }
     }
 
+    /// A leak whose evidence was taken lately has no incident any more: it was resolved too early. No more is
+    /// taken so soon, so the old incident is opened again.
+    fn reopen(&mut self, id: &TargetId, kind: Kind, verdict: &Verdict) {
+        let at = self.clock().now();
+        let reopened = self.book.reopen(kind, id, at);
+        let Some(incident) = reopened.map(|incident| incident.id.clone()) else {
+            return;
+        };
+        self.support(&incident, verdict);
+        save(&self.book, &self.writer, &incident);
+        let open = self.book.get(&incident).cloned();
+        if let Some(incident) = open.filter(|incident| incident.silence.is_none()) {
+            self.tell(&incident);
+        }
+    }
+
     /// Resolves what successors have shown to be over.
     pub(crate) fn resolve_incidents(&mut self) {
         let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
@@ -397,6 +474,7 @@ impl MainLoop {
                 alive: !tracked.is_gone(),
                 started: tracked.view.target.start_time,
                 age: tracked.age(monotonic),
+                is_process: tracked.view.target.process.is_some(),
                 verdict: tracked.view.verdict.as_ref(),
             })
             .collect();
@@ -514,5 +592,34 @@ fn read(
         notes,
         was_outside,
         found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::book::tests::verdict;
+
+    #[tokio::test]
+    async fn evidence_that_cannot_be_read_still_ends_what_was_begun() {
+        let leak = verdict("a", 10, 0, Judgement::Leak);
+        let captured = |was_outside| Captured {
+            target: TargetId("a".into()),
+            kind: Kind::GoHeap,
+            verdict: leak.clone(),
+            files: Vec::new(),
+            refusals: Vec::new(),
+            notes: Vec::new(),
+            was_outside,
+            found: Interpretation::default(),
+        };
+        let good = captured(false);
+        let read = async move { tokio::task::spawn_blocking(move || good).await };
+        assert!(!whatever_happens(read, captured(true)).await.was_outside);
+        let dies = || -> Captured { panic!("a test's own") };
+        let read = async move { tokio::task::spawn_blocking(dies).await };
+        assert!(whatever_happens(read, captured(true)).await.was_outside);
+        let taken = async { panic!("a test's own") };
+        assert!(whatever_happens(taken, captured(true)).await.was_outside);
     }
 }

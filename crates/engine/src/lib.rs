@@ -48,6 +48,7 @@ mod ring_files;
 mod store_words;
 #[cfg(test)]
 mod tests;
+mod trace_reads;
 mod tracked;
 mod under_load;
 mod waiting;

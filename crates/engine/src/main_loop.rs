@@ -30,15 +30,17 @@ use crate::limits::Machine;
 use crate::marks::Marks;
 use crate::rails::{End, Rails};
 use crate::store_words;
-use crate::tracked::Tracked;
+use crate::tracked::{Kept, Tracked};
 use crate::watch::{Parts, Shared, dispatcher};
-use crate::writer::{Stored, Writer};
+use crate::writer::{NotWritten, Stored, Writer};
 
 /// The heartbeat: judging that is due, views that are out of date, incidents that are over.
 const BEAT: Duration = Duration::from_millis(500);
 /// Judgements at a time; the others wait for the next beat.
 const JUDGING_MAX: usize = 4;
 const TARGETS_MAX: usize = 20_000;
+/// The disk has so long to take what is left when we end.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// A process that so many looks in a row have not found has ended, or may not be looked into any more.
 const UNSEEN_MAX: u32 = 2;
 
@@ -84,6 +86,10 @@ pub(crate) struct MainLoop {
     pub(crate) told: HashSet<model::IncidentId>,
     pub(crate) last_saved: HashMap<model::IncidentId, Duration>,
     discovery: Option<tokio::task::JoinHandle<()>>,
+    /// What was known of targets before a reload, until they are found again.
+    kept: HashMap<TargetId, Kept>,
+    /// Ports in network namespaces of their own can be asked: that is decided at the start.
+    dials: bool,
     /// Attempts to tell somebody that the latest view knows of.
     attempts: u64,
     version: watch::Sender<u64>,
@@ -122,6 +128,8 @@ impl MainLoop {
             told: HashSet::new(),
             last_saved: HashMap::new(),
             discovery: None,
+            kept: HashMap::new(),
+            dials: parts.config.discovery.dials(),
             attempts: 0,
             version,
             views: 0,
@@ -136,7 +144,7 @@ impl MainLoop {
         mut self,
         mut inbox: mpsc::Receiver<Event>,
         mut stop: watch::Receiver<bool>,
-    ) {
+    ) -> Result<(), NotWritten> {
         self.repeat_open_alerts();
         self.discover();
         let mut beat = tokio::time::interval(BEAT);
@@ -159,16 +167,8 @@ impl MainLoop {
                 driver.abort();
             }
         }
-        // Dropping the writer waits for what is under way; that is disk work.
-        let writer = self.writer;
         let store = Arc::clone(&self.parts.store);
-        let close = move || {
-            drop(writer);
-            if let Err(error) = store.close() {
-                tracing::warn!(%error, "the store did not close cleanly");
-            }
-        };
-        let _ = tokio::task::spawn_blocking(close).await;
+        crate::writer::close(self.writer, store, CLOSE_MAX).await
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -207,6 +207,7 @@ impl MainLoop {
         self.judge_due();
         self.resolve_incidents();
         self.settle_answers();
+        self.note_silence();
         let now = self.clock().now();
         let before = self.targets.len();
         self.targets.retain(|_, tracked| !tracked.is_forgotten(now));
@@ -215,6 +216,14 @@ impl MainLoop {
         self.changed |= std::mem::replace(&mut self.attempts, attempts) != attempts;
         if std::mem::take(&mut self.changed) {
             self.publish();
+        }
+    }
+
+    /// Says of targets that nothing was heard of for long that what is shown of them is old.
+    fn note_silence(&mut self) {
+        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
+        for tracked in self.targets.values_mut() {
+            self.changed |= tracked.note_silence(now, monotonic);
         }
     }
 
@@ -298,6 +307,10 @@ impl MainLoop {
             self.see_process(process, discovery.at);
         }
         self.start_configured(&discovery.processes);
+        if discovery.pending == 0 {
+            // Who was not found again by now has ended.
+            self.kept.clear();
+        }
     }
 
     /// Says what discovery could not look into.
@@ -444,7 +457,11 @@ impl MainLoop {
             Tracked::new(target.clone(), endpoint.clone().unwrap_or_default(), period);
         let mut logs = self.config.trace_files.iter();
         let log = logs.find(|log| log.name == target.name);
+        let kept = self.kept.remove(&id).unwrap_or_default();
+        tracked.captured_at.clone_from(&kept.captured_at);
         let driver = Driver::new(Orders {
+            before: kept.driver,
+            keeps: Arc::clone(&tracked.driver_keeps),
             traces: log.and_then(|log| log.source(target.process.as_ref())),
             target,
             source: self.source().clone(),
@@ -505,9 +522,11 @@ impl MainLoop {
 
     fn reported(&mut self, id: &TargetId, report: Report) {
         let machine = self.machine();
+        let (now, monotonic) = (self.clock().now(), self.clock().monotonic());
         let Some(tracked) = self.targets.get_mut(id) else {
             return;
         };
+        tracked.hear(now, monotonic);
         match report {
             Report::Ring(snapshot) => {
                 tracked.ring_refusals = snapshot.refusals;
@@ -638,7 +657,7 @@ impl MainLoop {
                 reason: "there is no configuration file".into(),
             };
         };
-        let config = match Config::load(path) {
+        let mut config = match Config::load(path) {
             Ok(config) => config,
             Err(error) => {
                 return CommandOutcome::Refused {
@@ -646,12 +665,9 @@ impl MainLoop {
                 };
             }
         };
-        let changes = self.config.changes(&config);
-        if changes.is_empty() {
-            return CommandOutcome::Accepted {
-                text: "nothing has changed".into(),
-            };
-        }
+        let waiting = self.config.after_restart(&config, self.dials).join(", ");
+        config.keep_running(&self.config);
+        let changes = self.config.changes(&config).join(", ");
         let told_anew = match self.tell_by(&config) {
             Ok(anew) => anew,
             Err(error) => {
@@ -660,19 +676,51 @@ impl MainLoop {
                 };
             }
         };
-        let gone: Vec<TargetId> = self.targets.keys().cloned().collect();
+        if !changes.is_empty() {
+            self.apply(config, told_anew);
+        }
+        self.note_waiting(&waiting);
+        let changed = match (changes.is_empty(), waiting.is_empty()) {
+            (true, true) => "nothing has changed".into(),
+            (true, false) => "nothing has changed yet".into(),
+            (false, _) => format!("changed: {changes}"),
+        };
+        let text = match waiting.is_empty() {
+            true => changed,
+            false => format!("{changed}; only after a restart: {waiting}"),
+        };
+        CommandOutcome::Accepted { text }
+    }
+
+    /// Goes on by `config`.
+    fn apply(&mut self, config: Config, told_anew: bool) {
         self.config = config;
         if told_anew {
             self.repeat_open_alerts();
         }
-        // Drivers carry their settings with them: each starts anew, its history is in the store.
-        for id in gone {
+        // Drivers carry their settings with them: each starts anew, its history is in the store. What a
+        // target is asked only once, or seldom, goes over to the next one.
+        let stopped: Vec<TargetId> = self.targets.keys().cloned().collect();
+        for id in stopped {
+            if let Some(tracked) = self.targets.get(&id).filter(|tracked| !tracked.is_gone()) {
+                self.kept.insert(id.clone(), tracked.kept());
+            }
             self.stop(&id);
         }
         self.discover();
-        CommandOutcome::Accepted {
-            text: format!("changed: {}", changes.join(", ")),
+    }
+
+    /// Says on the pages and in the log which settings of the file are not in force; `waiting` may be empty.
+    fn note_waiting(&mut self, waiting: &str) {
+        if waiting.is_empty() {
+            self.notes.remove("restart");
+            return;
         }
+        let text = format!(
+            "the configuration file has changed where only a restart of unswept takes it over: {waiting}"
+        );
+        tracing::warn!("{text}");
+        self.notes.insert("restart", text);
     }
 
     // --- what faces see ---

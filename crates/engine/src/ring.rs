@@ -85,13 +85,20 @@ impl From<Capture> for Snapshot {
 }
 
 impl Ring {
-    pub(crate) fn new(settings: Evidence, period: Duration) -> Self {
+    /// The first is taken when it is `due`, by the monotonic clock, but in time by these settings.
+    pub(crate) fn new(settings: Evidence, period: Duration, due: Duration, now: Duration) -> Self {
+        let due = due.min(now.saturating_add(settings.ring_interval));
         Self {
             settings,
             period,
-            due: Duration::ZERO,
+            due,
             levels: Levels::default(),
         }
+    }
+
+    /// When the next is due.
+    pub(crate) fn due(&self) -> Duration {
+        self.due
     }
 
     /// Takes a snapshot where one is due, of a target that stands so and itself holds `own_bytes`.
@@ -136,6 +143,17 @@ mod tests {
             },
             goroutines: None,
         }
+    }
+
+    #[test]
+    fn after_a_reload_the_next_is_due_when_it_was_but_in_time() {
+        let settings = Evidence::default();
+        let (every, second) = (settings.ring_interval, Duration::from_secs(1));
+        let due = |due, now| Ring::new(settings.clone(), second, due, now).due();
+        assert_eq!(due(Duration::ZERO, 100 * second), Duration::ZERO, "new");
+        assert_eq!(due(105 * second, 100 * second), 105 * second);
+        let late = 100 * second + 10 * every;
+        assert_eq!(due(late, 100 * second), 100 * second + every, "shorter now");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the main loop keeps of one target.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use collect::Endpoint;
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::budget::Pace;
 use crate::costly::Owed;
-use crate::driver::RoundReport;
+use crate::driver::{DriverKept, RoundReport};
 use crate::holders::Looks;
 use crate::judging::Remembered;
 use crate::limits::{self, Known, Machine};
@@ -31,6 +32,13 @@ const SHORT_LIFE_SHOWN: Duration = Duration::from_secs(60);
 const STALE_PERIODS: u32 = 5;
 const STALE_LEAST: Duration = Duration::from_secs(15);
 
+/// What a reload, which starts each driver anew, leaves known of a target.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept {
+    pub(crate) captured_at: HashMap<Kind, Duration>,
+    pub(crate) driver: DriverKept,
+}
+
 pub(crate) struct Tracked {
     pub(crate) view: TargetView,
     pub(crate) endpoint: Endpoint,
@@ -38,6 +46,8 @@ pub(crate) struct Tracked {
     /// Tells the driver what discovery says of the process now.
     pub(crate) news: Option<watch::Sender<GoProcess>>,
     pub(crate) driver: Option<JoinHandle<()>>,
+    /// What its driver knows that the next one has to know.
+    pub(crate) driver_keeps: Arc<Mutex<DriverKept>>,
     pub(crate) facts: Facts,
     /// Tells the driver how often to do what.
     pub(crate) pace: watch::Sender<Pace>,
@@ -67,6 +77,8 @@ pub(crate) struct Tracked {
     /// What its ring lacks, and why.
     pub(crate) ring_refusals: Vec<RefusedCapture>,
     pub(crate) rounds: u64,
+    /// When its driver was last heard of, and what time that was.
+    heard: Option<(Duration, UnixMs)>,
     /// Looks of discovery in a row that have not found its process.
     pub(crate) unseen: u32,
     /// Its start, how old it was when that was first heard of, and when that was.
@@ -101,6 +113,7 @@ impl Tracked {
             period,
             news: None,
             driver: None,
+            driver_keeps: Arc::default(),
             facts,
             pace: watch::Sender::default(),
             standings: watch::Sender::default(),
@@ -118,6 +131,7 @@ impl Tracked {
             owed: Owed::default(),
             ring_refusals: Vec::new(),
             rounds: 0,
+            heard: None,
             unseen: 0,
             age: None,
         }
@@ -126,6 +140,15 @@ impl Tracked {
     /// Whether what was taken of it last shows in its figures by now.
     pub(crate) fn may_be_captured(&self) -> bool {
         !self.capturing && !self.snapshotting && self.captured_round != Some(self.rounds)
+    }
+
+    /// What is to be known of it after a reload.
+    pub(crate) fn kept(&self) -> Kept {
+        let driver = self.driver_keeps.lock();
+        Kept {
+            captured_at: self.captured_at.clone(),
+            driver: driver.unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// Whose a capture of it is.
@@ -230,6 +253,26 @@ impl Tracked {
         read.is_some_and(|read| now.since(read) <= patience)
     }
 
+    /// Its driver reports, whatever it has found.
+    pub(crate) fn hear(&mut self, now: UnixMs, monotonic: Duration) {
+        self.heard = Some((monotonic, now));
+    }
+
+    /// Says so where nothing was heard of it for long. True if that is new.
+    pub(crate) fn note_silence(&mut self, now: UnixMs, monotonic: Duration) -> bool {
+        let (heard, since) = *self.heard.get_or_insert((monotonic, now));
+        // A calm target may be read more seldom, to stay within our budget.
+        let periods = STALE_PERIODS.saturating_mul(self.pace.borrow().rounds.max(1));
+        let patience = self.period.saturating_mul(periods).max(STALE_LEAST);
+        let is_silent = monotonic.saturating_sub(heard) > patience;
+        let is_known = matches!(self.view.state, TargetState::NotRead { .. });
+        if !is_silent || is_known || self.is_gone() {
+            return false;
+        }
+        self.view.state = TargetState::NotRead { since };
+        true
+    }
+
     /// A verdict is of now: without readings there is none. The incident keeps its own.
     pub(crate) fn forget_stale_verdict(&mut self, now: UnixMs) {
         if !self.is_gone() && self.view.verdict.is_some() && !self.is_fresh(now) {
@@ -326,6 +369,33 @@ mod tests {
     use model::{BootId, Pid, ProcessKey, StartTicks};
 
     use super::*;
+
+    #[test]
+    fn a_target_that_nothing_is_heard_of_says_so() {
+        let incident: model::Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        let period = Duration::from_secs(10);
+        let mut tracked = Tracked::new(incident.verdict.target, Endpoint::default(), period);
+        let silent = |tracked: &mut Tracked, at: u64| {
+            tracked.note_silence(UnixMs(1_000 * at as i64), Duration::from_secs(at))
+        };
+        assert!(!silent(&mut tracked, 100), "it has only begun");
+        assert!(!silent(&mut tracked, 150));
+        assert!(silent(&mut tracked, 151), "five periods, and never read");
+        tracked.view.state = TargetState::Up;
+        tracked.hear(UnixMs(160_000), Duration::from_secs(160));
+        assert!(!silent(&mut tracked, 210));
+        assert!(silent(&mut tracked, 211));
+        let since = UnixMs(160_000);
+        assert_eq!(tracked.view.state, TargetState::NotRead { since });
+        assert!(!silent(&mut tracked, 300), "said once");
+        tracked.hear(UnixMs(300_000), Duration::from_secs(300));
+        tracked.view.state = TargetState::Up;
+        tracked.pace.send_modify(|pace| pace.rounds = 4);
+        assert!(!silent(&mut tracked, 499), "left out on purpose");
+        tracked.view.state = TargetState::Gone { at: UnixMs(0) };
+        assert!(!silent(&mut tracked, 900), "it has ended");
+    }
 
     #[test]
     fn a_verdict_does_not_outlive_its_readings() {

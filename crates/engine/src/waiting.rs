@@ -37,9 +37,31 @@ pub(crate) struct Waiting {
     came: Condvar,
 }
 
+/// What waits, or is being written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) readings: usize,
+    pub(crate) snapshots: usize,
+    pub(crate) incidents: usize,
+    pub(crate) evidence_files: usize,
+}
+
+impl Left {
+    fn count(&mut self, job: &Job) {
+        match job {
+            Job::Append(_) => self.readings += 1,
+            Job::Ring(_, files) => self.snapshots += files.len(),
+            Job::Incident(..) => self.incidents += 1,
+            Job::Evidence(_, files, _) => self.evidence_files += files.len(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// What was handed out last: it is being written until the next one is asked for.
+    in_hand: Left,
     /// How many of them may be refused.
     offered: usize,
     evidence_bytes: usize,
@@ -105,8 +127,10 @@ impl Waiting {
     /// The oldest job. Waits for one, for `at_most` if there is such a time.
     pub(crate) fn next(&self, at_most: Option<Duration>) -> Next {
         let mut state = self.lock();
+        state.in_hand = Left::default();
         loop {
             if let Some(job) = state.jobs.pop_front() {
+                state.in_hand.count(&job);
                 match &job {
                     Job::Append(_) | Job::Ring(..) => state.offered -= 1,
                     Job::Evidence(_, files, _) => state.evidence_bytes -= bytes_of(files),
@@ -129,6 +153,14 @@ impl Waiting {
                 }
             };
         }
+    }
+
+    /// What is not on the disk yet of all that was handed in.
+    pub(crate) fn left(&self) -> Left {
+        let state = self.lock();
+        let mut left = state.in_hand;
+        state.jobs.iter().for_each(|job| left.count(job));
+        left
     }
 
     /// No more will come.
@@ -256,8 +288,20 @@ mod tests {
     fn what_waits_is_handed_out_before_the_end() {
         let waiting = Waiting::default();
         waiting.incident(incident("a", "last"), None);
+        assert!(waiting.offer(Job::Append(Batch::default())));
         waiting.close();
+        let mut left = Left {
+            readings: 1,
+            incidents: 1,
+            ..Left::default()
+        };
+        assert_eq!(waiting.left(), left);
         assert!(matches!(waiting.next(None), Next::Job(_)));
+        assert_eq!(waiting.left(), left, "it is still being written");
+        assert!(matches!(waiting.next(None), Next::Job(_)));
+        left.incidents = 0;
+        assert_eq!(waiting.left(), left);
         assert!(matches!(waiting.next(None), Next::Closed));
+        assert_eq!(waiting.left(), Left::default());
     }
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::main_loop::{Event, MainLoop};
+use crate::writer::NotWritten;
 
 /// Commands that may wait for the main loop.
 const COMMANDS_MAX: usize = 16;
@@ -69,14 +70,15 @@ impl Shared {
 }
 
 impl Watcher {
-    /// Starts the main loop. It ends, with everything written, when `stop` changes.
+    /// Starts the main loop. It ends when `stop` changes, with everything written, or with [`NotWritten`] from a
+    /// disk that hangs.
     ///
     /// # Errors
     /// If the writing thread cannot be started.
     pub fn start(
         parts: Parts,
         stop: watch::Receiver<bool>,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+    ) -> std::io::Result<(Self, JoinHandle<Result<(), NotWritten>>)> {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let (version, changed) = watch::channel(0);
         let shared = Arc::new(Shared::new(Arc::clone(&parts.store)));

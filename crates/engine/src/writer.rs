@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use model::{Append, Batch, Clock, EvidenceFile, EvidenceRef, Incident, IncidentId, TargetId};
 use store::Store;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::late::{self, Late};
-use crate::waiting::{Job, Next, Waiting};
+use crate::waiting::{Job, Left, Next, Waiting};
 
 /// What became of files of evidence. More may be heard of those that wait.
 #[derive(Debug, Default)]
@@ -100,6 +101,83 @@ impl Writer {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// What the disk did not take before the watcher ended.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the disk of the data directory has not answered for {} s; not written: {}; what was written before is \
+     kept, and is there at the next start",
+    waited.as_secs(),
+    self.in_words()
+)]
+pub struct NotWritten {
+    waited: Duration,
+    left: Left,
+    late: u64,
+}
+
+impl NotWritten {
+    fn in_words(&self) -> String {
+        let Left {
+            readings,
+            snapshots,
+            incidents,
+            evidence_files,
+        } = self.left;
+        let counted = [
+            (readings as u64, "rounds of readings"),
+            (snapshots as u64, "snapshots"),
+            (incidents as u64, "incidents"),
+            (evidence_files as u64, "files of evidence"),
+            (self.late, "incidents and files that had failed before"),
+        ];
+        let counted = counted.into_iter().filter(|(count, _)| *count > 0);
+        let counted: Vec<String> = counted
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        match counted.is_empty() {
+            true => "nothing that is known of, but the store could not be closed".into(),
+            false => counted.join(", "),
+        }
+    }
+}
+
+/// Ends the writing, and closes the store: what is left has `limit` to be written. A disk that hangs for longer
+/// is not waited for; the threads that hang on it end with the process, or when the disk answers.
+///
+/// # Errors
+/// [`NotWritten`].
+pub(crate) async fn close(
+    writer: Writer,
+    store: Arc<Store>,
+    limit: Duration,
+) -> Result<(), NotWritten> {
+    let (waiting, counts) = (Arc::clone(&writer.waiting), Arc::clone(&writer.counts));
+    let (done, closed) = oneshot::channel();
+    let work = move || {
+        drop(writer);
+        if let Err(error) = store.close() {
+            tracing::warn!(%error, "the store did not close cleanly");
+        }
+        // Nobody waits any more where it took too long.
+        let _ = done.send(());
+    };
+    // Not one of the runtime's threads, which may all hang on that disk. Where there is no thread to be had,
+    // all was dropped with `work`, and that has waited for the disk.
+    let thread = std::thread::Builder::new().name("store-closer".into());
+    if let Err(error) = thread.spawn(work) {
+        tracing::warn!(%error, "the store was closed without a limit of time");
+        return Ok(());
+    }
+    if tokio::time::timeout(limit, closed).await.is_ok() {
+        return Ok(());
+    }
+    Err(NotWritten {
+        waited: limit,
+        left: waiting.left(),
+        late: counts.late.load(Ordering::Relaxed),
+    })
 }
 
 impl Drop for Writer {

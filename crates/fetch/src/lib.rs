@@ -7,8 +7,14 @@
 //! pooled connections, and does not retry: that is the caller's policy.
 #![forbid(unsafe_code)]
 
-mod given;
+mod before_head;
+mod body;
+mod get;
+mod names;
+mod network;
 
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +22,8 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 
-pub use given::Dial;
+use get::Way;
+use network::Network;
 
 /// What we call ourselves, as operators find it in their access logs.
 pub const USER_AGENT: &str = concat!("unswept/", env!("CARGO_PKG_VERSION"));
@@ -32,6 +39,11 @@ pub enum FetchError {
     /// The client could not be made.
     #[error("failed to set up the HTTP client")]
     Setup(#[source] reqwest::Error),
+    /// What secures connections could not be set up, such as the system's certificates.
+    #[error(
+        "failed to set up TLS; is there a certificate store on this machine (ca-certificates)?"
+    )]
+    Tls(#[source] rustls::Error),
     /// What was given to trust or to say in a header is not of the form that it must have.
     #[error("failed to use {what}")]
     Unusable {
@@ -139,16 +151,27 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// Opens the connections of a [`Fetcher`] in place of the network that we are in.
+pub trait Dial: Send + Sync {
+    /// A non-blocking TCP socket that is connected to `address` or connects. Called on a blocking
+    /// thread.
+    ///
+    /// # Errors
+    /// Its text is all that people see.
+    fn dial(&self, address: SocketAddr) -> io::Result<TcpStream>;
+}
+
 /// Makes requests. Cloning is cheap and shares the connection pool.
 #[derive(Clone)]
 pub struct Fetcher {
     client: reqwest::Client,
-    dial: Option<Arc<dyn Dial>>,
+    /// For GETs of targets; without, `client` makes them, too, where those who answer are trusted.
+    way: Option<Way>,
 }
 
 impl std::fmt::Debug for Fetcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let given = self.dial.is_some();
+        let given = matches!(self.way, Some(Way::Given(_)));
         f.debug_struct("Fetcher")
             .field("given", &given)
             .finish_non_exhaustive()
@@ -160,12 +183,16 @@ impl Fetcher {
     /// loopback must never be asked through one.
     ///
     /// # Errors
-    /// [`FetchError::Setup`] if TLS cannot be set up.
+    /// [`FetchError::Setup`] and [`FetchError::Tls`] if TLS cannot be set up.
     pub fn new() -> Result<Self, FetchError> {
-        Self::trusting(&TlsTrust::default())
+        Ok(Self {
+            way: Some(Way::Network(Arc::new(Network::new()?))),
+            ..Self::trusting(&TlsTrust::default())?
+        })
     }
 
-    /// As [`Fetcher::new`], with a say in whom to believe.
+    /// As [`Fetcher::new`], with a say in whom to believe: for whoever is told of incidents, not for targets, since
+    /// what comes before the head of an answer has no bound here.
     ///
     /// # Errors
     /// [`FetchError::Unusable`] for certificates that are none; [`FetchError::Setup`].
@@ -173,7 +200,8 @@ impl Fetcher {
         Self::build(trust, |builder| builder)
     }
 
-    /// A fetcher that sends every request to the Unix socket `path`, whatever host its URL names.
+    /// A fetcher that sends every request to the Unix socket `path`, whatever host its URL names: to a watcher of
+    /// ours, since what comes before the head of an answer has no bound here.
     ///
     /// # Errors
     /// [`FetchError::Setup`].
@@ -204,9 +232,10 @@ impl Fetcher {
             .no_proxy()
             .pool_idle_timeout(Duration::from_secs(90))
             .pool_max_idle_per_host(1)
+            .dns_resolver(names::ForPosts)
             .build()
             .map_err(FetchError::Setup)?;
-        Ok(Self { client, dial: None })
+        Ok(Self { client, way: None })
     }
 
     /// The same, with every GET over a connection that `dial` opens; POSTs stay on the network.
@@ -214,7 +243,7 @@ impl Fetcher {
     pub fn over(&self, dial: Arc<dyn Dial>) -> Self {
         Self {
             client: self.client.clone(),
-            dial: Some(dial),
+            way: Some(Way::Given(dial)),
         }
     }
 
@@ -224,8 +253,8 @@ impl Fetcher {
     /// [`FetchError`]; a status other than 200 is an error.
     pub async fn get(&self, request: &Request<'_>) -> Result<Response, FetchError> {
         let url = parse_url(request.url)?;
-        if let Some(dial) = &self.dial {
-            return given::get(dial, url, request).await;
+        if let Some(way) = &self.way {
+            return get::get(way, url, request).await;
         }
         let shown = redacted(&url);
         let mut builder = self.client.get(url).timeout(request.timeout);
@@ -393,7 +422,7 @@ fn excerpt(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::TcpListener;
     use std::thread;
 
     use super::*;
@@ -416,6 +445,29 @@ mod tests {
         format!("http://{at}/metrics")
     }
 
+    /// A server that sends so many answers that are none yet, and then one that is.
+    fn continues(times: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let flood = move |mut stream: TcpStream| {
+            let _ = stream.read(&mut [0; 4096]);
+            let piece = "HTTP/1.1 100 Continue\r\n\r\n".repeat(times.min(1_000));
+            // Whoever asked breaks off.
+            for _ in 0..times.div_ceil(1_000) {
+                if stream.write_all(piece.as_bytes()).is_err() {
+                    return;
+                }
+            }
+            let _ = stream.write_all(&http("200 OK", "up 1\n"));
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                thread::spawn(move || flood(stream.unwrap()));
+            }
+        });
+        format!("http://{at}/metrics")
+    }
+
     fn http(head: &str, body: &str) -> Vec<u8> {
         format!(
             "HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -428,8 +480,8 @@ mod tests {
     struct Plain;
 
     impl Dial for Plain {
-        fn dial(&self, address: SocketAddr) -> std::io::Result<std::net::TcpStream> {
-            let stream = std::net::TcpStream::connect(address)?;
+        fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
+            let stream = TcpStream::connect(address)?;
             stream.set_nonblocking(true)?;
             Ok(stream)
         }
@@ -468,6 +520,77 @@ mod tests {
         let response = get(&url).await.unwrap();
         assert_eq!(response.body, b"up 1\n");
         assert_eq!(response.content_type.as_deref(), Some("text/plain"));
+    }
+
+    #[tokio::test]
+    async fn a_few_answers_that_are_none_yet_are_skipped() {
+        assert_eq!(get(&continues(100)).await.unwrap().body, b"up 1\n");
+    }
+
+    #[tokio::test]
+    async fn a_flood_before_the_head_holds_up_nobody_and_is_not_read_to_its_end() {
+        let url = continues(usize::MAX);
+        let began = std::time::Instant::now();
+        let beat = tokio::spawn(async {
+            let mut longest = Duration::ZERO;
+            for _ in 0..20 {
+                let before = std::time::Instant::now();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                longest = longest.max(before.elapsed());
+            }
+            longest
+        });
+        let error = get_by(&Fetcher::new().unwrap(), &url).await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(1), "{error}");
+        let longest = beat.await.unwrap();
+        assert!(longest < Duration::from_millis(500), "{longest:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_and_one_that_was_closed_is_not_missed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counts = Arc::clone(&accepted);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                counts.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let mut stream = stream.unwrap();
+                for _ in 0..3 {
+                    let count = stream.read(&mut [0; 4096]).unwrap_or(0);
+                    if count == 0 {
+                        break;
+                    }
+                    let body = "x".repeat(900);
+                    stream.write_all(&http("200 OK", &body)).unwrap();
+                }
+            }
+        });
+        let fetcher = Fetcher::new().unwrap();
+        for number in 0..7 {
+            let answer = get_by(&fetcher, &url).await;
+            assert!(answer.is_ok(), "{number}: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let accepted = accepted.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(accepted, 3, "three answers on each connection");
+    }
+
+    #[tokio::test]
+    async fn a_body_far_larger_than_what_may_come_before_the_head_is_read() {
+        let body = "x".repeat(3 << 20);
+        let url = serve(move |_| http("200 OK", &body), false);
+        let fetcher = Fetcher::new().unwrap();
+        let request = Request {
+            url: &url,
+            timeout: Duration::from_secs(20),
+            body_bytes_max: 4 << 20,
+            accept: None,
+        };
+        for fetcher in [fetcher.over(Arc::new(Plain)), fetcher] {
+            let answer = fetcher.get(&request).await.unwrap();
+            assert_eq!(answer.body.len(), 3 << 20);
+        }
     }
 
     #[tokio::test]
@@ -522,6 +645,11 @@ mod tests {
                 "nobody there",
                 "http://127.0.0.1:1/".into(),
                 |e| matches!(e, FetchError::Connect { reason, .. } if reason.contains("refused")),
+            ),
+            (
+                "continues without end",
+                continues(usize::MAX),
+                |e| matches!(e, FetchError::Protocol { reason, .. } if reason.contains("256 KiB")),
             ),
             ("other scheme", "file:///etc/passwd".into(), |e| {
                 matches!(e, FetchError::BadUrl { .. })

@@ -148,6 +148,12 @@ pub enum TargetState {
         /// What would let us.
         hint: String,
     },
+    /// Nothing has been heard of it for five periods: what is shown of it is old.
+    NotRead {
+        /// When it was heard of last.
+        #[serde(with = "crate::time::rfc3339")]
+        since: UnixMs,
+    },
     /// It has ended; its history is kept.
     Gone {
         /// When its end was seen.

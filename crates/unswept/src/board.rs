@@ -196,6 +196,7 @@ fn standing(target: &TargetView, now: UnixMs) -> Line {
         TargetState::NoEndpoint => Some("no endpoint".into()),
         TargetState::EndpointFailing { reason } => Some(format!("endpoint fails: {reason}")),
         TargetState::NoPermission { .. } => Some("no permission".into()),
+        TargetState::NotRead { since } => Some(format!("not read since {since}")),
     };
     let waits = target.verdict.as_ref().and_then(answer::waits_for);
     match (state, waits) {

@@ -47,11 +47,11 @@ pub(crate) fn run(arguments: &Diagnose) -> anyhow::Result<ExitCode> {
         source: setup::source(reader)?,
     };
     let mut teller = Teller::new(arguments.format, &order);
-    let verdict = setup::runtime()?.block_on(async {
+    let verdict = setup::run(async {
         let stop = setup::stop_signal()?;
         let verdict = diagnose(order, stop, |progress| teller.tell(&progress)).await;
         Ok::<_, anyhow::Error>(verdict?)
-    });
+    })?;
     teller.end();
     let verdict = verdict?;
     match arguments.format {

@@ -84,6 +84,7 @@ fn said_of(target: &TargetView, before: Option<&Known>, now: &Known) -> Vec<Stri
             let reason = match &target.state {
                 TargetState::EndpointFailing { reason } => format!(": {reason}"),
                 TargetState::NoPermission { hint } => format!(": {hint}"),
+                TargetState::NotRead { since } => format!(" since {since}"),
                 _ => String::new(),
             };
             said.push(format!("{name} is now: {}{reason}", now.state));
@@ -142,6 +143,7 @@ fn state_word(state: &TargetState) -> &'static str {
         TargetState::NoEndpoint => "no endpoint",
         TargetState::EndpointFailing { .. } => "endpoint fails",
         TargetState::NoPermission { .. } => "no permission",
+        TargetState::NotRead { .. } => "not read",
         TargetState::Gone { .. } => "gone",
     }
 }

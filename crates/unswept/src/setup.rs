@@ -18,6 +18,9 @@ use crate::args::HostArguments;
 use crate::live::{self, Face};
 use crate::terminal::Screen;
 
+/// Threads of the runtime that are still at work at the end are waited for so long.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+
 /// Starts the reader and gives up every privilege of this process. Must come before any thread.
 pub(crate) fn reader(host: &HostArguments) -> anyhow::Result<Reader> {
     Ok(Reader::start(options(host))?)
@@ -25,10 +28,8 @@ pub(crate) fn reader(host: &HostArguments) -> anyhow::Result<Reader> {
 
 /// As [`reader()`], as the configuration wants it.
 pub(crate) fn reader_for(host: &HostArguments, config: &Config) -> anyhow::Result<Reader> {
-    let discovery = &config.discovery;
-    let dials = discovery.local_processes && discovery.probe_ports && discovery.network_namespaces;
     let options = options(host);
-    let options = if dials {
+    let options = if config.discovery.dials() {
         options
     } else {
         options.without_dialer()
@@ -86,6 +87,14 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("failed to start the runtime")
 }
 
+/// Runs `work`, and ends the runtime without waiting long for threads that hang, on a disk for example.
+pub(crate) fn run<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    Ok(done)
+}
+
 /// Turns true on Ctrl-C or SIGTERM.
 pub(crate) fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -99,10 +108,13 @@ pub(crate) fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
         }
         // Nobody listens any more when everything has ended by itself.
         let _ = stop.send(true);
-        // A second Ctrl-C does not wait for a clean end.
-        let _ = interrupt.recv().await;
+        // A second one does not wait for a clean end.
+        let code = tokio::select! {
+            _ = interrupt.recv() => 130,
+            _ = terminate.recv() => 143,
+        };
         live::restore();
-        std::process::exit(130);
+        std::process::exit(code);
     });
     Ok(stopped)
 }

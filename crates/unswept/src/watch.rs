@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Watch) -> anyhow::Result<ExitCode> {
         notifiers,
         stdout_alerts: !face.is_live(),
     };
-    setup::runtime()?.block_on(serve(arguments.listen, parts, face))?;
+    setup::run(serve(arguments.listen, parts, face))??;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,11 +98,19 @@ async fn serve(listen: SocketAddr, parts: Parts, face: Face) -> anyhow::Result<(
         },
     };
     by_socket.abort();
-    operator::leave(&data_dir);
+    let hangs = matches!(&done, Ok(Err(_)));
+    if !hangs {
+        operator::leave(&data_dir);
+    }
     // Awaited, so that the cursor is back before anything else is said.
     shown.abort();
     let _ = shown.await;
-    done
+    if let Err(not_written) = done? {
+        // From here on nothing may touch the disk, nor drop the store: either would wait for the disk.
+        crate::exit::failed(&not_written.into());
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
 async fn stopped(mut stop: tokio::sync::watch::Receiver<bool>) {

@@ -151,6 +151,7 @@ fn of_targets(view: &FleetView) -> Vec<Family> {
             target.state,
             TargetState::EndpointFailing { .. }
                 | TargetState::NoPermission { .. }
+                | TargetState::NotRead { .. }
                 | TargetState::Pending
         );
         ups.put(&labels, &[], f64::from(u8::from(up)));
@@ -209,6 +210,7 @@ fn of_incidents(view: &FleetView) -> Vec<Family> {
             TargetState::NoEndpoint => "no-endpoint",
             TargetState::EndpointFailing { .. } => "endpoint-failing",
             TargetState::NoPermission { .. } => "no-permission",
+            TargetState::NotRead { .. } => "not-read",
             TargetState::Gone { .. } => "gone",
         };
         targets.put(&Labels::default(), &[("state", state)], 1.0);

@@ -197,6 +197,11 @@ pub(crate) fn state(state: &TargetState) -> (&'static str, Option<String>, bool)
         ),
         TargetState::EndpointFailing { reason } => ("endpoint fails", Some(reason.clone()), true),
         TargetState::NoPermission { hint } => ("no permission", Some(hint.clone()), true),
+        TargetState::NotRead { since } => (
+            "not read",
+            Some(format!("since {}: what is shown is old", date(*since))),
+            true,
+        ),
         TargetState::Gone { at } => ("gone", Some(format!("since {}", date(*at))), false),
     }
 }

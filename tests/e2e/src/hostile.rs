@@ -11,6 +11,8 @@ use std::time::Duration;
 pub enum Hostile {
     /// Metrics, a byte at a time, without end.
     Drips,
+    /// `100 Continue` without end, and never an answer.
+    Continues,
     /// Metrics whose few packed bytes unpack to gigabytes.
     Explodes,
     /// Metrics with bytes that are no UTF-8 in names, labels and help.
@@ -50,6 +52,12 @@ pub(crate) fn answer(
     let profile = path.starts_with("/debug/pprof/");
     match how {
         Hostile::Drips => drip(stream),
+        Hostile::Continues => {
+            let piece = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000);
+            loop {
+                stream.write_all(piece.as_bytes())?;
+            }
+        }
         Hostile::Explodes => explode(stream),
         Hostile::InvalidText => {
             let mut body = GOOD.as_bytes().to_vec();

@@ -41,7 +41,7 @@ async fn samples_survive_a_clock_that_is_set_back_and_ahead() {
     let stats = store.stats();
     assert!(store.incidents().is_empty(), "nothing leaks");
     end.send(true).unwrap();
-    task.await.unwrap();
+    task.await.unwrap().unwrap();
     drop((watcher, store));
     let store = open(dir.path(), clock);
     let mut all = answered(&store);

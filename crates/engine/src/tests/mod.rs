@@ -64,6 +64,10 @@ impl Counting {
         Self { address, asked }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn asked(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
     }
@@ -81,7 +85,7 @@ fn answer(mut stream: TcpStream, asked: &AtomicU64) {
     let text = match head[..count].starts_with(b"GET /metrics ") {
         true => {
             let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
-            let body = format!("answered {number}\n");
+            let body = format!("# TYPE answered gauge\nanswered {number}\n");
             format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n\
                  Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

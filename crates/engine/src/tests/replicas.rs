@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use collect::Endpoint;
 use locate::Interpretation;
-use model::{EvidenceFile, EvidenceKind, Incident, Judgement, Kind, TargetId, UnixMs, Verdict};
+use model::{
+    EvidenceFile, EvidenceKind, Incident, IncidentState, Judgement, Kind, TargetId, UnixMs, Verdict,
+};
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
@@ -16,6 +19,7 @@ use crate::cause::Cause;
 use crate::deaths::Death;
 use crate::leaks::Captured;
 use crate::main_loop::{Event, MainLoop};
+use crate::tracked::Tracked;
 use crate::watch::Shared;
 
 const REPLICAS: u32 = 7;
@@ -134,4 +138,35 @@ async fn those_that_are_captured_together_are_one_incident() {
     }
     held.settle().await;
     assert_three_are_captured(&held.the_incident().await);
+}
+
+#[tokio::test]
+async fn a_leak_whose_incident_was_resolved_too_early_opens_it_again_at_once() {
+    let mut held = Held::new();
+    let verdict = leak(1);
+    let target = verdict.target.clone();
+    let mut tracked = Tracked::new(
+        target.clone(),
+        Endpoint::default(),
+        Duration::from_millis(100),
+    );
+    tracked
+        .captured_at
+        .insert(Kind::GoHeap, held.main.clock().monotonic());
+    held.main.targets.insert(target.id.clone(), tracked);
+    let id = held.main.book.open(&verdict, Kind::GoHeap, "").id.clone();
+    let incident = held.main.book.get_mut(&id).unwrap();
+    incident.state = IncidentState::Resolved;
+    incident.resolved = Some(verdict.at);
+
+    held.main.weigh(&target.id, verdict.clone());
+    let state = |held: &Held| held.main.book.get(&id).unwrap().state;
+    assert_eq!(state(&held), IncidentState::Resolved, "once may be chance");
+    held.main.weigh(&target.id, verdict);
+    assert_eq!(state(&held), IncidentState::Open);
+    assert!(held.main.told.contains(&id), "people hear of it");
+    let kept = held.the_incident().await;
+    assert_eq!(kept.state, IncidentState::Open);
+    assert_eq!(kept.resolved, None);
+    assert!(kept.timeline.iter().any(|event| event.code == "reopened"));
 }

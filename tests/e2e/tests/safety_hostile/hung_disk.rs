@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e::{Behaviour, Server, Setting, Settings, Watcher, http, planted, tell, wait_until};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{assert_complete, wait_for_more};
@@ -71,6 +72,50 @@ fn a_hung_disk_is_said_and_holds_up_neither_reading_nor_pages() {
     tell(story, "it answers, and nothing that waited is missing");
     assert!(!watcher.running.stderr().contains("panicked"));
     assert!(watcher.running.stop().success(), "it ends cleanly");
+}
+
+#[test]
+fn a_hung_disk_does_not_hold_up_the_end() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    let Some(disk) = OwnDisk::mount() else {
+        println!("SKIP: no file system can be made and frozen here");
+        return;
+    };
+    let story = Instant::now();
+    let counts = Server::start(Behaviour::Counts);
+    let settings = Settings {
+        local_processes: false,
+        jobs: vec![("counts".into(), counts.host_port())],
+        ..Settings::default()
+    };
+    let data = disk.at().join("data");
+    let mut watcher = Watcher::start(&setting, &settings, &data);
+    let _ = wait_for_more(&counts, 3);
+
+    let frozen = disk.frozen();
+    let _ = wait_for_more(&counts, 3);
+    let asked_to_end = Instant::now();
+    watcher.running.signal(Signal::TERM);
+    let said = wait_until("what is not written", Duration::from_secs(20), || {
+        let said = watcher.running.stderr();
+        let is_it = said.contains("not written:") && said.contains("rounds of readings");
+        is_it.then_some(said.clone()).ok_or(said)
+    });
+    tell(story, said);
+    assert!(asked_to_end.elapsed() > Duration::from_secs(9), "it waits");
+    // Nobody can end the thread that hangs in the kernel, but all others are gone.
+    wait_until("its threads to end", Duration::from_secs(5), || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", watcher.running.pid()));
+        let left = tasks.map_or(0, Iterator::count);
+        // The first thread stays as long as any does.
+        (left <= 3).then_some(()).ok_or(left.to_string())
+    });
+    drop(frozen);
+    let end = watcher.running.wait(Duration::from_secs(10));
+    assert_eq!(end.code(), Some(1), "{}", watcher.running.stderr());
+    tell(story, "it has ended, and said what was not written");
 }
 
 /// Answers again when dropped.

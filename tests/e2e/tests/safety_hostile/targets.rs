@@ -101,6 +101,7 @@ fn hostile(elsewhere: &Server) -> Vec<(&'static str, Server)> {
         ("speaks-garbage", Server::start(Behaviour::SpeaksGarbage)),
         ("never-ends", Server::start(Behaviour::NeverEnds)),
         ("drips", harms(Hostile::Drips)),
+        ("continues", harms(Hostile::Continues)),
         ("explodes", harms(Hostile::Explodes)),
         ("invalid-text", harms(Hostile::InvalidText)),
         ("giant-labels", harms(Hostile::GiantLabels)),
