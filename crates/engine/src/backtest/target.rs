@@ -99,11 +99,20 @@ impl Target {
             self.facts.gogc_percent = go.gogc_percent.or(self.facts.gogc_percent);
             self.facts.gomemlimit_bytes = go.gomemlimit_bytes.or(self.facts.gomemlimit_bytes);
         }
+        let sides = |(kernel, go)| ledger::Sides {
+            kernel,
+            go: Some(go),
+            maps: None,
+            live,
+            frees_lazily: false,
+        };
+        let both = memory.as_ref().zip(go.as_ref());
         let reading = Reading {
             at,
             process: memory.as_ref(),
             go: go.as_ref(),
             live,
+            native: both.map(sides).and_then(|sides| ledger::native(&sides)),
             load: &load,
             ..Reading::default()
         };
