@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use ledger::stored::{CONTAINER_ANON, CONTAINER_LIMIT, CONTAINER_USAGE, CONTAINER_WORKING_SET};
-use ledger::{Figure, LiveTracker, LoadRow, LoadTracker, Reading};
+use ledger::{Figure, LiveTracker, LoadRow, LoadTracker, Native, Reading, Sides};
 use model::verdict::Window;
-use model::{Facts, Labels, UnixMs};
+use model::{Facts, GoMemory, Labels, ProcessMemory, UnixMs};
 
 use super::gather::Recorded;
 use super::moments::Moments;
@@ -99,20 +99,12 @@ impl Target {
             self.facts.gogc_percent = go.gogc_percent.or(self.facts.gogc_percent);
             self.facts.gomemlimit_bytes = go.gomemlimit_bytes.or(self.facts.gomemlimit_bytes);
         }
-        let sides = |(kernel, go)| ledger::Sides {
-            kernel,
-            go: Some(go),
-            maps: None,
-            live,
-            frees_lazily: false,
-        };
-        let both = memory.as_ref().zip(go.as_ref());
         let reading = Reading {
             at,
             process: memory.as_ref(),
             go: go.as_ref(),
             live,
-            native: both.map(sides).and_then(|sides| ledger::native(&sides)),
+            native: native(memory.as_ref(), go.as_ref()),
             load: &load,
             ..Reading::default()
         };
@@ -267,4 +259,15 @@ fn only_the_newest(pairs: &mut Vec<(&Labels, f64)>) {
 
 fn unix_s(seconds: f64) -> Option<UnixMs> {
     (seconds > 0.0).then(|| wire::unix_ms(seconds)).flatten()
+}
+
+/// Memory outside Go: mappings are in no history.
+fn native(memory: Option<&ProcessMemory>, go: Option<&GoMemory>) -> Option<Native> {
+    ledger::native(&Sides {
+        kernel: memory?,
+        go,
+        maps: None,
+        live: None,
+        frees_lazily: false,
+    })
 }
