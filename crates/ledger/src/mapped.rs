@@ -64,7 +64,10 @@ impl Mapped {
                 false => anonymous(&maps),
             },
             go: go.copied(),
-            bytes: maps,
+            bytes: MappingBytes {
+                native_mappings: Vec::new(), // Kept for each target, and of no use here.
+                ..maps
+            },
         }
     }
 
