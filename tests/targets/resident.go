@@ -21,6 +21,8 @@ const (
 // What the state is made of. Mappings hold addresses outside of the heap.
 var (
 	keptPieces   [][]byte
+	neverTouched []byte
+	usedMemory   [][]byte
 	keptMappings [][]byte
 	parkedDeep   = make(chan struct{})
 )
@@ -36,6 +38,8 @@ var (
 //	tmpfs      64 MiB of a file in memory, mapped, and 32 MiB of one that is not
 //	anonymous  64 MiB mapped beside the heap
 //	globals    32 MiB of a variable
+//	below      256 MiB of the heap that nobody ever wrote to beside 64 MiB in use, 96 MiB that are free
+//	           once it was told `free`, and 164 MiB mapped beside the heap; `map` maps 40 MiB more
 func resident(arguments []string) commands {
 	if len(arguments) != 1 {
 		panic("resident takes the name of a kind")
@@ -70,7 +74,12 @@ func resident(arguments []string) commands {
 		file := fileOf("/dev/shm", 64)
 		touch(mapped(file, 64*mib, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED))
 	case "anonymous":
-		touch(mapped(nil, 64*mib, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON))
+		mapMore(64)
+	case "below":
+		neverTouched = make([]byte, 256*mib)
+		usedMemory = touchedPieces(1, 64*mib)
+		keptPieces = touchedPieces(96*mib/(32<<10), 32<<10)
+		mapMore(164)
 	case "globals":
 		touch(globals[:])
 	default:
@@ -88,6 +97,10 @@ func resident(arguments []string) commands {
 			runtime.GC()
 			return map[string]any{}
 		},
+		"map": func([]string) any {
+			mapMore(40)
+			return map[string]any{}
+		},
 		"trouble": func([]string) any { return map[string]any{"trouble": trouble} },
 		"live": func([]string) any {
 			samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/gogc:percent"}}
@@ -98,6 +111,10 @@ func resident(arguments []string) commands {
 }
 
 var globals [32 * mib]byte
+
+func mapMore(size int) {
+	touch(mapped(nil, size*mib, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON))
+}
 
 func touchedPieces(count, size int) [][]byte {
 	pieces := make([][]byte, count)

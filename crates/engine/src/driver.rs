@@ -10,7 +10,7 @@ use collect::probe::{Wanted, probe};
 use collect::{
     Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceLog, TraceSource,
 };
-use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue};
+use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue, Mapped};
 use model::fleet::OwnSeries;
 use model::{
     Batch, ContainerMemory, GcSettings, GoMemory, GoSource, Labels, Ledger, MappingBytes,
@@ -37,9 +37,6 @@ const MAPPINGS_DUTY: u32 = 1_000;
 const MAPPINGS_PERIODS: u32 = 4;
 /// Mappings that were refused are left alone for so long at least.
 const MAPPINGS_REFUSED: Duration = Duration::from_secs(60);
-/// A mapping reading older than this says nothing of the moment of the ledger: with one a ledger
-/// could not close, whose sides have to be read within a second.
-const MAPPINGS_FRESH: Duration = Duration::from_millis(1_000);
 /// A larger answer of the metrics endpoint is not kept for evidence.
 const METRICS_KEPT_MAX: usize = 1 << 20;
 
@@ -125,7 +122,10 @@ pub(crate) struct Driver {
     admission: Admission,
     traces: Option<TraceReads>,
     known: DriverKept,
+    /// Mappings that were read and are not yet in a ledger.
     mappings: Option<MappingBytes>,
+    /// The last reading of them, with what else was known then: later ledgers go by it.
+    mapped: Option<Mapped>,
     ring: Ring,
     /// How the target stood when it was last read.
     standing: Standing,
@@ -164,6 +164,7 @@ impl Driver {
             traces,
             known,
             mappings: None,
+            mapped: None,
             ring,
             standing: Standing::default(),
             scrape_tells: true,
@@ -541,22 +542,24 @@ impl Driver {
         let Some(process) = &report.process else {
             return;
         };
-        let fresh = |maps: &&MappingBytes| process.at.since(maps.at) <= MAPPINGS_FRESH;
-        let maps = self.mappings.as_ref().filter(fresh);
-        report.ledger = Some(ledger::process_ledger(&ledger::Sides {
+        if let Some(maps) = self.mappings.take() {
+            self.mapped = Some(Mapped::new(maps, process, go));
+        }
+        let sides = ledger::Sides {
             kernel: process,
             go,
-            maps,
+            maps: self.mapped.as_ref(),
             live,
             frees_lazily,
-        }));
+        };
+        report.ledger = Some(ledger::process_ledger(&sides));
         let reading = ledger::Reading {
             at: process.at,
             process: Some(process),
             container: report.container.as_ref(),
             go,
             live,
-            frees_lazily,
+            native: ledger::native(&sides),
             ledger: report.ledger.as_ref(),
             load,
         };

@@ -262,7 +262,7 @@ fn channel_of(component: &str) -> Option<Channel> {
         "go.idle" => Channel::GoIdle,
         "go.stacks" => Channel::GoStacks,
         "go.runtime" => Channel::GoRuntime,
-        "native" => Channel::Native,
+        "anon-rest" => Channel::Native,
         "native.heap" => Channel::NativeHeap,
         "native.mmap" => Channel::NativeMmap,
         "anon" => Channel::Anon,

@@ -14,7 +14,7 @@
 //! sum: `swap`, and `processes`, the RSS of its processes. That is never added to anything: pages of
 //! files are charged to whoever read them first, which need not be this container.
 
-use model::{ContainerMemory, Ledger};
+use model::{ContainerMemory, Ledger, LedgerBasis};
 
 use crate::process::Sheet;
 
@@ -46,7 +46,10 @@ pub fn container_ledger(container: &ContainerMemory) -> Ledger {
     ] {
         sheet.outside(name, bytes.unwrap_or(0), container.at);
     }
-    sheet.close(container.at, container.usage_bytes, 0, "")
+    Ledger {
+        basis: LedgerBasis::Cgroup,
+        ..sheet.close(container.at, container.usage_bytes)
+    }
 }
 
 #[cfg(test)]

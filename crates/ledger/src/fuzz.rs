@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use model::{ContainerMemory, Labels, Ledger, ProcessMemory, Sample, Series, TARGET_LABEL, UnixMs};
+use model::{
+    ContainerMemory, Labels, Ledger, MappingBytes, ProcessMemory, Sample, Series, TARGET_LABEL,
+    UnixMs,
+};
 
 use crate::{
-    LiveTracker, LoadKind, LoadRow, LoadTracker, Reading, Sides, channels, container_ledger,
-    container_series, go_memory, go_version, native_bytes, process_ledger, reading_samples,
-    remote_process,
+    LiveTracker, LoadKind, LoadRow, LoadTracker, Mapped, Reading, Sides, channels,
+    container_ledger, container_series, go_memory, go_version, native, process_ledger,
+    reading_samples, remote_process,
 };
 
 /// No machine has more.
@@ -51,17 +54,23 @@ fn round(
     let process = remote_process(pairs(), at).and_then(|process| process.memory());
     let process = process.unwrap_or_else(|| kernel(samples, at));
     let live = go.as_ref().and_then(|go| live.update(go, None));
-    let ledger = process_ledger(&Sides {
+    let sides = Sides {
         kernel: &process,
         go: go.as_ref(),
         maps: None,
         live,
         frees_lazily: false,
-    });
+    };
+    let ledger = process_ledger(&sides);
     assert_adds_up(&ledger, process.rss_bytes);
-    if let Some(go) = &go {
-        let _ = native_bytes(&process, go, true);
-    }
+    let maps = Mapped::new(mappings(samples, at), &process, go.as_ref());
+    let mapped = Sides {
+        maps: Some(&maps),
+        frees_lazily: true,
+        ..sides
+    };
+    assert_adds_up(&process_ledger(&mapped), process.rss_bytes);
+    let _ = native(&mapped);
     let container = container(samples, at);
     assert_adds_up(&container_ledger(&container), container.usage_bytes);
     let rows = samples
@@ -81,6 +90,7 @@ fn round(
             process: Some(&process),
             go: go.as_ref(),
             live,
+            native: native(&sides),
             ledger: Some(&ledger),
             container: Some(&container),
             load: &load,
@@ -126,6 +136,20 @@ fn kernel(samples: &[(Labels, f64)], at: UnixMs) -> ProcessMemory {
         fds: Some(next()),
         sockets: Some(next()),
         cpu_ms: next(),
+    }
+}
+
+fn mappings(samples: &[(Labels, f64)], at: UnixMs) -> MappingBytes {
+    let mut figures = figures(samples);
+    let mut next = || figures.next().unwrap_or(0);
+    MappingBytes {
+        at,
+        go_bytes: next(),
+        go_tables_bytes: next(),
+        brk_bytes: next(),
+        stack_bytes: next(),
+        anon_other_bytes: next(),
+        ..MappingBytes::default()
     }
 }
 

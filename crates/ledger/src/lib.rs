@@ -4,7 +4,8 @@
 //! 1. [`dictionary`]: a scrape's samples to [`model::GoMemory`], whatever names they came under, and
 //!    [`cadvisor`] the same for containers;
 //! 2. [`live`]: how much of the heap is live, and how we know;
-//! 3. [`process`]: kernel's and Go's figures to one [`model::Ledger`] that adds up to RSS;
+//! 3. [`process`]: kernel's and Go's figures to one [`model::Ledger`] that adds up to RSS, with
+//!    [`mapped`]: what a reading of mappings says of the rounds after it;
 //! 4. [`container`]: the same for the container around it, which closes on the charged usage;
 //! 5. [`settings`]: GOGC and GOMEMLIMIT in force, and from where that is known;
 //! 6. [`load`]: what of a scrape says how much work the target does;
@@ -23,6 +24,7 @@ pub mod dictionary;
 mod fuzz;
 pub mod live;
 pub mod load;
+pub mod mapped;
 pub mod process;
 pub mod settings;
 pub mod stored;
@@ -33,7 +35,8 @@ pub use dictionary::{RemoteProcess, go_memory, go_version, is_figure, remote_pro
 pub use fuzz::fuzz_one;
 pub use live::{Live, LiveSource, LiveTracker};
 pub use load::{LoadKind, LoadRow, LoadTracker, LoadValue, is_load_like, may_be_load};
-pub use process::{Sides, native_bytes, process_ledger};
+pub use mapped::{Mapped, Native, native};
+pub use process::{Sides, process_ledger};
 pub use settings::{Environment, frees_lazily, in_force};
 pub use stored::{
     Chosen, Figure, Reading, channels, choose, reading_figures, reading_samples, risen_gauges,

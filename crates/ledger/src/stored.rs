@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 
 use model::series::is_stale_marker;
 use model::{
-    Channel, ChannelData, ContainerMemory, GoMemory, Labels, Ledger, METRIC_NAME, ProcessMemory,
-    Sample, Series, UnixMs,
+    Channel, ChannelData, ContainerMemory, GoMemory, Labels, Ledger, LedgerBasis, METRIC_NAME,
+    ProcessMemory, Sample, Series, UnixMs,
 };
 
 use crate::container::container_ledger;
 use crate::live::{Live, LiveSource};
 use crate::load::{LoadValue, is_load_like};
-use crate::process::{native_bytes, split_known};
+use crate::mapped::Native;
+use crate::process::split_known;
 
 /// RSS.
 pub const PROCESS_RSS: &str = "unswept_process_rss_bytes";
@@ -27,7 +28,8 @@ pub const PROCESS_FILE: &str = "unswept_process_file_bytes";
 pub const PROCESS_SHMEM: &str = "unswept_process_shmem_bytes";
 /// VmSwap.
 pub const PROCESS_SWAP: &str = "unswept_process_swap_bytes";
-/// Anonymous memory that is not Go's: [`native_bytes`].
+/// Anonymous memory that is not Go's; the label `basis` says how it is known ([`Native`]). One series
+/// a basis: figures of two differ by a step that is no growth.
 pub const PROCESS_NATIVE: &str = "unswept_process_native_bytes";
 /// Threads.
 pub const PROCESS_THREADS: &str = "unswept_process_threads";
@@ -148,8 +150,8 @@ pub struct Reading<'a> {
     pub go: Option<&'a GoMemory>,
     /// What is live of it.
     pub live: Option<Live>,
-    /// The runtime gives memory back in the lazy way.
-    pub frees_lazily: bool,
+    /// What is not Go's: [`native`](crate::native).
+    pub native: Option<Native>,
     /// The two joined.
     pub ledger: Option<&'a Ledger>,
     /// The container around it.
@@ -194,17 +196,17 @@ pub fn reading_figures(reading: &Reading<'_>, each: &mut dyn FnMut(Figure<'_>)) 
     if let Some(go) = reading.go {
         out.go(go);
     }
-    if let (Some(process), Some(go)) = (reading.process, reading.go) {
-        out.add(
-            PROCESS_NATIVE,
-            native_bytes(process, go, reading.frees_lazily).map(|bytes| bytes as f64),
-        );
+    if let Some(Native { bytes, basis }) = reading.native {
+        out.labelled(PROCESS_NATIVE, "basis", basis, bytes as f64);
     }
     if let Some(live) = reading.live {
         out.labelled(GO_LIVE, "source", live.source.as_str(), live.bytes);
     }
     if let Some(ledger) = reading.ledger {
-        for line in ledger.components.iter().chain(&ledger.outside) {
+        let carried = ledger.basis == LedgerBasis::EarlierMappings;
+        let lines = ledger.components.iter().chain(&ledger.outside);
+        // A figure is stored once, when it was read: repeated it would be a reading that nobody made.
+        for line in lines.filter(|line| !(carried && is_of_mappings(&line.name))) {
             out.labelled(COMPONENT, "component", &line.name, line.bytes as f64);
         }
         out.add(UNEXPLAINED, Some(ledger.unexplained_bytes as f64));
@@ -215,6 +217,11 @@ pub fn reading_figures(reading: &Reading<'_>, each: &mut dyn FnMut(Figure<'_>)) 
     for load in reading.load {
         out.labelled(LOAD, "source", &load.source, load.value);
     }
+}
+
+/// Whether a line of the ledger comes from mappings alone.
+fn is_of_mappings(line: &str) -> bool {
+    line.starts_with("native.") || ["go", "data", "huge-pages", "lazy-free"].contains(&line)
 }
 
 /// Hands out what is a number.
@@ -382,7 +389,7 @@ pub fn choose(series: &[Series]) -> Vec<Chosen> {
         if data.times.is_empty() || refused {
             continue;
         }
-        let rank = (data.times.len(), live_rank(&one.labels));
+        let rank = (data.times.len(), trust(&one.labels));
         let held = best.entry((channel, source.to_owned()));
         let held = held.or_insert(((0, 0), &one.labels));
         if rank > held.0 {
@@ -445,8 +452,11 @@ fn channel_of(labels: &Labels) -> Option<(Channel, &str)> {
     Some((channel, ""))
 }
 
-/// Of live series equally long, the better source.
-fn live_rank(labels: &Labels) -> u8 {
+/// Of series equally long, the better source or basis.
+fn trust(labels: &Labels) -> u8 {
+    if labels.get("basis") == Some("mappings") {
+        return 1;
+    }
     let source = labels.get("source");
     let marked = [LiveSource::Exported, LiveSource::Process];
     if marked.iter().any(|best| source == Some(best.as_str())) {
@@ -480,10 +490,11 @@ fn channel_data(channel: Channel, samples: &[Sample]) -> ChannelData {
 
 #[cfg(test)]
 mod tests {
-    use model::Pressure;
     use model::series::stale_marker;
+    use model::{MappingBytes, Pressure};
 
     use super::*;
+    use crate::mapped::{Mapped, native};
     use crate::process::{Sides, process_ledger};
 
     fn target() -> Labels {
@@ -528,13 +539,14 @@ mod tests {
             bytes: 30.0,
             source: LiveSource::NextGc,
         });
-        let ledger = process_ledger(&Sides {
+        let sides = Sides {
             kernel: &process,
             go: Some(&go),
             maps: None,
             live,
             frees_lazily: false,
-        });
+        };
+        let ledger = process_ledger(&sides);
         let container = ContainerMemory {
             usage_bytes: 300,
             file_bytes: Some(70),
@@ -551,7 +563,7 @@ mod tests {
             process: Some(&process),
             go: Some(&go),
             live,
-            frees_lazily: false,
+            native: native(&sides),
             ledger: Some(&ledger),
             container: Some(&container),
             load: &[LoadValue {
@@ -659,6 +671,50 @@ mod tests {
         assert_eq!(pick(&[("exported", 9), ("next-gc", 9)]), 0.0);
         assert_eq!(pick(&[("next-gc", 9), ("process", 9), ("floor", 9)]), 1.0);
         assert_eq!(pick(&[("floor", 10), ("exported", 9)]), 0.0);
+    }
+
+    #[test]
+    fn figures_of_an_earlier_reading_are_stored_once() {
+        let process = ProcessMemory {
+            at: UnixMs(60_000),
+            rss_bytes: 100,
+            anon_bytes: 80,
+            ..ProcessMemory::default()
+        };
+        let maps = |at| MappingBytes {
+            at: UnixMs(at),
+            go_bytes: 30,
+            anon_other_bytes: 50,
+            ..MappingBytes::default()
+        };
+        let stored = |at| {
+            let maps = Mapped::new(maps(at), &process, None);
+            let ledger = process_ledger(&Sides {
+                kernel: &process,
+                go: None,
+                maps: Some(&maps),
+                live: None,
+                frees_lazily: false,
+            });
+            let reading = Reading {
+                ledger: Some(&ledger),
+                ..Reading::default()
+            };
+            let samples = reading_samples(&target(), &reading).into_iter();
+            let lines = samples.filter_map(|(labels, _)| Some(labels.get("component")?.to_owned()));
+            lines.collect::<Vec<_>>().join(" ")
+        };
+        let all = "go native.heap native.mmap native.stacks data file shmem";
+        assert_eq!(stored(59_500), all);
+        assert_eq!(stored(30_000), "file shmem");
+    }
+
+    #[test]
+    fn native_memory_of_two_bases_is_never_one_course() {
+        let of = |basis, values: &[f64]| series(PROCESS_NATIVE, &[("basis", basis)], values);
+        let seen = [of("difference", &[0.0; 3]), of("mappings", &[164.0; 3])];
+        let back = channels(&seen);
+        assert_eq!(back[0].values, [164.0; 3], "no step of 164");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use labels::{Labels, METRIC_NAME, TARGET_LABEL};
 pub use mark::{Mark, MarkKind};
 pub use memory::{
     Component, ContainerEvents, ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource,
-    Ledger, MappingBytes, Pressure, ProcessMemory, Setting, SettingSource,
+    Ledger, LedgerBasis, MappingBytes, Pressure, ProcessMemory, Setting, SettingSource,
 };
 pub use process::{BootId, Pid, ProcessKey, StartTicks};
 pub use refusal::{Refusal, RefusedCapture};

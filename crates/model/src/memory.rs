@@ -339,16 +339,38 @@ pub struct Ledger {
     pub outside: Vec<Component>,
     /// Where `go.live` came from: `exported`, `process`, `next-gc`, `floor`, or empty when there is none.
     pub live_source: String,
-    /// Milliseconds between the readings of the two sides.
+    /// Milliseconds between the readings of the two sides: the most that a figure is off the time of
+    /// the kernel's.
     pub skew_ms: u64,
+    /// What the lines were held against.
+    #[serde(default)]
+    pub basis: LedgerBasis,
+}
+
+/// What a ledger's lines were held against: without that they add up whatever is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LedgerBasis {
+    /// Mappings that were read within a second of the kernel's side.
+    Mappings,
+    /// Mappings of before: their lines are as of then, and `unexplained` is what changed since and
+    /// Go's numbers do not tell.
+    EarlierMappings,
+    /// Nothing: mappings were never read. The lines of Go are the most that they can be, and what is
+    /// not Go's is what they leave.
+    #[default]
+    None,
+    /// A container's own parts.
+    Cgroup,
 }
 
 impl Ledger {
     /// Whether the ledger closes: |unexplained| within max(8 MiB, 3 %), both sides read within a
-    /// second.
+    /// second, and against something that was read by itself: by difference everything closes.
     #[must_use]
     pub fn closes(&self) -> bool {
         let allowed = (self.total_bytes as f64 * 0.03).max(8.0 * 1024.0 * 1024.0);
-        self.skew_ms <= 1000 && (self.unexplained_bytes.unsigned_abs() as f64) <= allowed
+        let held = matches!(self.basis, LedgerBasis::Mappings | LedgerBasis::Cgroup);
+        held && self.skew_ms <= 1000 && (self.unexplained_bytes.unsigned_abs() as f64) <= allowed
     }
 }

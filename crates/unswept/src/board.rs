@@ -222,7 +222,8 @@ fn class(component: &str) -> usize {
     match component {
         "go.live" => 0,
         name if name.starts_with("go.") => 1,
-        name if name.starts_with("native") || name == "data" => 2,
+        name if name.starts_with("native.") || name == "data" => 2,
+        "anon-rest" => 2,
         "file" | "shmem" => 3,
         _ => 4,
     }
@@ -363,7 +364,7 @@ pub(crate) mod tests {
             ("go.since-gc", 40),
             ("go.fragmentation", 2),
             ("go.idle", 12),
-            ("native", 20),
+            ("native.mmap", 20),
             ("file", 13),
             ("shmem", 0),
         ];
@@ -380,6 +381,7 @@ pub(crate) mod tests {
             ],
             live_source: "next-gc".into(),
             skew_ms: 3,
+            basis: LedgerBasis::Mappings,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use collect::Endpoint;
 use model::{
-    ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource, Ledger, Setting,
+    ContainerMemory, EffectiveLimit, GcSettings, GoMemory, GoSource, Ledger, LedgerBasis, Setting,
     SettingSource, Target, TargetState, TargetView, UnixMs,
 };
 
@@ -256,7 +256,23 @@ fn memory(ledger: &Ledger) -> Vec<Line> {
     ]);
     let beside = ledger.outside.iter().filter(|c| c.bytes != 0);
     rows.extend(beside.map(|c| outside(&c.name, c.bytes)));
-    table(&COLUMNS, &rows, None)
+    let mut lines = table(&COLUMNS, &rows, None);
+    lines.extend(basis(ledger).map(|text| Line::new(Style::Faint, text)));
+    lines
+}
+
+/// What the lines were held against, where that was not read now.
+fn basis(ledger: &Ledger) -> Option<String> {
+    match ledger.basis {
+        LedgerBasis::Mappings | LedgerBasis::Cgroup => None,
+        LedgerBasis::EarlierMappings => Some(format!(
+            "Lines of mappings are as of {} s before; `unexplained` is what changed since.",
+            ledger.skew_ms / 1000
+        )),
+        LedgerBasis::None => {
+            Some("Mappings were never read: lines of Go are at most what is resident.".into())
+        }
+    }
 }
 
 /// The component's name, with how `go.live` came about.

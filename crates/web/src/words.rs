@@ -236,7 +236,7 @@ pub(crate) fn component(name: &str) -> &str {
         "go.runtime" => "Go runtime's own",
         "go.not-resident" => "Counted by Go, not resident",
         "go.extra-resident" => "Resident, not counted by Go",
-        "native" => "Memory outside Go",
+        "anon-rest" => "Anonymous, beyond what Go counts",
         "native.heap" => "C allocators",
         "native.mmap" => "Other mappings outside Go",
         "native.stacks" => "Thread stacks",

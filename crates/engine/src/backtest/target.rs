@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use ledger::stored::{CONTAINER_ANON, CONTAINER_LIMIT, CONTAINER_USAGE, CONTAINER_WORKING_SET};
-use ledger::{Figure, LiveTracker, LoadRow, LoadTracker, Reading};
+use ledger::{Figure, LiveTracker, LoadRow, LoadTracker, Native, Reading, Sides};
 use model::verdict::Window;
-use model::{Facts, Labels, UnixMs};
+use model::{Facts, GoMemory, Labels, ProcessMemory, UnixMs};
 
 use super::gather::Recorded;
 use super::moments::Moments;
@@ -104,6 +104,7 @@ impl Target {
             process: memory.as_ref(),
             go: go.as_ref(),
             live,
+            native: native(memory.as_ref(), go.as_ref()),
             load: &load,
             ..Reading::default()
         };
@@ -258,4 +259,15 @@ fn only_the_newest(pairs: &mut Vec<(&Labels, f64)>) {
 
 fn unix_s(seconds: f64) -> Option<UnixMs> {
     (seconds > 0.0).then(|| wire::unix_ms(seconds)).flatten()
+}
+
+/// Memory outside Go: mappings are in no history.
+fn native(memory: Option<&ProcessMemory>, go: Option<&GoMemory>) -> Option<Native> {
+    ledger::native(&Sides {
+        kernel: memory?,
+        go,
+        maps: None,
+        live: None,
+        frees_lazily: false,
+    })
 }

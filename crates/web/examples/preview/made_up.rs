@@ -14,9 +14,9 @@ use model::verdict::{Advice, SCHEMA, TimeToLimit, Window};
 use model::{
     BootId, Command, CommandOutcome, Commands, Component, ContainerMemory, EffectiveLimit,
     EvidenceKind, Finding, FleetRead, GcSettings, GoMemory, Growth, Incident, IncidentId,
-    IncidentState, Judgement, Kind, Labels, Ledger, Mark, MarkKind, Pid, ProcessMemory, Query,
-    Reason, Revision, Sample, Series, Setting, SettingSource, Suspect, SuspectWhat, Target,
-    TargetId, TargetState, UnixMs, Verdict, Workload,
+    IncidentState, Judgement, Kind, Labels, Ledger, LedgerBasis, Mark, MarkKind, Pid,
+    ProcessMemory, Query, Reason, Revision, Sample, Series, Setting, SettingSource, Suspect,
+    SuspectWhat, Target, TargetId, TargetState, UnixMs, Verdict, Workload,
 };
 use profile::{LocationRef, ProfileBuilder};
 
@@ -85,7 +85,7 @@ fn services() -> Vec<Service> {
                 ("go.idle", 19.0, 0.0),
                 ("go.stacks", 4.0, 0.0),
                 ("go.runtime", 11.0, 0.05),
-                ("native", 6.0, 0.0),
+                ("anon-rest", 6.0, 0.0),
                 ("file", 21.0, 0.0),
                 ("shmem", 0.0, 0.0),
                 ("unexplained", 2.2, 0.0),
@@ -130,7 +130,7 @@ fn services() -> Vec<Service> {
                 ("go.idle", 9.0, 0.0),
                 ("go.stacks", 38.0, 1.1),
                 ("go.runtime", 8.0, 0.1),
-                ("native", 3.0, 0.0),
+                ("anon-rest", 3.0, 0.0),
                 ("file", 17.0, 0.0),
                 ("unexplained", 0.8, 0.0),
             ],
@@ -203,7 +203,7 @@ fn services() -> Vec<Service> {
                 2_204,
                 Kind::Steady,
                 0.0,
-                &[("native", 31.0, 0.02), ("file", 12.0, 0.0)],
+                &[("anon-rest", 31.0, 0.02), ("file", 12.0, 0.0)],
                 0.0,
                 &[(
                     "no-access",
@@ -437,6 +437,7 @@ fn target(service: &Service, at: UnixMs) -> TargetView {
         )
     });
     let is_open = service.verdict == Judgement::Leak;
+    let has_rest = components.iter().any(|line| line.name == "anon-rest");
     TargetView {
         target,
         state: service.state.clone(),
@@ -487,6 +488,10 @@ fn target(service: &Service, at: UnixMs) -> TargetView {
             ],
             live_source: "next-gc".into(),
             skew_ms: 41,
+            basis: match has_rest {
+                true => LedgerBasis::None,
+                false => LedgerBasis::Mappings,
+            },
         }),
         verdict,
         incidents: if is_open {

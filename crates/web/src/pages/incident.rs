@@ -353,7 +353,7 @@ fn change(suspect: &Suspect) -> Markup {
 fn native_growth(incident: &Incident) -> Markup {
     let lines = incident.verdict.components.iter();
     let lines: Vec<_> = lines
-        .filter(|line| line.name.starts_with("native"))
+        .filter(|line| line.name.starts_with("native.") || line.name == "anon-rest")
         .collect();
     html! {
         h2 { "Which memory outside Go grows" }

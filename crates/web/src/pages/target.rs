@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use maud::{Markup, html};
 use model::{
-    Component, Finding, FleetView, Incident, Judgement, Ledger, Target, TargetView, Verdict,
+    Component, Finding, FleetView, Incident, Judgement, Ledger, LedgerBasis, Target, TargetView,
+    Verdict,
 };
 
 use super::layout::{self, Place};
@@ -207,9 +208,18 @@ fn container(ledger: &Ledger) -> Markup {
 
 fn closing(ledger: &Ledger) -> String {
     let unexplained = words::bytes(ledger.unexplained_bytes as f64);
-    let mut text = match ledger.closes() {
-        true => format!("It closes: {unexplained} are unexplained."),
-        false => format!("It does not close: {unexplained} are unexplained."),
+    let mut text = match (ledger.basis, ledger.closes()) {
+        (LedgerBasis::EarlierMappings, _) => format!(
+            "Mappings were last read {} before: lines from them are as of then, and {unexplained} of \
+             what changed since are unexplained.",
+            words::seconds(ledger.skew_ms as f64 / 1000.0)
+        ),
+        (LedgerBasis::None, _) => format!(
+            "Nothing proves it, since mappings were never read: lines of Go are the most that can be \
+             resident, and {unexplained} are unexplained."
+        ),
+        (_, true) => format!("It closes: {unexplained} are unexplained."),
+        (_, false) => format!("It does not close: {unexplained} are unexplained."),
     };
     let source = match ledger.live_source.as_str() {
         "exported" => " The live heap is what the program exports.",
