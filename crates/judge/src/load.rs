@@ -231,8 +231,9 @@ fn rose_with(memory: &Points, load: &Trace, period_s: f64) -> Option<f64> {
             };
             let (line, share) = rise(&values)?;
             // Half as much as memory rose, each of its own level: memory that a load needs grows hardly more than in
-            // proportion to it. At least what noise does not do.
-            let enough = (0.5 * rise(&memory.values)?.1).max(0.05);
+            // proportion to it. At least what noise does not do; and a load that rose by half always counts, since of a
+            // level near nothing the part is not known well.
+            let enough = (0.5 * rise(&memory.values)?.1).clamp(0.05, 0.5);
             let together = correlation(&values, &memory.values)? >= 0.7;
             let stock = line.r2 > 0.995 && !wavers(load, period_s);
             // Of few points in a line no p-value is small.
