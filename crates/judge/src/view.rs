@@ -86,7 +86,10 @@ impl<'a> View<'a> {
 
     /// What earlier lives say of a growth from the beginning of this one.
     pub(crate) fn earlier(&self, age: f64, stretch: &Stretch, material: f64) -> Option<Earlier> {
-        past::earlier(self.past.iter(), age, stretch, material)
+        let of_heap = self.life.level()?.1;
+        // The heap's floor of one and the resident size of another are not compared.
+        let lives = self.past.iter().filter(|past| past.of_heap == of_heap);
+        past::earlier(lives, age, stretch, material)
     }
 
     /// Bytes towards the limit for each byte that lives: the next collection waits for (1 + GOGC/100) of it.
