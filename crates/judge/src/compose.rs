@@ -10,6 +10,7 @@ use crate::load::LoadSays;
 use crate::points::Thin;
 use crate::stats::correlation;
 use crate::trace::Window;
+use crate::track::RESIDENT;
 use crate::view::View;
 use crate::words::{advice, reason};
 
@@ -331,27 +332,21 @@ fn calm(kind: Kind, confidence: f64, why: Reason, weight: f64) -> Ranked {
     }
 }
 
-/// Only the resident size is known: calm can be said of it, a leak cannot.
+/// Only the resident size is known: what grows in it, and why, cannot be told, so it takes longer until it is a leak.
 fn resident_only(view: &View) -> Option<Ranked> {
-    let channel = [
-        Channel::Anon,
-        Channel::Rss,
-        Channel::ContainerAnon,
-        Channel::ContainerUsage,
-    ]
-    .into_iter()
-    .find(|&channel| view.get(channel).is_some())?;
-    let mut assessed = assess(view, grower(view, channel, Kind::Native, "bytes")?);
+    let channel = RESIDENT
+        .into_iter()
+        .find(|&channel| view.get(channel).is_some())?;
+    let mut assessed = assess(view, grower(view, channel, Kind::Resident, "bytes")?);
     match &mut assessed.answer {
-        Answer::Leak { .. } => {
-            let mut why = vec![reason("no-access", Judgement::Unsure, &[])];
-            if let Some(stretch) = &assessed.stretch {
-                why.push(rises(view, &assessed.grower, stretch));
-            }
+        // Page cache is in it, which the kernel takes back.
+        Answer::Leak { .. } if channel == Channel::ContainerUsage => {
+            let why = vec![reason("no-access", Judgement::Unsure, &[])];
             assessed.answer = Answer::Wait { why };
         }
+        Answer::Leak { birth, .. } => birth.push(reason("no-access", Judgement::Unsure, &[])),
         Answer::Calm { confidence, .. } => *confidence = confidence.min(0.8),
-        Answer::Wait { why } => why.push(reason("no-access", Judgement::Unsure, &[])),
+        Answer::Wait { why } => why.insert(0, reason("no-access", Judgement::Unsure, &[])),
     }
     Some(finding(view, assessed, None))
 }

@@ -255,8 +255,10 @@ fn rose_with(memory: &Points, load: &Trace, period_s: f64) -> Option<f64> {
                 Some((line, line.slope * memory.span() / start.abs().max(1e-9)))
             };
             let (line, share) = rise(&values)?;
-            // Half as much as memory rose, each of its own level; at least what noise does not do.
-            let enough = (0.5 * rise(&memory.values)?.1).clamp(0.05, 0.2);
+            // Half as much as memory rose, each of its own level: memory that a load needs grows hardly more than in
+            // proportion to it. At least what noise does not do; and a load that rose by half always counts, since of a
+            // level near nothing the part is not known well.
+            let enough = (0.5 * rise(&memory.values)?.1).clamp(0.05, 0.5);
             let together = correlation(&values, &memory.values)? >= 0.7;
             let stock = line.r2 > 0.995 && !wavers(load, period_s);
             // Of few points in a line no p-value is small.
@@ -375,6 +377,16 @@ mod tests {
         let leak = series(|t| t);
         assert!(follows(&leak, &[load], 1.0).is_none_or(|followed| followed.follows.r2 < 0.3));
         assert!(follows(&leak, &[], 1.0).is_none());
+    }
+
+    #[test]
+    fn a_load_explains_growth_in_proportion_to_its_own() {
+        let load = series(|t| 100.0 + 30.0 * t / 240.0 + 3.0 * noise(t));
+        for (grown, is_explained) in [(0.2, true), (0.5, true), (1.0, false), (3.0, false)] {
+            let memory = points(|t| 1e8 * (1.0 + grown * t / 240.0));
+            let share = rose_with(&memory, &load, 1.0);
+            assert_eq!(share.is_some(), is_explained, "{grown}: {share:?}");
+        }
     }
 
     /// A swing of half a minute.

@@ -21,8 +21,10 @@ const GREW_LIVES: usize = 2;
 /// One earlier life.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Past {
+    /// Whether it is the heap's floor that is told of it, or what was resident.
+    pub(crate) of_heap: bool,
     seconds: f32,
-    /// The heap's floor at its beginning and at the end of each eighth of its time.
+    /// Its level at its beginning and at the end of each eighth of its time.
     floors: [f32; POINTS],
 }
 
@@ -38,8 +40,9 @@ pub(crate) enum Earlier {
 }
 
 impl Past {
-    /// What is remembered of a life whose heap's floor was `trace`, from when the process began.
-    pub(crate) fn of(trace: &Trace, began: f64, period_s: f64) -> Option<Self> {
+    /// What is remembered of a life whose heap's floor was `trace`, or what was resident of it, from when the process
+    /// began.
+    pub(crate) fn of(trace: &Trace, of_heap: bool, began: f64, period_s: f64) -> Option<Self> {
         let (end, _) = trace.last()?;
         let seconds = end - began;
         if seconds < READINGS_MIN * period_s {
@@ -55,6 +58,7 @@ impl Past {
             *floor = floor_at(i)?;
         }
         Some(Self {
+            of_heap,
             seconds: seconds as f32,
             floors,
         })

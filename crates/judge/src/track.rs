@@ -138,11 +138,11 @@ impl Track {
     fn end_life(&mut self) {
         let period_s = self.period_s;
         let past = self.life.take().and_then(|life| {
-            let (_, floor) = life.heap.floor()?;
+            let (level, of_heap) = life.level()?;
             let began = life.started.map_or(0.0, |started| {
                 ((started.0 - life.zero.0) as f64 / 1000.0).min(0.0)
             });
-            Past::of(floor, began, period_s)
+            Past::of(level, of_heap, began, period_s)
         });
         self.past.extend(past);
         while self.past.len() > LIVES_MAX {
@@ -164,6 +164,14 @@ impl Track {
         size_of::<Self>() + past + traces.map(|trace| trace.bytes() + keys).sum::<usize>()
     }
 }
+
+/// Where the Go heap is not seen: what is resident, the best first.
+pub(crate) const RESIDENT: [Channel; 4] = [
+    Channel::Anon,
+    Channel::Rss,
+    Channel::ContainerAnon,
+    Channel::ContainerUsage,
+];
 
 /// Starts nearer to each other than this are one, read twice.
 const SAME_START_MS: i64 = 2_000;
@@ -246,6 +254,13 @@ impl Life {
                 .get_or_insert_with(|| Trace::new(keep, detail, period_s))
                 .push(at, native);
         }
+    }
+
+    /// What lives are compared by, and whether that is the heap's floor; else it is what is resident.
+    pub(crate) fn level(&self) -> Option<(&Trace, bool)> {
+        let floor = self.heap.floor().map(|(_, floor)| (floor, true));
+        let mut resident = RESIDENT.iter().filter_map(|it| self.channels.get(it));
+        floor.or_else(|| Some((resident.next()?, false)))
     }
 
     /// Whether the ledger tells the native part itself.

@@ -14,8 +14,11 @@ const SECONDS_LEAST: f64 = 105.0;
 /// The same where a person asked for an answer sooner: part of that time, and the least of it.
 const PATIENCE_SHARE: f64 = 0.7;
 const PATIENT_SECONDS_LEAST: f64 = 30.0;
-/// Shortest growth that can count, in samples.
+/// Shortest growth that can count, in samples; where so many take more than an hour, so many do.
 const SAMPLES_LEAST: f64 = 30.0;
+/// See [`SAMPLES_LEAST`]: readings minutes apart have a collection or several between them, and so say more each.
+const RARE_SAMPLES_LEAST: f64 = 12.0;
+const RARE_S: f64 = 3_600.0;
 const MIB: f64 = 1_048_576.0;
 
 /// Channels on one time axis, in seconds since the first sample.
@@ -83,7 +86,10 @@ impl<'a> View<'a> {
 
     /// What earlier lives say of a growth from the beginning of this one.
     pub(crate) fn earlier(&self, age: f64, stretch: &Stretch, material: f64) -> Option<Earlier> {
-        past::earlier(self.past.iter(), age, stretch, material)
+        let of_heap = self.life.level()?.1;
+        // The heap's floor of one and the resident size of another are not compared.
+        let lives = self.past.iter().filter(|past| past.of_heap == of_heap);
+        past::earlier(lives, age, stretch, material)
     }
 
     /// Bytes towards the limit for each byte that lives: the next collection waits for (1 + GOGC/100) of it.
@@ -116,9 +122,11 @@ impl<'a> View<'a> {
             Channel::Fds => (50.0, 0.2),
             _ => (8.0 * MIB, 0.02),
         };
+        let rare_s = (RARE_SAMPLES_LEAST * self.period_s).max(RARE_S);
+        let sampled_s = (SAMPLES_LEAST * self.period_s).min(rare_s);
         Demands {
-            seconds: self.seconds_least().max(SAMPLES_LEAST * self.period_s),
-            points: kept_points,
+            seconds: self.seconds_least().max(sampled_s),
+            points: kept_points.min((sampled_s / self.period_s) as usize),
             material,
             material_share,
             started: self.started,

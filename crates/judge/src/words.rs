@@ -95,7 +95,7 @@ fn reason_text(code: &str, values: &Values) -> String {
         }
         "may-fill" => format!(
             "It has grown since the process began, for {}, and has taken {:.0} % of the room that there was. A cache \
-             that fills looks the same: it is called a leak at {:.0} %, in about {}.",
+             that fills looks the same: it is called a leak at {:.0} % (later, if it may be slowing down), in about {}.",
             span(),
             value("taken") * 100.0,
             value("needed") * 100.0,
@@ -103,10 +103,22 @@ fn reason_text(code: &str, values: &Values) -> String {
         ),
         "may-fill-no-limit" => format!(
             "It has grown since the process began, for {}, by {:.0} % of its first level, and no limit is known. A cache \
-             that fills looks the same: it is called a leak at {:.0} %, in about {}.",
+             that fills looks the same: it is called a leak at {:.0} % (later, if it may be slowing down), in about {}.",
             span(),
             value("taken") * 100.0,
             value("needed") * 100.0,
+            seconds(value("wait_seconds"))
+        ),
+        "slows-to-level" => format!(
+            "It has grown since the process began, for {}, and slows down: going on like this it comes to a level at {:.0} % \
+             of the room that there was, or sooner.",
+            span(),
+            value("end") * 100.0
+        ),
+        "may-be-usual" => format!(
+            "It has grown for {}. Where only the resident size is seen, a warm-up, a day's load or the collector's own \
+             settings look the same: it is called a leak if it goes on for {} more.",
+            span(),
             seconds(value("wait_seconds"))
         ),
         "as-earlier-lives" => format!(

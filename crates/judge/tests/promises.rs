@@ -38,7 +38,7 @@ fn nothing_given_is_unsure() {
 }
 
 #[test]
-fn resident_size_alone_is_never_a_leak() {
+fn resident_size_alone_is_no_leak_within_minutes() {
     let life = growing(600.0, 1.0);
     let (now, channels) = life.until(600.0);
     let rss: Vec<ChannelData> = channels

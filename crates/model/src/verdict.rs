@@ -70,6 +70,8 @@ kinds! {
     NativeMmap = "native-mmap",
     /// Memory outside Go grows; mappings cannot tell which part.
     Native = "native",
+    /// Resident memory grows, and nobody sees what of it.
+    Resident = "resident",
     /// Threads pile up.
     Thread = "thread",
     /// File descriptors pile up.

@@ -263,6 +263,7 @@ pub(crate) fn kind_in_words(kind: Kind) -> &'static str {
         Kind::GoHeap => "the live Go heap grows",
         Kind::Goroutine => "goroutines pile up",
         Kind::NativeHeap => "memory of the C allocator grows",
+        Kind::Resident => "resident memory grows",
         Kind::NativeMmap => "anonymous mappings outside Go grow",
         Kind::Native => "memory outside Go grows",
         Kind::Thread => "threads pile up",

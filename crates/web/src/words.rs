@@ -123,6 +123,7 @@ pub(crate) fn kind(kind: Kind) -> (&'static str, &'static str) {
         Kind::GoHeap => ("Go heap", "the live Go heap grows"),
         Kind::Goroutine => ("goroutines", "goroutines pile up, with what they hold"),
         Kind::NativeHeap => ("C allocators", "memory from malloc grows, outside Go"),
+        Kind::Resident => ("resident memory", "resident memory grows"),
         Kind::NativeMmap => ("mappings outside Go", "anonymous mappings outside Go grow"),
         Kind::Native => ("memory outside Go", "memory outside Go grows"),
         Kind::Thread => ("threads", "threads pile up"),

@@ -36,6 +36,11 @@ impl Kept {
         Ok(Self { known, file })
     }
 
+    /// Whether anything is written down.
+    pub(crate) fn is_in_a_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// What came of this history: as it is known, or measured now and written down.
     pub(crate) fn measured(
         &self,

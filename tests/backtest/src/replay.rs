@@ -1,6 +1,6 @@
 //! One history judged as it came in: only what was known at a moment counts.
 
-use corpus::{History, Reading, Replica};
+use corpus::{History, Reading, Replica, View};
 use judge::Track;
 use model::{Judgement, Kind};
 
@@ -15,12 +15,13 @@ const STREAK: u32 = 2;
 /// What a judgement said: leaks of these kinds with their confidence, or none.
 struct Said {
     leaks: Vec<(Kind, Option<f64>)>,
-    is_unsure: bool,
+    /// The first reason of one that could not tell.
+    unsure: Option<String>,
     words: String,
 }
 
-/// Judges `replica` from its first reading to its last.
-pub(crate) fn replay(history: &History, replica: &Replica) -> Told {
+/// Judges `replica` from its first reading to its last, by what `view` has of it.
+pub(crate) fn replay(history: &History, view: View, replica: &Replica) -> Told {
     let mut told = Told::default();
     let mut streaks: Vec<(Kind, u32)> = Vec::new();
     // Alarms that stand, by kind: where in `told` they are.
@@ -43,14 +44,18 @@ pub(crate) fn replay(history: &History, replica: &Replica) -> Told {
         }
         let readings = &replica.readings[begin..end];
         let last = &readings[readings.len() - 1];
-        track.push(&channels(history, before, readings), Some(time(started)));
-        let said = say(history, &track, last);
-        told.judged.add(said.is_unsure);
+        let new = channels(history, view, before, readings);
+        track.push(&new, Some(time(started)));
+        let said = say(history, view, &track, last);
+        told.judged.add(said.unsure.is_some());
         if is_late(
             last.at_s - replica.readings[life_began].at_s,
             history.period_s,
         ) {
-            told.late.add(said.is_unsure);
+            told.late.add(said.unsure.is_some());
+            if let Some(code) = said.unsure {
+                *told.unsure.entry(code).or_default() += 1;
+            }
         }
         let kinds: Vec<Kind> = said.leaks.iter().map(|(kind, _)| *kind).collect();
         streaks.retain(|(kind, _)| kinds.contains(kind));
@@ -89,14 +94,18 @@ fn streak(streaks: &mut Vec<(Kind, u32)>, kind: Kind) -> u32 {
     1
 }
 
-fn say(history: &History, track: &Track, last: &Reading) -> Said {
-    let judged = track.judge(time(last.at_s), &facts(history, last));
+fn say(history: &History, view: View, track: &Track, last: &Reading) -> Said {
+    let judged = track.judge(time(last.at_s), &facts(history, view, last));
     let first = judged.findings.first();
     let words = first.map(|first| {
         let why: Vec<&str> = first.why.iter().map(|why| why.text.as_str()).collect();
         format!("{:?} {:?}: {}", first.verdict, first.kind, why.join(" "))
     });
-    let is_unsure = first.is_some_and(|first| first.verdict == Judgement::Unsure);
+    let unsure = first.filter(|first| first.verdict == Judgement::Unsure);
+    let unsure = unsure.map(|first| {
+        let why = first.why.first();
+        why.map_or(String::new(), |why| why.code.clone())
+    });
     let words = words.unwrap_or_default();
     let leaks = judged
         .findings
@@ -105,13 +114,16 @@ fn say(history: &History, track: &Track, last: &Reading) -> Said {
         .filter_map(|finding| Some((finding.kind?, finding.confidence)));
     Said {
         leaks: leaks.collect(),
-        is_unsure,
+        unsure,
         words,
     }
 }
 
-/// Whether a verdict's kind is what the truth calls it.
+/// Whether a verdict's kind is what the truth calls it. Where only what is resident is seen, any of it is.
 pub(crate) fn is_kind(kind: Kind, truth: &str) -> bool {
+    if kind == Kind::Resident {
+        return true;
+    }
     match truth {
         "go-heap" => kind == Kind::GoHeap,
         "goroutine" => kind == Kind::Goroutine,

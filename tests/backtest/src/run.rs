@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use corpus::{Family, Replica, history};
+use corpus::{Family, Replica, View, history};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::baselines;
@@ -42,11 +42,12 @@ fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Family, D::Error>
         .ok_or_else(|| serde::de::Error::custom(format!("no such family: `{name}`")))
 }
 
-/// Judges `seeds` histories of each family, from the seed `first` on.
+/// Judges `seeds` histories of each family, from the seed `first` on, by what `view` has.
 pub(crate) fn seeds(
     families: &[Family],
     first: u64,
     seeds: u64,
+    view: View,
     threads: usize,
     kept: &Kept,
 ) -> Vec<Measured> {
@@ -55,7 +56,7 @@ pub(crate) fn seeds(
         .flat_map(|family| (first..first.saturating_add(seeds)).map(|seed| (*family, seed)))
         .collect();
     in_order(&work, threads, |(family, seed)| {
-        kept.measured(*family, *seed, || measure(*family, *seed))
+        kept.measured(*family, *seed, || measure(*family, *seed, view))
     })
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn calm_years(
     families: &[Family],
     first: u64,
     years: f64,
+    view: View,
     threads: usize,
     kept: &Kept,
 ) -> Vec<Measured> {
@@ -72,7 +74,7 @@ pub(crate) fn calm_years(
             .flat_map(|seed| families.iter().map(move |family| (*family, seed)))
             .collect();
         in_order(&work, threads, |(family, seed)| {
-            kept.measured(*family, *seed, || measure(*family, *seed))
+            kept.measured(*family, *seed, || measure(*family, *seed, view))
         })
     })
 }
@@ -123,13 +125,13 @@ fn in_order<T: Sync, R: Send>(work: &[T], threads: usize, does: impl Fn(&T) -> R
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn measure(family: Family, seed: u64) -> Measured {
+fn measure(family: Family, seed: u64, view: View) -> Measured {
     let history = history(family, seed);
     let mut scores = <[Score; JUDGES]>::default();
     let mut wrong = Vec::new();
     for replica in &history.replicas {
         let case = Case::of(&history, replica);
-        let told = replay(&history, replica);
+        let told = replay(&history, view, replica);
         wrong.extend(what_is_wrong(replica, &case, &told));
         scores[0].add(&case, &told);
         for (score, mut rule) in scores[1..].iter_mut().zip(baselines::rules(history.limit)) {

@@ -1,5 +1,7 @@
 //! What a judge of leaks is worth: the same figures for every judge and rule, from nothing but when it raised alarms.
 
+use std::collections::BTreeMap;
+
 use corpus::{History, Leaking, Replica};
 use model::Kind;
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,8 @@ pub(crate) struct Told {
     pub(crate) judged: Judged,
     /// Those of them made when the life of the process had been read for as long as [`is_late`] says.
     pub(crate) late: Judged,
+    /// How many of `late` could not tell, by the code of their first reason.
+    pub(crate) unsure: BTreeMap<String, u32>,
     /// What was said with the first alarm, or last if there was none.
     pub(crate) words: String,
 }
@@ -195,6 +199,9 @@ pub(crate) struct Score {
     pub(crate) paced: (Vec<f64>, u32),
     pub(crate) judged: Judged,
     pub(crate) late: Judged,
+    /// See [`Told::unsure`].
+    #[serde(default)]
+    pub(crate) unsure: BTreeMap<String, u32>,
     pub(crate) reliability: Reliability,
 }
 
@@ -203,6 +210,7 @@ impl Score {
     pub(crate) fn add(&mut self, case: &Case, told: &Told) {
         self.judged.join(told.judged);
         self.late.join(told.late);
+        add_all(&mut self.unsure, &told.unsure);
         if let Some(first) = told.first(|_| true)
             && let Some(confidence) = first.confidence
         {
@@ -250,6 +258,7 @@ impl Score {
         self.paced.1 += other.paced.1;
         self.judged.join(other.judged);
         self.late.join(other.late);
+        add_all(&mut self.unsure, &other.unsure);
         self.reliability.join(&other.reliability);
     }
 
@@ -298,6 +307,12 @@ impl Score {
         let years = self.calm_years();
         let rate = |incidents: f64| incidents / years;
         (years > 0.0).then(|| (rate(f64::from(self.incidents)), rate(most(self.incidents))))
+    }
+}
+
+fn add_all(sums: &mut BTreeMap<String, u32>, others: &BTreeMap<String, u32>) {
+    for (code, count) in others {
+        *sums.entry(code.clone()).or_default() += count;
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) fn text(families: &[Family], measured: &[Measured]) -> String {
     text.push_str(&beside(&scores));
     text.push_str("\n### By family\n\n");
     text.push_str(&by_family(families, measured));
+    text.push_str("\n### Why it was unsure\n\n");
+    text.push_str(&unsure(&scores[0]));
     text.push_str("\n### What its confidence is worth\n\n");
     text.push_str(&reliability(&scores[0]));
     text
@@ -179,6 +181,22 @@ fn family_row(family: Family, score: &Score, wrong: &str) -> Vec<String> {
         format!("{:.0} %", 100.0 * score.judged.part().unwrap_or_default()),
         wrong.to_owned(),
     ]
+}
+
+/// First reasons of the judgements that could not tell although they should, most frequent first.
+fn unsure(judge: &Score) -> String {
+    let mut codes: Vec<(&String, &u32)> = judge.unsure.iter().collect();
+    codes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    if codes.is_empty() {
+        return "It never was, after the time that it is given.\n".to_owned();
+    }
+    let all = f64::from(judge.late.all);
+    let row = |(code, count): (&String, &u32)| {
+        let part = f64::from(*count) / all;
+        vec![code.clone(), count.to_string(), percent(Some(part))]
+    };
+    let rows: Vec<Vec<String>> = codes.into_iter().map(row).collect();
+    grid(&["first reason", "judgements", "of all by then"], &rows)
 }
 
 fn reliability(judge: &Score) -> String {
