@@ -94,7 +94,6 @@ fn round(
             ledger: Some(&ledger),
             container: Some(&container),
             load: &load,
-            ..Reading::default()
         },
     );
     assert!(stored.len() <= SAMPLES_MAX, "{} samples", stored.len());

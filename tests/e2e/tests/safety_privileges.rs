@@ -157,7 +157,7 @@ fn build_service(setting: &Setting, folder: &Path) {
         .current_dir(folder)
         .env("CGO_ENABLED", "0")
         .args(["build", "-o", "svc", "main.go"]);
-    e2e::process::run(build);
+    let _ = e2e::process::run(build);
 }
 
 #[test]
