@@ -87,6 +87,11 @@ fn newest() -> &'static str {
     releases().last().copied().unwrap_or_default()
 }
 
+/// The `go` of a pinned release.
+pub(crate) fn pinned(workspace: &Workspace, version: &str) -> Command {
+    Command::new(pinned_folder(workspace, version).join("go/bin/go"))
+}
+
 /// The releases that one run looks into: the oldest, the newest, and one between them that the seed
 /// picks. `tests/e2e/src/targets.rs` goes by the same rule.
 pub(crate) fn releases_of_run(seed: u64) -> Vec<&'static str> {

@@ -26,8 +26,8 @@ const MEASUREMENT: &str = "bench_";
 /// Stories that wait more than they compute: more of them run beside each other than there are processors.
 const WAITING: &str = "story_side_by_side";
 
-/// A test that waits nearly all its time: it runs beside the others of its stage.
-const BESIDE: &str = "peer_alertmanager";
+/// Tests that wait nearly all their time, one after the other: they run beside the others of their stage.
+const BESIDE: &[&str] = &["peer_alertmanager", "peer_ledger"];
 
 /// Builds all programs and tests, with the features that `BUILD_TESTS` selects too.
 const BUILD_ALL: &[&str] = &["build", "--workspace", "--all-targets", "--locked"];
@@ -37,6 +37,9 @@ const BUILD_TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-run"];
 
 /// Go modules with tests of their own.
 const GO_MODULES: &[&str] = &["examples/shop", "tests/rename", "tests/targets"];
+
+/// What the programs that tests look into are made of.
+const GO_LIBRARY: &[&str] = &["net/http/pprof", "container/list"];
 
 /// What is fed in each run, two parsers beside each other: what looks into programs longest.
 const FUZZED: &[&str] = &[
@@ -169,7 +172,28 @@ pub(super) fn docs(run: &mut Run) -> anyhow::Result<Counts> {
 }
 
 pub(super) fn build(run: &mut Run) -> anyhow::Result<Counts> {
-    cargo(run, BUILD_ALL)
+    cargo(run, BUILD_ALL)?;
+    go_library(run)?;
+    Ok(Counts::default())
+}
+
+/// Builds Go's own library for the programs that tests look into, of each release in its two forms: otherwise the
+/// first test of each that needs it builds it, and others wait for that.
+fn go_library(run: &Run) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let seed = run.workspace.seed()?;
+    for version in toolchain::releases_of_run(seed) {
+        for form in ["-buildmode=exe", "-buildmode=pie"] {
+            let mut command = toolchain::pinned(&run.workspace, version);
+            command.args(["build", form]).args(GO_LIBRARY);
+            if let Some(go) = &run.go {
+                go.set_environment(&mut command);
+            }
+            command.env("CGO_ENABLED", "0").env("GOFLAGS", "");
+            step(run, started, command, &mut |_| Show::Nothing)?;
+        }
+    }
+    Ok(())
 }
 
 /// What measurements and soaks run, as users do.
@@ -276,7 +300,7 @@ fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow
     let programs = e2e_programs(run, started, prefix)?;
     let (beside, others): (Vec<PathBuf>, Vec<PathBuf>) = programs
         .into_iter()
-        .partition(|program| begins(program, BESIDE));
+        .partition(|program| BESIDE.iter().any(|name| begins(program, name)));
     let each = |programs: Vec<PathBuf>| {
         let (mut counts, mut outcome) = (Counts::default(), Ok(()));
         for program in programs {
@@ -295,7 +319,7 @@ fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow
         let lost = |_| {
             (
                 Counts::default(),
-                Err(anyhow::anyhow!("{BESIDE} broke its runner")),
+                Err(anyhow::anyhow!("{BESIDE:?} broke their runner")),
             )
         };
         let (those, also) = beside.join().unwrap_or_else(lost);
