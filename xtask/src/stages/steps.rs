@@ -23,8 +23,8 @@ const E2E_PREFIXES: &[&str] = &["peer_", "story_", "safety_", MEASUREMENT];
 /// What is run by `cargo xtask bench` only.
 const MEASUREMENT: &str = "bench_";
 
-/// Stories that wait more than they compute: more of them run beside each other than there are processors.
-const WAITING: &str = "story_side_by_side";
+/// Tests that wait more than they compute: more of them run beside each other than there are processors.
+const WAITING: &[&str] = &["story_side_by_side", "safety_hostile"];
 
 /// Tests that wait nearly all their time, one after the other: they run beside the others of their stage.
 const BESIDE: &[&str] = &["peer_alertmanager", "peer_ledger"];
@@ -304,7 +304,8 @@ fn e2e(run: &Run, started: Instant, prefix: &str, counts: &mut Counts) -> anyhow
     let each = |programs: Vec<PathBuf>| {
         let (mut counts, mut outcome) = (Counts::default(), Ok(()));
         for program in programs {
-            let variables: &[(&str, &str)] = match begins(&program, WAITING) {
+            let variables: &[(&str, &str)] = match WAITING.iter().any(|name| begins(&program, name))
+            {
                 true => &[("RUST_TEST_THREADS", "3")],
                 false => &[],
             };
