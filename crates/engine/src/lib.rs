@@ -60,3 +60,4 @@ pub use config::{Config, ConfigError};
 pub use limits::Machine;
 pub use memory::MemorySeries;
 pub use watch::{Parts, Watcher};
+pub use writer::NotWritten;
