@@ -1,7 +1,7 @@
 //! `kill -9` of every way to look into a Go process, at random moments: the process runs on, nobody holds it, and
 //! nothing is left: no clone, no zombie, no guard, no file.
 //!
-//! `UNSWEPT_KILL_ROUNDS` sets how often each is killed (15), `UNSWEPT_SEED` repeats the moments.
+//! `UNSWEPT_KILL_ROUNDS` sets how often each is killed (12), `UNSWEPT_SEED` repeats the moments.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -96,7 +96,7 @@ fn kill(modes: &[(&str, &[&str])]) {
         return;
     };
     let story = Instant::now();
-    let rounds: u32 = number("UNSWEPT_KILL_ROUNDS").map_or(15, |number| number as u32);
+    let rounds: u32 = number("UNSWEPT_KILL_ROUNDS").map_or(12, |number| number as u32);
     let seed = number("UNSWEPT_SEED").unwrap_or(setting.seed);
     println!("UNSWEPT_SEED={seed}");
     let target = Target::build(&setting, &newest(), Form::Stripped, Program::Targets);
