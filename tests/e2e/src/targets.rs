@@ -313,9 +313,11 @@ fn compile(home: &Path, sources: &Path, into: &Path, what: (&Release, Form, Prog
     let (release, form, program) = what;
     let build = |flags: &[&str], name: &str, package: &str| {
         let mut go = Command::new(&release.go);
-        // Nothing of the machine's own settings gets in, and nothing is fetched.
+        // Nothing of the machine's own settings gets in, and nothing is fetched. The cache holds what it is asked
+        // for by all that went into it: Go's own library is built there already.
         for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("GO")) {
+            let is_setting = |name: &str| name.starts_with("GO") && name != "GOCACHE";
+            if name.to_str().is_some_and(is_setting) {
                 go.env_remove(name);
             }
         }
@@ -326,7 +328,6 @@ fn compile(home: &Path, sources: &Path, into: &Path, what: (&Release, Form, Prog
             .env("GOWORK", "off")
             .env("GOFLAGS", "-buildvcs=false")
             .env("GOPATH", home.join("path"))
-            .env("GOCACHE", home.join("cache"))
             .env("CGO_ENABLED", if program.with_c() { "1" } else { "0" })
             .args(["build", "-o"])
             .arg(into.join(name))

@@ -84,13 +84,13 @@ const STAGES: &[Stage] = &[
     Stage {
         name: "build",
         budget: "build, lint, docs",
-        needs: &["install"],
+        needs: &[],
         run: steps::build,
     },
     Stage {
         name: "unit",
         budget: "unit",
-        needs: &["build"],
+        needs: &["install", "build"],
         run: steps::unit,
     },
     Stage {

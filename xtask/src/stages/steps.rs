@@ -38,7 +38,13 @@ const BUILD_TESTS: &[&str] = &["test", "--workspace", "--locked", "--no-run"];
 /// Go modules with tests of their own.
 const GO_MODULES: &[&str] = &["examples/shop", "tests/rename", "tests/targets"];
 
-/// What the programs that tests look into are made of.
+/// Builds a Go module.
+const BUILD_GO: &[&str] = &["build", "-o", "/dev/null", "./..."];
+
+/// How programs that tests look into are built.
+const FORMS: [&str; 2] = ["-buildmode=exe", "-buildmode=pie"];
+
+/// What they are made of.
 const GO_LIBRARY: &[&str] = &["net/http/pprof", "container/list"];
 
 /// What is fed in each run, two parsers beside each other: what looks into programs longest.
@@ -127,7 +133,39 @@ pub(super) fn install(run: &mut Run) -> anyhow::Result<Counts> {
             println!("    {} at {}", need.programs[0], program.display());
         }
     }
+    go_libraries(run)?;
     Ok(Counts::default())
+}
+
+/// Builds what comes with the toolchains as source: Go's own library in the forms that tests need it in, and the
+/// modules that our Go programs stand on, fetched for that. Otherwise the first test of each that needs it does it,
+/// and others wait for that.
+fn go_libraries(run: &Run) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let go = run.go.as_ref().context("no Go")?;
+    let root = &run.workspace.root;
+    for form in FORMS {
+        let words = [&["build", form], GO_LIBRARY].concat();
+        let command = go.command(root, &words);
+        step(run, started, command, &mut |_| Show::Nothing)?;
+    }
+    for version in toolchain::releases_of_run(run.workspace.seed()?) {
+        for form in FORMS {
+            let mut command = toolchain::pinned(&run.workspace, version);
+            command.args(["build", form]).args(GO_LIBRARY);
+            go.set_environment(&mut command);
+            command.env("CGO_ENABLED", "0").env("GOFLAGS", "");
+            step(run, started, command, &mut |_| Show::Nothing)?;
+        }
+    }
+    for module in GO_MODULES {
+        for cgo in ["0", "1"] {
+            let mut command = go.command(&root.join(module), BUILD_GO);
+            command.env("CGO_ENABLED", cgo);
+            step(run, started, command, &mut |_| Show::Nothing)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn format(run: &mut Run) -> anyhow::Result<Counts> {
@@ -172,28 +210,7 @@ pub(super) fn docs(run: &mut Run) -> anyhow::Result<Counts> {
 }
 
 pub(super) fn build(run: &mut Run) -> anyhow::Result<Counts> {
-    cargo(run, BUILD_ALL)?;
-    go_library(run)?;
-    Ok(Counts::default())
-}
-
-/// Builds Go's own library for the programs that tests look into, of each release in its two forms: otherwise the
-/// first test of each that needs it builds it, and others wait for that.
-fn go_library(run: &Run) -> anyhow::Result<()> {
-    let started = Instant::now();
-    let seed = run.workspace.seed()?;
-    for version in toolchain::releases_of_run(seed) {
-        for form in ["-buildmode=exe", "-buildmode=pie"] {
-            let mut command = toolchain::pinned(&run.workspace, version);
-            command.args(["build", form]).args(GO_LIBRARY);
-            if let Some(go) = &run.go {
-                go.set_environment(&mut command);
-            }
-            command.env("CGO_ENABLED", "0").env("GOFLAGS", "");
-            step(run, started, command, &mut |_| Show::Nothing)?;
-        }
-    }
-    Ok(())
+    cargo(run, BUILD_ALL)
 }
 
 /// What measurements and soaks run, as users do.
@@ -403,7 +420,7 @@ fn go_modules(run: &Run, started: Instant, counts: &mut Counts) -> anyhow::Resul
             continue;
         }
         println!("    {module}:");
-        let mut without_cgo = go.command(&folder, &["build", "-o", "/dev/null", "./..."]);
+        let mut without_cgo = go.command(&folder, BUILD_GO);
         without_cgo.env("CGO_ENABLED", "0");
         let mut vet = go.command(&folder, &["vet", "./..."]);
         vet.env("CGO_ENABLED", "1");
