@@ -138,7 +138,7 @@ impl OwnCost {
 /// One of our own processes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct OwnProcess {
-    /// `main`, `reader`, `dialer`, or `children`: those of the reader that have ended.
+    /// `main`, `reader`, `keeper`, or `children`: those of the reader that have ended.
     pub role: String,
     /// CPU time since its start, in seconds.
     pub cpu_seconds: f64,

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let boot = reader.host()?.boot_id;
     say(
-        &json!({"pid": std::process::id(), "reader": reader.status().greeting, "dialer": reader.status().dialer}),
+        &json!({"pid": std::process::id(), "reader": reader.status().greeting, "keeper": reader.status().keeper}),
     )?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;

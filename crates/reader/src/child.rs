@@ -33,10 +33,23 @@ pub(crate) fn start(
     stderr: Stdio,
 ) -> io::Result<(UnixStream, Child)> {
     let (ours, theirs) = UnixStream::pair()?;
+    Ok((ours, start_on(program, argument, theirs.into(), stderr)?))
+}
+
+/// As [`start`], with a socket whose other end is somebody's already.
+///
+/// # Errors
+/// Those of starting it.
+pub(crate) fn start_on(
+    program: &Path,
+    argument: &str,
+    socket: OwnedFd,
+    stderr: Stdio,
+) -> io::Result<Child> {
     let mut command = Command::new(program);
     command
         .arg(argument)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdin(Stdio::from(socket))
         .stdout(Stdio::null())
         .stderr(stderr)
         // It needs none of our environment, which may hold secrets.
@@ -47,5 +60,5 @@ pub(crate) fn start(
     if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
         command.env("RUST_BACKTRACE", level);
     }
-    Ok((ours, command.spawn()?))
+    command.spawn()
 }

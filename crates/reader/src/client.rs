@@ -14,9 +14,9 @@ use rustix::thread::CapabilitySet;
 use crate::answers::{Ability, Discovery, Ended, Greeting, Host, Mappings, ReadFailure, Reading};
 use crate::child;
 use crate::clock::SystemClock;
-use crate::dialer::{DialFailure, Dialer};
 use crate::error::ReaderError;
 use crate::frame::{self, Answer, Frame, KEYS_MAX, PROTOCOL, Request};
+use crate::keeper::{DialFailure, Keeper, Kept};
 use crate::log::{LogPiece, LogPlace};
 use crate::opener::How;
 use crate::privileges;
@@ -38,9 +38,9 @@ pub struct ReaderOptions {
     /// The executable that is started with [`READER_ARGUMENT`], and by a reader that is a thread with
     /// [`crate::HOLDERS_ARGUMENT`]; our own unless told otherwise.
     pub program: PathBuf,
-    /// Whether a dialer is started beside the reader where there is `CAP_SYS_ADMIN`; it is unless told
+    /// Whether network namespaces are entered where there is `CAP_SYS_ADMIN`; they are unless told
     /// otherwise.
-    pub dialer: bool,
+    pub dials: bool,
     /// Where the node's file system is mounted for us, as `/host` in many a DaemonSet. It is found
     /// without that where its processes may be looked into.
     pub host_root: Option<PathBuf>,
@@ -51,7 +51,7 @@ impl Default for ReaderOptions {
         Self {
             deadline: Duration::from_secs(5),
             program: PathBuf::from("/proc/self/exe"),
-            dialer: true,
+            dials: true,
             host_root: None,
         }
     }
@@ -73,11 +73,11 @@ impl ReaderOptions {
         Self { host_root, ..self }
     }
 
-    /// The same without a dialer: no network namespace but ours is entered.
+    /// The same without dialing: no network namespace but ours is entered.
     #[must_use]
-    pub fn without_dialer(self) -> Self {
+    pub fn without_dialing(self) -> Self {
         Self {
-            dialer: false,
+            dials: false,
             ..self
         }
     }
@@ -91,12 +91,12 @@ pub struct ReaderStatus {
     pub greeting: Option<Greeting>,
     /// Readers started after the first.
     pub restarts: u64,
-    /// The first reader had privileges, and it is gone.
+    /// The first reader had privileges that this one has not, since what kept them is gone.
     pub privileges_lost: bool,
     /// Why the last one was lost.
     pub last_loss: Option<String>,
-    /// The process that opens sockets in network namespaces, where there is one.
-    pub dialer: Option<u32>,
+    /// The process that keeps the privileges, where there are some.
+    pub keeper: Option<u32>,
 }
 
 impl ReaderStatus {
@@ -124,8 +124,9 @@ pub struct Reader {
 struct Shared {
     options: ReaderOptions,
     in_thread: bool,
-    dialer: Dialer,
     state: Mutex<State>,
+    // After the reader, which ends in its own time before what would end it.
+    keeper: Keeper,
     // Beside the state, so that asking for it does not wait for a call.
     status: Mutex<ReaderStatus>,
 }
@@ -137,15 +138,45 @@ struct State {
     pause: Duration,
     not_before: Option<Instant>,
     /// Killed, and not yet seen to end: one that hangs in the kernel ends when the kernel lets go.
-    ending: Vec<Child>,
+    ending: Vec<Started>,
+    /// What the first one could.
+    had: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Link {
     socket: UnixStream,
-    /// `None` when the reader is a thread.
-    child: Option<Child>,
+    started: Started,
     since: Instant,
+}
+
+/// Whose the reader is.
+#[derive(Debug)]
+enum Started {
+    /// A thread of this process.
+    Thread,
+    /// Our own child, with no more rights than we have.
+    Child(Child),
+    /// The keeper's child.
+    Kept(Kept),
+}
+
+impl Started {
+    fn kill(&mut self) {
+        match self {
+            Self::Thread => {}
+            Self::Child(child) => drop(child.kill()),
+            Self::Kept(process) => process.kill(),
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        match self {
+            Self::Thread => true,
+            Self::Child(child) => !matches!(child.try_wait(), Ok(None)),
+            Self::Kept(process) => process.has_ended(),
+        }
+    }
 }
 
 impl Reader {
@@ -163,12 +194,8 @@ impl Reader {
         if threads > 1 {
             return Err(ReaderError::Threads { threads });
         }
-        let dialer = match options.dialer {
-            true => Dialer::start(&options.program),
-            false => Dialer::off(),
-        };
-        privileges::pass_on(privileges::KEPT);
-        let started = Self::connected(options, false, dialer);
+        let keeper = Keeper::start(&options.program, options.dials);
+        let started = Self::connected(options, false, keeper);
         // Also when the start failed: whoever goes on without a reader has no privileges either.
         privileges::keep_only(CapabilitySet::empty())?;
         started
@@ -180,7 +207,7 @@ impl Reader {
     /// # Errors
     /// [`ReaderError::Start`], [`ReaderError::Handshake`].
     pub fn in_thread(options: ReaderOptions) -> Result<Self, ReaderError> {
-        Self::connected(options, true, Dialer::here())
+        Self::connected(options, true, Keeper::here())
     }
 
     /// One request, one answer.
@@ -191,20 +218,20 @@ impl Reader {
     fn connected(
         options: ReaderOptions,
         in_thread: bool,
-        dialer: Dialer,
+        keeper: Keeper,
     ) -> Result<Self, ReaderError> {
-        let dialer_pid = dialer.pid();
+        let keeper_pid = keeper.pid();
         let shared = Shared {
             options,
             in_thread,
-            dialer,
+            keeper,
             state: Mutex::default(),
             status: Mutex::new(ReaderStatus {
                 greeting: None,
                 restarts: 0,
                 privileges_lost: false,
                 last_loss: None,
-                dialer: dialer_pid,
+                keeper: keeper_pid,
             }),
         };
         shared.connect(&mut lock(&shared.state), true)?;
@@ -327,7 +354,7 @@ impl Reader {
     /// # Errors
     /// [`DialFailure`]; one of them says what would help.
     pub fn dial(&self, key: &ProcessKey, address: SocketAddr) -> Result<TcpStream, DialFailure> {
-        self.shared.dialer.dial(key, address)
+        self.shared.keeper.dial(key, address)
     }
 
     /// Whether network namespaces of others can be entered at all.
@@ -335,7 +362,7 @@ impl Reader {
     /// # Errors
     /// [`DialFailure::Unavailable`].
     pub fn can_dial(&self) -> Result<(), DialFailure> {
-        self.shared.dialer.ready()
+        self.shared.keeper.can_dial()
     }
 
     /// How a process ended that was read while it lived: its cgroup's counts are compared with those
@@ -421,15 +448,12 @@ impl Shared {
         {
             return Err(ReaderError::Waiting { wait });
         }
-        let link = if self.in_thread {
-            start_thread(self.options.program.clone())
-        } else {
-            start_child(&self.options.program)
-        };
-        let link = link.map_err(|source| ReaderError::Start {
+        let link = self.start().map_err(|source| ReaderError::Start {
             program: self.options.program.clone(),
             source,
         });
+        let is_kept = |link: &Link| matches!(link.started, Started::Kept(_));
+        let is_kept = link.as_ref().is_ok_and(is_kept);
         match link {
             Ok(link) => state.link = Some(link),
             Err(error) => {
@@ -438,16 +462,14 @@ impl Shared {
             }
         }
         let hello = Request::Hello {
-            // Only the first is started by a thread that lives as long as we do; the others end
-            // when their socket closes.
-            die_with_parent: first,
+            // The keeper lives as long as we do, and of our own only the first is started by a thread that
+            // does; the others end when their socket closes.
+            die_with_parent: first || is_kept,
             host_root: self.options.host_root.clone(),
         };
         let found = match self.exchange(state, hello) {
             Ok(Answer::Hello(greeting)) if greeting.protocol == PROTOCOL => {
-                let mut status = lock(&self.status);
-                status.restarts += u64::from(!first);
-                status.greeting = Some(greeting);
+                self.greeted(state, greeting, first);
                 return Ok(());
             }
             Ok(other) => format!("{other:?}").chars().take(200).collect(),
@@ -456,6 +478,39 @@ impl Shared {
         let error = ReaderError::Handshake { found };
         self.lose(state, &error);
         Err(error)
+    }
+
+    /// By the keeper where there is one, and else without its rights.
+    fn start(&self) -> io::Result<Link> {
+        let (socket, started) = if self.in_thread {
+            start_thread(self.options.program.clone())?
+        } else if let Some(kept) = self.keeper.start_reader() {
+            let (socket, process) = kept?;
+            (socket, Started::Kept(process))
+        } else {
+            let program = &self.options.program;
+            let (socket, child) = child::start(program, READER_ARGUMENT, Stdio::inherit())?;
+            (socket, Started::Child(child))
+        };
+        Ok(Link {
+            socket,
+            started,
+            since: Instant::now(),
+        })
+    }
+
+    fn greeted(&self, state: &mut State, greeting: Greeting, first: bool) {
+        if first {
+            state.had.clone_from(&greeting.capabilities);
+        }
+        let has = |name: &String| greeting.capabilities.contains(name);
+        let mut status = lock(&self.status);
+        status.restarts += u64::from(!first);
+        status.privileges_lost = !state.had.iter().all(has);
+        if status.privileges_lost {
+            tracing::warn!("the new reader has not the privileges of the first one");
+        }
+        status.greeting = Some(greeting);
     }
 
     /// Ends the connection and the child behind it, and sets when the next may start.
@@ -469,17 +524,15 @@ impl Shared {
             false => (state.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX),
         };
         state.not_before = Some(Instant::now() + state.pause);
-        if let Some(mut child) = state.link.take().and_then(|link| link.child) {
-            let _ = child.kill();
-            state.ending.push(child);
+        if let Some(mut link) = state.link.take() {
+            link.started.kill();
+            state.ending.push(link.started);
             reap(&mut state.ending);
         }
         let mut status = lock(&self.status);
-        let lost = status.greeting.take();
-        status.privileges_lost |=
-            lost.is_some_and(|was| !self.in_thread && !was.capabilities.is_empty());
+        status.greeting = None;
         status.last_loss = Some(error.to_string());
-        tracing::warn!(%error, privileges_lost = status.privileges_lost, "the reader was lost");
+        tracing::warn!(%error, "the reader was lost");
     }
 }
 
@@ -490,29 +543,17 @@ impl Drop for State {
         };
         // The closed socket ends it; the kill is for one that hangs.
         let _ = link.socket.shutdown(std::net::Shutdown::Both);
-        if let Some(child) = &mut link.child {
-            for _ in 0..50 {
-                if !matches!(child.try_wait(), Ok(None)) {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(2));
+        for _ in 0..50 {
+            if link.started.has_ended() {
+                return;
             }
-            let _ = child.kill();
-            let _ = child.try_wait();
+            std::thread::sleep(Duration::from_millis(2));
         }
+        link.started.kill();
     }
 }
 
-fn start_child(program: &Path) -> io::Result<Link> {
-    let (socket, child) = child::start(program, READER_ARGUMENT, Stdio::inherit())?;
-    Ok(Link {
-        socket,
-        child: Some(child),
-        since: Instant::now(),
-    })
-}
-
-fn start_thread(program: PathBuf) -> io::Result<Link> {
+fn start_thread(program: PathBuf) -> io::Result<(UnixStream, Started)> {
     let (ours, theirs) = UnixStream::pair()?;
     std::thread::Builder::new()
         .name("reader".to_owned())
@@ -521,16 +562,12 @@ fn start_thread(program: PathBuf) -> io::Result<Link> {
                 tracing::debug!(%error, "the reader's thread ends");
             }
         })?;
-    Ok(Link {
-        socket: ours,
-        child: None,
-        since: Instant::now(),
-    })
+    Ok((ours, Started::Thread))
 }
 
 /// Takes note of the children that have ended.
-fn reap(ending: &mut Vec<Child>) {
-    ending.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+fn reap(ending: &mut Vec<Started>) {
+    ending.retain_mut(|started| !started.has_ended());
 }
 
 pub(crate) fn unexpected(answer: &Answer) -> ReaderError {

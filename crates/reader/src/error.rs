@@ -85,8 +85,8 @@ impl ReaderError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Lost { .. } | Self::Deadline { .. } | Self::Waiting { .. } => Some(
-                "a new reader starts with the next call, without the privileges: restart unswept \
-                 to get them back",
+                "a new reader starts with the next call; if this happens again and again, see the log for why \
+                 it ends",
             ),
             Self::Start { .. } => Some("/proc must be mounted and the executable readable"),
             _ => None,

@@ -1,16 +1,17 @@
 //! What needs privileges, and nothing else: the *reader*, a child process that alone keeps the
 //! capabilities, and [`Reader`], the client that the rest of the program calls.
 //!
-//! Start at [`Reader::start`]: called before any thread starts, it makes a socket pair, starts this
-//! same executable once more with the one argument [`READER_ARGUMENT`], and then drops every
-//! capability of the calling process. The executable's `main` hands control to [`serve`] when
-//! [`is_reader`] says so. From then on every look at another process is one typed, bounded request
-//! over the socket: [`Reader::discover`], [`Reader::read`], [`Reader::read_with_go`],
+//! Start at [`Reader::start`]: called before any thread starts, it starts this same executable once more as
+//! the *keeper*, which keeps the privileges there are and starts the reader, and then drops every
+//! capability of the calling process. A reader that is lost is started again, with the same rights, by the
+//! keeper; where there is nothing to keep, it is a child of the calling process. The executable's `main`
+//! hands control to [`serve`] when [`is_reader`] says so. From then on every look at another process is one
+//! typed, bounded request over a socket: [`Reader::discover`], [`Reader::read`], [`Reader::read_with_go`],
 //! [`Reader::mappings`], [`Reader::ended`], [`Reader::host`], [`Reader::doctor`]. [`Reader::start_look`] has a child of the reader's
 //! own look, by the one argument [`HOLDERS_ARGUMENT`]: `main` then does [`find_holders`] when [`is_holders`] says so.
 //!
-//! [`Reader::dial`] opens a socket in the network namespace of a process, through a second child, the
-//! *dialer*, which alone keeps `CAP_SYS_ADMIN` and exists only where there was one to keep.
+//! [`Reader::dial`] opens a socket in the network namespace of a process, through the keeper, which alone has
+//! `CAP_SYS_ADMIN`, where there was one to keep.
 //!
 //! Processes are named by [`model::ProcessKey`]: a request for a pid that was used again since is
 //! answered with [`ReadFailure::Gone`], never with the new process's numbers.
@@ -31,7 +32,6 @@ mod child;
 mod client;
 mod clock;
 mod container;
-mod dialer;
 mod discover;
 mod error;
 mod eviction;
@@ -42,6 +42,7 @@ mod frame;
 mod holders;
 mod host;
 mod identity;
+mod keeper;
 mod kills;
 mod listeners;
 mod log;
@@ -62,7 +63,6 @@ pub use answers::{
     OutOfMemory, PodIdentity, QosClass, ReadFailure, Reading,
 };
 pub use client::{Reader, ReaderOptions, ReaderStatus};
-pub use dialer::DialFailure;
 pub use error::ReaderError;
 pub use eviction::{EVICTION_DEFAULT_BYTES, KubeletEviction};
 pub use exits::{Exits, WaitedFor};
@@ -70,6 +70,7 @@ pub use holders::{
     BudgetPart, Call, Found, GoroutineStack, GoroutinesLook, HOLDERS_ARGUMENT, HoldersBudget,
     HoldersCost, HoldersFailure, HoldersLook, LookAt, find_holders, is_holders,
 };
+pub use keeper::DialFailure;
 pub use log::{LogPiece, LogPlace, log_piece};
 pub use proc_dir::PERMISSION_HINT;
 pub use process::lives;
@@ -82,7 +83,7 @@ pub fn fuzz_one(bytes: &[u8]) {
     cgroup::fuzz_one(bytes);
     container::fuzz_one(bytes);
     frame::fuzz_one(bytes);
-    dialer::fuzz_one(bytes);
+    keeper::fuzz_one(bytes);
     identity::fuzz_one(bytes);
     eviction::fuzz_one(bytes);
 }

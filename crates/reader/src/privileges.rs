@@ -1,5 +1,5 @@
-//! Capabilities: the main process gives up all of them, the reader all but two, and so does the
-//! dialer, whose two are others.
+//! Capabilities: the main process gives up all of them, the reader all but two, and the keeper all but
+//! those and one more.
 //!
 //! Source: capabilities(7). Capability sets belong to a thread, which is why all this happens
 //! before there is a second one.
@@ -19,8 +19,11 @@ use crate::error::ReaderError;
 pub(crate) const KEPT: CapabilitySet =
     CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
-/// What the dialer keeps: entering network namespaces, those of other users' processes too.
+/// What entering network namespaces takes, those of other users' processes too.
 pub(crate) const DIALING: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::SYS_PTRACE);
+
+/// What the keeper keeps, for itself and for readers to come.
+pub(crate) const KEEPING: CapabilitySet = KEPT.union(DIALING);
 
 /// The kernel's capability numbers fit 64 bits.
 const NUMBERS: std::ops::Range<u32> = 0..64;
@@ -53,14 +56,14 @@ pub(crate) fn pass_on(wanted: CapabilitySet) {
     }
 }
 
-/// What `start` makes, a child of the reader's, which gets the two capabilities: this thread passes
-/// them on for that moment only.
+/// What `start` makes, a child that gets what a reader keeps: this thread, which has no more, passes that on
+/// for this moment only.
 pub(crate) fn passing_on<T>(start: impl FnOnce() -> T) -> T {
     pass_on(KEPT);
     let started = start();
     if let Err(error) = keep_only(KEPT) {
         // What could be given up once can be again: this does not happen.
-        tracing::warn!("the reader could not take back what a child was given: {error}");
+        tracing::warn!("what a child was given could not be taken back: {error}");
     }
     started
 }

@@ -21,7 +21,7 @@ use crate::host::{self, Boot};
 use crate::log::{LogPiece, LogPlace};
 use crate::opener::{self, How};
 use crate::process::{self, ProcessReader};
-use crate::{dialer, files, privileges, proc_dir};
+use crate::{files, keeper, privileges, proc_dir};
 
 /// The one argument that makes our executable a reader. Not for people, so not in `--help`.
 pub const READER_ARGUMENT: &str = "__reader";
@@ -37,7 +37,7 @@ const OOM_SCORE_ADJ: &str = "300";
 #[must_use]
 pub fn is_reader() -> bool {
     opener::is_opener()
-        || [READER_ARGUMENT, FILES_ARGUMENT, dialer::DIALER_ARGUMENT]
+        || [READER_ARGUMENT, FILES_ARGUMENT, keeper::KEEPER_ARGUMENT]
             .into_iter()
             .any(is_only)
 }
@@ -66,9 +66,9 @@ pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
         let socket = input.as_fd().try_clone_to_owned().map_err(lost)?;
         return files::serve(&UnixStream::from(socket));
     }
-    if is_only(dialer::DIALER_ARGUMENT) {
+    if is_only(keeper::KEEPER_ARGUMENT) {
         let socket = input.as_fd().try_clone_to_owned().map_err(lost)?;
-        return dialer::serve(&UnixStream::from(socket));
+        return keeper::serve(&UnixStream::from(socket));
     }
     privileges::keep_only(privileges::KEPT)?;
     // Best effort: both only make an accident smaller. A core dump would hold what we read.
@@ -82,11 +82,11 @@ pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
     let socket = input.as_fd().try_clone_to_owned();
     let socket = socket.map(UnixStream::from).map_err(lost)?;
-    let main = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
     // Ours, whatever lies at its path by now.
     let program = PathBuf::from("/proc/self/exe");
     let opens = How::Child(program.clone());
-    serve_socket(&socket, main, program, &SystemClock, opens)
+    serve_socket(&socket, parent, program, &SystemClock, opens)
 }
 
 fn lost(source: io::Error) -> ReaderError {
@@ -96,15 +96,15 @@ fn lost(source: io::Error) -> ReaderError {
     }
 }
 
-/// The loop of requests and answers. `main` is the process that asks, where it is another one.
+/// The loop of requests and answers. `parent` is the process that started us, where we are one.
 pub(crate) fn serve_socket(
     socket: &UnixStream,
-    main: Option<u32>,
+    parent: Option<u32>,
     program: PathBuf,
     clock: &dyn Clock,
     opens: How,
 ) -> Result<(), ReaderError> {
-    let mut server = Server::new(main, program, clock, opens);
+    let mut server = Server::new(parent, program, clock, opens);
     loop {
         let request = match frame::read::<Request>(socket, None) {
             Ok(Some(request)) => request,
@@ -146,8 +146,8 @@ struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    fn new(main: Option<u32>, program: PathBuf, clock: &'a dyn Clock, opens: How) -> Self {
-        let skip = std::iter::once(std::process::id()).chain(main).collect();
+    fn new(parent: Option<u32>, program: PathBuf, clock: &'a dyn Clock, opens: How) -> Self {
+        let skip = std::iter::once(std::process::id()).chain(parent).collect();
         Self {
             clock,
             boot: Boot::now(clock),
@@ -155,8 +155,8 @@ impl<'a> Server<'a> {
             discoverer: Discoverer::new(skip, opens.clone()),
             logs: Lane::new(opens.clone()),
             processes: ProcessReader::new(opens),
-            looks: Looks::new(program, main.is_some()),
-            has_parent: main.is_some(),
+            looks: Looks::new(program, parent.is_some()),
+            has_parent: parent.is_some(),
         }
     }
 

@@ -301,7 +301,7 @@ fn probe_path() -> PathBuf {
 struct Probe {
     running: Running,
     reader: u32,
-    dialer: Option<u32>,
+    keeper: Option<u32>,
     capabilities: Value,
 }
 
@@ -311,7 +311,7 @@ impl Probe {
         let hello: Value = serde_json::from_str(&running.line()).unwrap();
         Self {
             reader: hello["reader"]["pid"].as_u64().unwrap() as u32,
-            dialer: hello["dialer"].as_u64().map(|pid| pid as u32),
+            keeper: hello["keeper"].as_u64().map(|pid| pid as u32),
             capabilities: hello["reader"]["capabilities"].clone(),
             running,
         }
@@ -458,17 +458,36 @@ fn a_killed_reader_is_replaced_and_the_loss_is_told() {
     assert!(again["processes"].is_array(), "{again}");
     let status = probe.ask("status");
     assert_eq!(status["restarts"], 1, "{status}");
-    assert_eq!(status["reader"]["capabilities"], serde_json::json!([]));
-    let trouble = status["trouble"].as_str();
-    if probe.capabilities == serde_json::json!([]) {
-        assert_eq!(trouble, None, "nothing was lost");
-    } else {
-        assert!(
-            trouble
-                .unwrap()
-                .starts_with("privileged reader lost: restart unswept")
-        );
+    let now = &status["reader"]["capabilities"];
+    assert_eq!(*now, probe.capabilities, "it has the rights of the first");
+    assert_eq!(status["trouble"], Value::Null);
+}
+
+#[test]
+fn without_what_keeps_the_privileges_a_reader_has_none_and_that_is_told() {
+    let mut probe = Probe::start(&mut Command::new(probe_path()));
+    let Some(keeper) = probe.keeper else {
+        eprintln!("SKIP: not root, there is nothing to keep");
+        return;
+    };
+    signal(keeper, "KILL");
+    let killed = Instant::now();
+    while runs(probe.reader) {
+        let waited = killed.elapsed();
+        assert!(waited < Duration::from_secs(5), "the reader lives on");
+        std::thread::sleep(Duration::from_millis(2));
     }
+    assert!(probe.ask("discover")["error"].is_string(), "it is lost");
+    std::thread::sleep(Duration::from_millis(150));
+    let again = probe.ask("discover");
+    assert!(again["processes"].is_array(), "{again}");
+    let status = probe.ask("status");
+    assert_eq!(status["reader"]["capabilities"], serde_json::json!([]));
+    let trouble = status["trouble"].as_str().unwrap();
+    assert!(
+        trouble.starts_with("privileged reader lost: restart unswept"),
+        "{trouble}"
+    );
 }
 
 #[test]

@@ -238,10 +238,10 @@ fn network_namespaces(reader: &Reader) -> Check {
         let hint = failure.hint().unwrap_or_default();
         return Check::new(name, false, failure.to_string(), hint);
     }
-    let dialer = reader.status().dialer;
-    let dialer = dialer.map_or_else(|| "this process".into(), |pid| format!("process {pid}"));
+    let keeper = reader.status().keeper;
+    let keeper = keeper.map_or_else(|| "this process".into(), |pid| format!("process {pid}"));
     let detail = format!(
-        "endpoints on the loopback of containers and pods can be asked; {dialer} alone keeps \
+        "endpoints on the loopback of containers and pods can be asked; {keeper} alone keeps \
          CAP_SYS_ADMIN for that"
     );
     Check::new(name, true, detail, "")

@@ -32,7 +32,7 @@ pub(crate) fn reader_for(host: &HostArguments, config: &Config) -> anyhow::Resul
     let options = if config.discovery.dials() {
         options
     } else {
-        options.without_dialer()
+        options.without_dialing()
     };
     Ok(Reader::start(options)?)
 }

@@ -201,6 +201,28 @@ pub fn children_of(parent: u32) -> Vec<u32> {
         .collect()
 }
 
+/// The children of a process, theirs, and so on.
+#[must_use]
+pub fn descendants_of(parent: u32) -> Vec<u32> {
+    let mut all = children_of(parent);
+    let mut at = 0;
+    while let Some(&pid) = all.get(at) {
+        all.extend(children_of(pid));
+        at += 1;
+    }
+    all
+}
+
+/// Which of the processes below `main`, all its own program, was started with this argument.
+#[must_use]
+pub fn started_with(main: u32, argument: &str) -> Option<u32> {
+    let is_it = |pid: &u32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split('\0').nth(1) == Some(argument)
+    };
+    descendants_of(main).into_iter().find(is_it)
+}
+
 /// A line of `/proc/PID/status`, without its name.
 #[must_use]
 pub fn status_line(pid: u32, name: &str) -> Option<String> {

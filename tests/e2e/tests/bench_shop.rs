@@ -85,14 +85,14 @@ fn what_is_said_of_the_whole_shop() {
         }
     }
     let cost = |pid| 100.0 * process::cpu_seconds(pid) / story.elapsed().as_secs_f64();
-    let reader: f64 = process::children_of(watcher.running.pid())
+    let others: f64 = process::descendants_of(watcher.running.pid())
         .into_iter()
         .map(cost)
         .sum();
     let own = cost(watcher.running.pid());
     tell(
         story,
-        format!("CPU of one core: watcher {own:.1} %, reader {reader:.1} %"),
+        format!("CPU of one core: watcher {own:.1} %, its children {others:.1} %"),
     );
 }
 

@@ -54,7 +54,7 @@ fn what_watching_costs() {
 
     let ours = || {
         let own = watcher.running.pid();
-        let mut all = process::children_of(own);
+        let mut all = process::descendants_of(own);
         all.push(own);
         all
     };

@@ -1,19 +1,19 @@
-//! Who may do what: the main process has no capability, its reader has two, its dialer two others,
+//! Who may do what: the main process has no capability, its reader has two, its keeper one more,
 //! neither has anything that listens, and neither a kill -9 nor a hundred of them leave anything behind or hurt what is watched.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::process::{children_of, command, status_line};
+use e2e::process::{command, descendants_of, started_with, status_line};
 use e2e::{Running, Setting, Settings, Shop, Watcher, http, tell, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 /// `CAP_DAC_READ_SEARCH` and `CAP_SYS_PTRACE`, capabilities(7): the numbers 2 and 19.
 const READERS_OWN: u64 = 1 << 2 | 1 << 19;
-/// `CAP_SYS_PTRACE` and `CAP_SYS_ADMIN`: the numbers 19 and 21.
-const DIALERS_OWN: u64 = 1 << 19 | 1 << 21;
+/// The same and `CAP_SYS_ADMIN`: the number 21.
+const KEEPERS_OWN: u64 = READERS_OWN | 1 << 21;
 const ROUNDS: u32 = 100;
 
 #[test]
@@ -29,12 +29,14 @@ fn the_main_process_has_no_capability_and_the_reader_nothing_that_listens() {
     let watcher = Watcher::start(&setting, &Settings::default(), &folder.path().join("data"));
     let main = watcher.running.pid();
     let reader = reader_of(main);
-    let dialer = child_of(main, "__dialer");
+    let keeper = keeper_of(main);
 
     assert_eq!(capabilities(main), [0; 5], "the main process: {SETS:?}");
-    let mut all = vec![("main process", main, 0), ("reader", reader, READERS_OWN)];
-    // Without the capability there is no dialer.
-    all.extend(dialer.map(|dialer| ("dialer", dialer, DIALERS_OWN)));
+    let all = [
+        ("main process", main, 0),
+        ("reader", reader, READERS_OWN),
+        ("keeper", keeper, KEEPERS_OWN),
+    ];
     for (name, pid, own) in &all[1..] {
         let [inheritable, permitted, effective, bounding, ambient] = capabilities(*pid);
         for (set, bits) in [
@@ -50,14 +52,14 @@ fn the_main_process_has_no_capability_and_the_reader_nothing_that_listens() {
             "the {name} passes nothing on"
         );
     }
-    for (name, pid, may) in all.clone() {
+    for (name, pid, may) in all {
         let no_new = status_line(pid, "NoNewPrivs");
         assert_eq!(
             no_new.as_deref(),
             Some("1"),
             "the {name} may gain privileges"
         );
-        // A thread that starts a child of the reader's passes the two on for that moment.
+        // A thread that starts a child that reads passes the two on for that moment.
         for thread in threads_of(pid) {
             let of_thread = capabilities(thread);
             assert!(
@@ -95,36 +97,54 @@ fn a_killed_watcher_leaves_no_reader_behind() {
 }
 
 #[test]
-fn a_lost_reader_is_said_to_be_lost() {
+fn a_lost_reader_comes_back_with_its_rights() {
     let Some(setting) = Setting::find() else {
         return;
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let settings = Settings::default();
     let mut watcher = Watcher::start(&setting, &settings, &folder.path().join("data"));
-    let reader = i32::try_from(reader_of(watcher.running.pid())).expect("a pid");
-    let reader = Pid::from_raw(reader).expect("a pid");
-    kill_process(reader, Signal::KILL).expect("it runs");
+    let main = watcher.running.pid();
+    let first = reader_of(main);
+    let rights = capabilities(first);
+    kill_by_pid(first, Signal::KILL);
+    let second = wait_until("another reader", Duration::from_secs(20), || {
+        let again = started_with(main, "__reader").filter(|&pid| pid != first);
+        again.ok_or("none yet".to_owned())
+    });
+    assert_eq!(capabilities(second)[..4], rights[..4]);
+    wait_until("all to be well", Duration::from_secs(20), || {
+        let ready = http::get(&format!("{}/-/ready", watcher.url))?;
+        let well = ready.status == 200;
+        well.then_some(()).ok_or(ready.text())
+    });
+    assert!(watcher.running.stop().success(), "and ends cleanly");
+    wait_for_the_end_of(second);
+}
+
+#[test]
+fn without_its_keeper_a_lost_reader_is_said_to_be_lost() {
+    let Some(setting) = Setting::find() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = Settings::default();
+    let mut watcher = Watcher::start(&setting, &settings, &folder.path().join("data"));
+    let main = watcher.running.pid();
+    let reader = reader_of(main);
+    kill_by_pid(keeper_of(main), Signal::KILL);
+    wait_for_the_end_of(reader);
     wait_until("the loss to be said", Duration::from_secs(20), || {
         let ready = http::get(&format!("{}/-/ready", watcher.url))?;
-        let said = ready.status == 503 && ready.text().contains("reader");
+        let said = ready.status == 503 && ready.text().contains("restart unswept");
         said.then_some(()).ok_or(ready.text())
     });
     let healthy = http::get(&format!("{}/-/healthy", watcher.url)).expect("an answer");
     assert_eq!(healthy.status, 200, "the watcher lives on");
     // Whoever reads now has no more rights than the main process.
-    let dialer = child_of(watcher.running.pid(), "__dialer");
-    for child in children_of(watcher.running.pid()) {
-        let own = if Some(child) == dialer {
-            DIALERS_OWN
-        } else {
-            0
-        };
-        assert_eq!(
-            capabilities(child)[2] & !own,
-            0,
-            "a second reader with privileges"
-        );
+    for child in descendants_of(main) {
+        let may = capabilities(child)[2];
+        assert_eq!(may, 0, "a second reader with privileges");
     }
     assert!(watcher.running.stop().success(), "and ends cleanly");
 }
@@ -184,7 +204,8 @@ fn a_lost_reader_ends_no_target() {
         pids.iter()
             .try_for_each(|&pid| watcher.target_of(pid).map(drop))
     });
-    kill_by_pid(reader_of(watcher.running.pid()), Signal::KILL);
+    // And the reader with it.
+    kill_by_pid(keeper_of(watcher.running.pid()), Signal::KILL);
     wait_until(
         "the loss to be said of both",
         Duration::from_secs(30),
@@ -240,9 +261,9 @@ fn a_hundred_kills_hurt_neither_target_nor_data() {
         let mut watcher = Running::start("unswept watch", start);
         // From before its first step to the middle of its first readings.
         std::thread::sleep(Duration::from_millis(u64::from(round * 7 % 150)));
-        let readers = children_of(watcher.pid());
+        let ours = descendants_of(watcher.pid());
         watcher.kill();
-        readers.into_iter().for_each(wait_for_the_end_of);
+        ours.into_iter().for_each(wait_for_the_end_of);
     }
     tell(story, format!("{ROUNDS} rounds"));
     open.running.assert_alive();
@@ -270,16 +291,11 @@ fn a_hundred_kills_hurt_neither_target_nor_data() {
 }
 
 fn reader_of(main: u32) -> u32 {
-    child_of(main, "__reader").expect("it has a reader")
+    started_with(main, "__reader").expect("it has a reader")
 }
 
-/// The child that was started with this argument, if there is one.
-fn child_of(main: u32, argument: &str) -> Option<u32> {
-    let is_it = |pid: &u32| {
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split('\0').nth(1) == Some(argument)
-    };
-    children_of(main).into_iter().find(is_it)
+fn keeper_of(main: u32) -> u32 {
+    started_with(main, "__keeper").expect("it has a keeper")
 }
 
 fn wait_for_the_end_of(pid: u32) {

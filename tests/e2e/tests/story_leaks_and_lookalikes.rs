@@ -407,14 +407,16 @@ fn tell_costs(story: Instant, watcher: &Watcher, services: &[Service<'_>]) {
     let seconds = services[0].started.elapsed().as_secs_f64();
     let of = |pid| 100.0 * process::cpu_seconds(pid) / seconds;
     let shops: f64 = services.iter().map(|service| of(service.pid())).sum();
-    let reader: f64 = process::children_of(watcher.running.pid())
+    let others: f64 = process::descendants_of(watcher.running.pid())
         .into_iter()
         .map(of)
         .sum();
     let own = of(watcher.running.pid());
     tell(
         story,
-        format!("CPU of one core: shops {shops:.0} %, watcher {own:.1} %, reader {reader:.1} %"),
+        format!(
+            "CPU of one core: shops {shops:.0} %, watcher {own:.1} %, its children {others:.1} %"
+        ),
     );
     for service in services {
         let answer = http::get(&format!("{}/metrics", service.open.url));

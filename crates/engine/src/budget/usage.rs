@@ -18,7 +18,7 @@ pub(crate) fn of_all(source: &Source, ticks_per_s: u64) -> Vec<OwnProcess> {
     let pids = [
         ("main", Some(own)),
         ("reader", reader),
-        ("dialer", status.dialer),
+        ("keeper", status.keeper),
     ];
     for (role, pid) in pids
         .into_iter()

@@ -1050,7 +1050,7 @@ fn own_cost(minutes: u64) -> OwnCost {
             one("main", 0.008 * seconds, 31.2),
             one("reader", 0.003 * seconds, 6.4),
             one("children", 4.1, 0.0),
-            one("dialer", 0.1, 0.8),
+            one("keeper", 0.1, 0.8),
         ],
         shed: vec![
             shed(

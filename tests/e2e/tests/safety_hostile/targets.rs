@@ -1,11 +1,11 @@
 //! All hostile endpoints at once beside a healthy shop and a healthy endpoint, while a thousand processes
-//! come and go; then the reader is killed.
+//! come and go and the reader is killed; then what keeps the privileges is.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::process::{children_of, status_line};
+use e2e::process::{started_with, status_line};
 use e2e::{
     Behaviour, Footprint, Hostile, Server, Setting, Settings, Shop, Watcher, http, tell, wait_until,
 };
@@ -50,7 +50,8 @@ fn healthy_targets_keep_their_samples_beside_hostile_ones_and_a_storm_of_process
     wait_until("the shop to be read", Duration::from_secs(20), || {
         up(&watcher.target_of(pid)?)
     });
-    kill_child(&watcher, "__dialer");
+    // One with the same rights takes its place.
+    kill_own(&watcher, "__reader");
 
     let rounds = healthy.asked() + ROUNDS;
     storm(&shop.program);
@@ -79,7 +80,8 @@ fn healthy_targets_keep_their_samples_beside_hostile_ones_and_a_storm_of_process
         "all processes together held {most} bytes"
     );
 
-    kill_child(&watcher, "__reader");
+    // And the reader with it, for good.
+    kill_own(&watcher, "__keeper");
     wait_until("the loss to be said", Duration::from_secs(20), || {
         let ready = http::get(&format!("{}/-/ready", watcher.url))?;
         let said = ready.status == 503 && ready.text().contains("reader");
@@ -87,7 +89,7 @@ fn healthy_targets_keep_their_samples_beside_hostile_ones_and_a_storm_of_process
     });
     let until = wait_for_more(&healthy, 3) - 1;
     assert_complete(&watcher, "healthy", until);
-    tell(story, "without its first reader, too");
+    tell(story, "without its keeper, too");
     watcher.running.assert_alive();
     let stderr = watcher.running.stderr();
     assert!(!stderr.contains("panicked"), "{stderr}");
@@ -194,15 +196,8 @@ fn assert_nothing_leaks(watcher: &Watcher, pid: u32) {
 }
 
 /// kill -9, in the middle of whatever it does.
-fn kill_child(watcher: &Watcher, argument: &str) {
-    let is_it = |pid: &u32| {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split('\0').nth(1) == Some(argument)
-    };
-    let found = children_of(watcher.running.pid()).into_iter().find(is_it);
-    // Without the capability for it there is no dialer.
-    let pid = found.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    if let Some(pid) = pid {
-        kill_process(pid, Signal::KILL).expect("it runs");
-    }
+fn kill_own(watcher: &Watcher, argument: &str) {
+    let pid = started_with(watcher.running.pid(), argument).expect("it runs");
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a pid"), Signal::KILL).expect("it runs");
 }

@@ -1,10 +1,13 @@
-//! Sockets inside the network namespace of a target, such as a pod's loopback.
+//! The *keeper*: a process that alone keeps every privilege for as long as we run, and does two things with
+//! them. It starts readers, so that one that was lost comes back with its rights; and it opens sockets inside
+//! the network namespaces of targets, such as a pod's loopback.
 //!
 //! Only who has `CAP_SYS_ADMIN` may enter another network namespace, and that capability allows
-//! almost everything else too. So it is kept by a process of its own, the *dialer*: the main process
-//! starts it beside the reader where it has the capability itself, it parses nothing of a target but
-//! `/proc/PID/stat`, and all it hands out is a TCP socket that connects to a loopback address of
-//! a process's namespace. Talking over that socket is the caller's.
+//! almost everything else too. So no process that reads anything of a target has it: the main process
+//! starts the keeper first of all, where there are privileges to keep. It parses nothing of a target but
+//! `/proc/PID/stat`, runs no program but our own with the reader's one argument, and all it hands out is a
+//! TCP socket that connects to a loopback address of a process's namespace. Talking over that socket is
+//! the caller's.
 
 use std::net::SocketAddr;
 
@@ -16,38 +19,42 @@ mod client;
 mod descriptor;
 
 pub(crate) use child::serve;
-pub(crate) use client::Dialer;
+pub(crate) use client::{Keeper, Kept};
 
-/// The one argument that makes our executable a dialer.
-pub(crate) const DIALER_ARGUMENT: &str = "__dialer";
+/// The one argument that makes our executable a keeper.
+pub(crate) const KEEPER_ARGUMENT: &str = "__keeper";
 
 /// What gives the capability, in the words of who runs us.
 const HINT: &str = "give unswept CAP_SYS_ADMIN and CAP_SYS_PTRACE (run it as root; in Kubernetes \
     securityContext.capabilities.add: [SYS_ADMIN, SYS_PTRACE] with hostPID), or serve the endpoint \
     where it can be reached and name it in scrape_configs";
 
-/// What the dialer is asked.
+/// What the keeper is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Request {
-    /// First of all: which capabilities it has.
-    Hello,
+    /// First of all: which capabilities it has; without `dials` it gives up the one for that.
+    Hello { dials: bool },
     /// A socket to `address` in the network namespace of this process.
     Dial {
         key: ProcessKey,
         address: SocketAddr,
     },
+    /// A reader on the socket that follows, as a descriptor with one byte.
+    Reader,
 }
 
-/// What it answers.
+/// What it answers. A descriptor with one byte follows where something was opened or started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Hello {
         capabilities: Vec<String>,
     },
-    /// The socket follows, as a descriptor with one byte.
+    /// The socket follows.
     Dialed(Result<(), DialFailure>),
+    /// The process follows, as a pidfd; or the kernel's answer.
+    Reader(Result<(), String>),
 }
 
 /// Why there is no socket in a target's network namespace.
