@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::budget::Pace;
 use crate::config;
+use crate::confirm::Confirming;
 use crate::driver::{Driver, DriverKept, Orders, Report, RoundReport};
 use crate::evidence::{Subject, Terms, look_of};
 use crate::holders::{self, Refusal};
@@ -26,6 +27,8 @@ use crate::tracked::Tracked;
 
 /// Without `--for` it ends after so long at the latest.
 pub const LONGEST: Duration = Duration::from_secs(300);
+/// The same where an answer is to be confirmed.
+pub const LONGEST_CONFIRMED: Duration = Duration::from_secs(1_800);
 /// An answer that has stood for so many judgements is final when no time was given.
 const SETTLED: u32 = 3;
 /// Without `--for`, an answer of `no-leak` needs this many collections.
@@ -47,6 +50,9 @@ pub struct Order {
     pub machine: Machine,
     /// What a look at who holds the heap may cost; without it none is taken.
     pub inspect: Option<HoldersBudget>,
+    /// Whether collections are forced meanwhile, so that only what lives is judged; and, without a time, whether
+    /// it may go on for [`LONGEST_CONFIRMED`].
+    pub confirm: bool,
     /// How the target is read.
     pub source: Source,
 }
@@ -96,8 +102,13 @@ pub async fn diagnose(
     mut stop: watch::Receiver<bool>,
     mut tell: impl FnMut(Progress<'_>),
 ) -> Result<Verdict, DiagnoseError> {
+    let longest = if order.confirm {
+        LONGEST_CONFIRMED
+    } else {
+        LONGEST
+    };
     let mut session = Session::start(order);
-    let deadline = session.duration.unwrap_or(LONGEST);
+    let deadline = session.duration.unwrap_or(longest);
     let source = session.source.clone();
     let begin = source.clock.monotonic();
     let mut timer = Box::pin(tokio::time::sleep(deadline));
@@ -135,6 +146,7 @@ struct Session {
     driver: tokio::task::JoinHandle<()>,
     before: Option<Look>,
     inspect: Option<HoldersBudget>,
+    confirming: Option<Confirming>,
     /// The look from the beginning, while it is under way or once it is there.
     first_holders: Option<tokio::task::JoinHandle<Result<HoldersLook, Refusal>>>,
     verdict: Option<Verdict>,
@@ -180,6 +192,9 @@ impl Session {
             process,
         });
         let (sender, reports) = mpsc::channel(4);
+        let confirming = order
+            .confirm
+            .then(|| Confirming::new(order.source.clone(), order.duration));
         Self {
             driver: tokio::spawn(driver.run(sender)),
             source: order.source,
@@ -190,6 +205,7 @@ impl Session {
             reports,
             before: None,
             inspect: order.inspect,
+            confirming,
             first_holders: None,
             verdict: None,
             same: 0,
@@ -211,6 +227,12 @@ impl Session {
         if self.tracked.rounds == 1 {
             self.first(tell)?;
             self.first_holders = self.look_at_holders().map(tokio::spawn);
+        }
+        if let Some(confirming) = &mut self.confirming {
+            let subject = Subject::new(&self.tracked.view.target, self.tracked.endpoint.clone());
+            let (view, standing) = (&self.tracked.view, self.tracked.standing());
+            let asked = subject.asked(true);
+            confirming.round(elapsed, view, asked, &standing).await;
         }
         let cycles = self.tracked.view.go.and_then(|go| go.gc_cycles);
         self.cycles_first = self.cycles_first.or(cycles);
@@ -306,6 +328,9 @@ impl Session {
         let Some(mut verdict) = self.verdict.take() else {
             return Err(DiagnoseError::Gone);
         };
+        if let Some(confirming) = &self.confirming {
+            confirming.tell(&mut verdict);
+        }
         let leaks = |verdict: &Verdict| -> Vec<Kind> {
             let leaks = verdict
                 .findings

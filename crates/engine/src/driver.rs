@@ -49,6 +49,8 @@ pub(crate) struct DriverKept {
     found: Option<Endpoint>,
     probes: Vec<String>,
     mappings_due: Duration,
+    /// What reading them takes, on average.
+    mappings_took: Option<Duration>,
     ring_due: Duration,
 }
 
@@ -98,6 +100,8 @@ pub(crate) struct RoundReport {
     pub(crate) machine_available_bytes: Option<u64>,
     pub(crate) go: Option<GoMemory>,
     pub(crate) settings: GcSettings,
+    /// What its runtime gives back stays resident until somebody needs it.
+    pub(crate) frees_lazily: bool,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) probes: Vec<String>,
     /// What its own series say of its work.
@@ -355,7 +359,12 @@ impl Driver {
         let took = answer
             .as_ref()
             .map(|mappings| Duration::from_micros(mappings.elapsed_us));
-        let pause = mappings_pause(self.orders.period, took.ok());
+        // The mean of the last few: on a busy machine one that took long says nothing of the next.
+        let mean =
+            |before: Option<Duration>, took| before.map_or(took, |mean| (mean * 3 + took) / 4);
+        let took = took.ok().map(|took| mean(self.known.mappings_took, took));
+        self.known.mappings_took = took;
+        let pause = mappings_pause(self.orders.period, took);
         self.mappings = answer.ok().map(|mappings| mappings.bytes);
         self.known.mappings_due = self.now() + pause * self.orders.pace.borrow().mappings;
     }
@@ -397,6 +406,7 @@ impl Driver {
             machine_available_bytes: available,
             go: None,
             settings: GcSettings::default(),
+            frees_lazily: false,
             ledger: None,
             probes: self.known.probes.clone(),
             series: Vec::new(),
@@ -539,6 +549,7 @@ impl Driver {
         let go = report.go.as_ref();
         let live = go.and_then(|go| self.live.update(go, marked));
         let frees_lazily = self.frees_lazily();
+        report.frees_lazily = frees_lazily;
         let Some(process) = &report.process else {
             return;
         };

@@ -22,6 +22,7 @@ mod config_budget;
 mod config_inspect;
 mod config_notify;
 mod config_traces;
+mod confirm;
 mod costly;
 mod deaths;
 pub mod diagnose;

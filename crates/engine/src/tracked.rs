@@ -326,6 +326,7 @@ impl Tracked {
             .or(self.metrics.take())
             .filter(|_| keeps);
         self.facts.started = view.target.start_time;
+        self.facts.frees_lazily = report.frees_lazily;
         self.take_limits(machine, report.machine_available_bytes);
         self.standings.send_replace(self.standing());
     }

@@ -1,9 +1,10 @@
 //! From the channels' answers to findings: what is one leak seen twice, what comes first, and the
 //! words, advice and time left that go with it.
 
-use model::verdict::{Advice, TimeToLimit};
+use model::verdict::TimeToLimit;
 use model::{Channel, Finding, Growth, Judgement, Kind, Reason};
 
+use crate::advice;
 use crate::assess::{Answer, Assessed, Grower, assess};
 use crate::growth::Stretch;
 use crate::load::LoadSays;
@@ -12,12 +13,19 @@ use crate::stats::correlation;
 use crate::trace::Window;
 use crate::track::RESIDENT;
 use crate::view::View;
-use crate::words::{advice, reason};
+use crate::words::reason;
 
 /// Collections that a rising floor must be seen through.
 const COLLECTIONS_LEAST: f64 = 4.0;
 /// More than this for each goroutine is not what a goroutine holds by itself.
 const BYTES_PER_GOROUTINE_MAX: f64 = 512.0 * 1024.0;
+
+/// What is not Go's is known at each period or, where Go has memory that was not touched, when mappings are read.
+const POINTS_OF_MAPPINGS: usize = 10;
+/// From so much on GOGC lets garbage be the greater part of the heap by far.
+const GOGC_LAX: f64 = 300.0;
+/// The runtime forces a collection every two minutes, and a little goes by until it begins.
+const FORCED_S: f64 = 115.0;
 
 /// A finding with what orders it.
 pub(crate) struct Ranked {
@@ -102,11 +110,15 @@ fn grower<'a>(
     unit: &'static str,
 ) -> Option<Grower<'a>> {
     let points = view.get(channel)?;
+    let points_least = match channel {
+        Channel::Native => POINTS_OF_MAPPINGS,
+        _ => 30,
+    };
     Some(Grower {
         channel,
         kind,
         unit,
-        demands: view.demands(channel, 30),
+        demands: view.demands(channel, points_least),
         points,
     })
 }
@@ -134,20 +146,42 @@ fn heap<'a>(view: &View<'a>) -> Option<Assessed<'a>> {
         }
     );
     if let (true, Some(swing)) = (calm, saw_tooth(view)) {
-        let why = reason(
-            "sawtooth-only",
-            Judgement::NoLeak,
-            &[("swing_bytes", swing)],
-        );
+        let (tooth, why) = match seldom(view) {
+            Some(each_s) => {
+                let values = [
+                    ("swing_bytes", swing),
+                    ("seconds_between", each_s),
+                    ("gogc_percent", view.facts.gogc_percent.unwrap_or(f64::NAN)),
+                ];
+                let why = reason("collects-seldom", Judgement::NoLeak, &values);
+                (Kind::GcIdle, why)
+            }
+            None => {
+                let values = [("swing_bytes", swing)];
+                let why = reason("sawtooth-only", Judgement::NoLeak, &values);
+                (Kind::GcSawtooth, why)
+            }
+        };
         if let Answer::Calm {
             kind, why: reasons, ..
         } = &mut assessed.answer
         {
-            *kind = Kind::GcSawtooth;
+            *kind = tooth;
             reasons.insert(0, why);
         }
     }
     Some(assessed)
+}
+
+/// Seconds between two collections, where that is long because of how the collector is set: GOGC is off or far above
+/// its usual 100, or nothing but the collection that the runtime forces every two minutes takes place.
+fn seldom(view: &View) -> Option<f64> {
+    let cycles = view.get(Channel::GcCycles)?;
+    let ((from, _), (to, _)) = cycles.ends()?;
+    let each_s = (to - from) / view.collections(from, to)?.max(1.0);
+    let set = view.facts.gogc_percent;
+    let is_lax = set.is_some_and(|percent| !(0.0..GOGC_LAX).contains(&percent));
+    (is_lax || each_s >= FORCED_S).then_some(each_s)
 }
 
 /// Hardly a collection: level if HeapAlloc is level too, else it cannot be told.
@@ -212,7 +246,7 @@ fn natives<'a>(view: &View<'a>) -> Vec<Assessed<'a>> {
             kind: Kind::Native,
             unit: "bytes",
             points: view.life.native_by_difference()?,
-            demands: view.demands(Channel::Native, 30),
+            demands: view.demands(Channel::Native, POINTS_OF_MAPPINGS),
         })
     });
     let Some(mut whole) = whole.map(|grower| assess(view, grower)) else {
@@ -269,50 +303,83 @@ fn conflicting(stretch: &Stretch) -> Answer {
     }
 }
 
-/// What grows and harms nobody: file pages, and what the runtime keeps.
+/// What grows and is nobody's loss: file pages, what the runtime keeps or needs for itself, what the kernel adds.
 fn harmless(view: &View) -> Vec<Ranked> {
     let mut found = Vec::new();
-    let grown = |channel: Channel| {
-        let points = view.get(channel)?.whole();
-        let (least, _) = points.range()?;
-        let (_, last) = points.last()?;
-        let material = view.demands(channel, 0).material_over(least);
-        (points.len() >= 4 && last - least >= material).then_some((last - least, last, material))
-    };
-    if let Some((rise, _, material)) = grown(Channel::File) {
-        let why = reason("file-pages", Judgement::NoLeak, &[("rise_bytes", rise)]);
-        found.push(calm(
-            Kind::PageCache,
-            0.9 + 0.09 * (1.0 - material / rise),
-            why,
-            rise,
-        ));
+    if let Some(grown) = grown(view, Channel::File) {
+        let why = ("file-pages", [("rise_bytes", grown.rise)]);
+        found.push(harmless_by(Kind::PageCache, 0.9, &grown, why));
     }
-    if let Some((rise, idle, material)) = kept(view) {
-        let why = reason(
-            "kept-by-runtime",
-            Judgement::NoLeak,
-            &[("idle_bytes", idle)],
-        );
-        found.push(calm(
-            Kind::NotReturned,
-            0.8 + 0.15 * (1.0 - material / rise),
-            why,
-            rise,
-        ));
+    if let Some(grown) = grown_in_tenths(view, Channel::GoIdle) {
+        let why = ("kept-by-runtime", [("idle_bytes", grown.last)]);
+        found.push(harmless_by(Kind::NotReturned, 0.8, &grown, why));
+    }
+    if let Some(grown) = grown_in_tenths(view, Channel::GoFragmentation) {
+        let why = ("free-slots-rise", [("free_bytes", grown.last)]);
+        found.push(harmless_by(Kind::Fragmentation, 0.8, &grown, why));
+    }
+    if let Some(grown) = grown_in_tenths(view, Channel::GoRuntime) {
+        let why = ("runtime-rises", [("rise_bytes", grown.rise)]);
+        found.push(harmless_by(Kind::GoRuntime, 0.7, &grown, why));
+    }
+    if let Some(grown) = filled_up(view) {
+        let why = ("huge-pages-fill", [("extra_bytes", grown.last)]);
+        found.push(harmless_by(Kind::HugePages, 0.8, &grown, why));
+    }
+    if let Some(grown) = grown(view, Channel::Swap) {
+        let why = ("swapped-out", [("swap_bytes", grown.last)]);
+        found.push(harmless_by(Kind::Swap, 0.8, &grown, why));
     }
     found
 }
 
-/// How much more the runtime keeps than at first, what it keeps, and what would count: by the
-/// least of each tenth of the window, since every tooth of the heap leaves as much idle for a
-/// moment.
-fn kept(view: &View) -> Option<(f64, f64, f64)> {
-    let idle = view.get(Channel::GoIdle)?.whole();
-    let tenths = idle.in_groups_of(idle.len().div_ceil(10), Thin::Min);
+/// By how much something grew, to what, and what would count.
+struct Grown {
+    rise: f64,
+    last: f64,
+    material: f64,
+}
+
+fn grown(view: &View, channel: Channel) -> Option<Grown> {
+    let points = view.get(channel)?.whole();
+    let (least, _) = points.range()?;
+    let (_, last) = points.last()?;
+    let (rise, material) = (last - least, view.demands(channel, 0).material_over(least));
+    let grown = points.len() >= 4 && rise >= material;
+    grown.then_some(Grown {
+        rise,
+        last,
+        material,
+    })
+}
+
+/// By the least of each tenth of the window, since every tooth of the heap leaves as much idle, or free between
+/// objects, for a moment.
+fn grown_in_tenths(view: &View, channel: Channel) -> Option<Grown> {
+    let points = view.get(channel)?.whole();
+    let tenths = points.in_groups_of(points.len().div_ceil(10), Thin::Min);
     let ((_, first), (_, last)) = (tenths.first()?, tenths.last()?);
-    let material = view.demands(Channel::GoIdle, 0).material_over(first);
-    (idle.len() >= 30 && last - first >= material).then_some((last - first, last, material))
+    let (rise, material) = (last - first, view.demands(channel, 0).material_over(first));
+    let grown = points.len() >= 30 && rise >= material;
+    grown.then_some(Grown {
+        rise,
+        last,
+        material,
+    })
+}
+
+/// What the kernel holds of Go's memory and Go does not count grew, and huge pages are as large: it filled them up.
+fn filled_up(view: &View) -> Option<Grown> {
+    let extra = grown(view, Channel::GoExtraResident)?;
+    let (_, huge) = view.get(Channel::HugePages)?.last()?;
+    (huge >= extra.last).then_some(extra)
+}
+
+fn harmless_by(kind: Kind, sure: f64, grown: &Grown, why: (&str, [(&str, f64); 1])) -> Ranked {
+    // The more it is beyond what would count, the surer.
+    let more = 0.9 * (1.0 - sure) * (1.0 - grown.material / grown.rise);
+    let why = reason(why.0, Judgement::NoLeak, &why.1);
+    calm(kind, sure + more, why, grown.rise)
 }
 
 fn calm(kind: Kind, confidence: f64, why: Reason, weight: f64) -> Ranked {
@@ -325,7 +392,7 @@ fn calm(kind: Kind, confidence: f64, why: Reason, weight: f64) -> Ranked {
             growth: None,
             why: vec![why],
             suspects: Vec::new(),
-            advice: Vec::new(),
+            advice: advice::of_kind(kind),
         },
         weight,
         towards_limit: None,
@@ -425,7 +492,7 @@ fn finding(view: &View, assessed: Assessed, held: Option<f64>) -> Ranked {
             let per_minute = [growth.low, growth.per_minute, growth.high];
             towards_limit = Some(towards(view, assessed.grower.kind, per_minute, each));
             finding.growth = Some(growth);
-            finding.advice = leak_advice(view, assessed.grower.kind);
+            finding.advice = advice::of_kind(assessed.grower.kind);
         }
         Answer::Calm {
             kind,
@@ -436,14 +503,10 @@ fn finding(view: &View, assessed: Assessed, held: Option<f64>) -> Ranked {
             finding.kind = Some(kind);
             finding.confidence = Some(confidence);
             finding.why = why;
+            finding.advice = advice::of_kind(kind);
         }
         Answer::Wait { why } => {
             finding.why = why;
-            if assessed.grower.kind == Kind::GoHeap
-                && view.facts.gogc_percent.is_some_and(|p| p < 0.0)
-            {
-                finding.advice = vec![advice("gc-off", &[])];
-            }
         }
     }
     Ranked {
@@ -593,28 +656,6 @@ fn confidence(view: &View, grower: &Grower, stretch: &Stretch, load: LoadSays) -
     .iter()
     .fold(1.0, |right, doubt| right * (1.0 - doubt));
     right.clamp(0.5, 0.99)
-}
-
-fn leak_advice(view: &View, kind: Kind) -> Vec<Advice> {
-    let codes: &[&str] = match kind {
-        Kind::GoHeap => &["diff-heap-profiles"],
-        Kind::Goroutine => &["look-at-goroutines"],
-        Kind::NativeHeap | Kind::NativeMmap | Kind::Native => {
-            &["needs-tracing", "look-at-mappings"]
-        }
-        Kind::Thread => &["look-at-threads"],
-        Kind::Fd => &["look-at-fds"],
-        Kind::Shmem => &["look-at-shmem"],
-        _ => &[],
-    };
-    let mut all: Vec<Advice> = codes.iter().map(|code| advice(code, &[])).collect();
-    let unlimited = view.facts.gomemlimit_bytes.is_some_and(f64::is_infinite);
-    if let (Kind::GoHeap | Kind::Goroutine, true, Some(limit)) =
-        (kind, unlimited, view.facts.limit_bytes)
-    {
-        all.push(advice("set-gomemlimit", &[("limit_bytes", limit as f64)]));
-    }
-    all
 }
 
 /// Bytes a minute towards the limit: live memory takes GOGC's headroom with it, since the next

@@ -14,6 +14,7 @@
 //! incident and names no culprit.
 #![forbid(unsafe_code)]
 
+mod advice;
 mod assess;
 mod birth;
 mod compose;
@@ -106,7 +107,11 @@ impl Track {
             return nothing(now);
         }
         let seconds_to_limit = compose::time_to_limit(&view, &ranked);
-        let findings: Vec<Finding> = ranked.into_iter().map(|one| one.finding).collect();
+        let mut findings: Vec<Finding> = ranked.into_iter().map(|one| one.finding).collect();
+        if let Some(first) = findings.first_mut() {
+            let more = advice::of_settings(&view, first);
+            first.advice.extend(more);
+        }
         let onset = findings.first().and_then(|finding| finding.onset);
         Judged {
             window: verdict::Window {

@@ -155,6 +155,32 @@ fn reason_text(code: &str, values: &Values) -> String {
             span(),
             amount(values, "material")
         ),
+        "collects-seldom" => {
+            let set = match values.get("gogc_percent") {
+                Some(percent) if *percent < 0.0 => "GOGC is off".into(),
+                Some(percent) => format!("GOGC is {percent:.0}"),
+                None => "few allocations".into(),
+            };
+            format!(
+                "HeapAlloc swings by {} between collections, of which there is one in {} ({set}); the floor they leave \
+                 behind does not rise.",
+                bytes(value("swing_bytes")),
+                seconds(value("seconds_between"))
+            )
+        }
+        "free-slots-rise" => format!(
+            "Free slots between living objects have grown to {}: the heap is fragmented, not leaking.",
+            bytes(value("free_bytes"))
+        ),
+        "runtime-rises" => format!(
+            "The runtime's own tables grew by {}.",
+            bytes(value("rise_bytes"))
+        ),
+        "huge-pages-fill" => format!(
+            "The kernel holds {} more of Go's memory than Go counts, in huge pages.",
+            bytes(value("extra_bytes"))
+        ),
+        "swapped-out" => format!("{} of it are in swap.", bytes(value("swap_bytes"))),
         "sawtooth-only" => format!(
             "HeapAlloc swings by {} between collections; the floor they leave behind does not rise.",
             bytes(value("swing_bytes"))
@@ -210,9 +236,13 @@ fn reason_text(code: &str, values: &Values) -> String {
             seconds(value("wait_seconds"))
         ),
         "conflicting-load" => format!(
-            "A load rose by {:.0} % at the same time and has not fallen since: it shows whose growth \
+            "A load rose {} at the same time and has not fallen since: it shows whose growth \
              it is when the load falls, or in {} if the load stays.",
-            value("load_share") * 100.0,
+            match value("load_share") {
+                // Percents in the hundreds are nobody's words.
+                share if share > 1.5 => format!("to {:.1} times what it was", 1.0 + share),
+                share => format!("by {:.0} %", share * 100.0),
+            },
             seconds(value("wait_seconds"))
         ),
         "no-access" => {
@@ -257,16 +287,66 @@ fn advice_text(code: &str, values: &Values) -> String {
                             against the container's limit until deleted."
                 .into()
         }
+        "give-access" => "Give unswept access to Go's figures: serve the metrics of client_golang, or let it read \
+                          the process (run it on the same host as root, or with CAP_SYS_PTRACE)."
+            .into(),
         "set-gomemlimit" => format!(
-            "The limit is {} and GOMEMLIMIT is not set: the heap may reach twice the live size \
-             before the next collection. Setting it does not mend a leak.",
+            "The limit is {} and GOMEMLIMIT is not set: the heap may reach twice the live size before the next \
+             collection. With GOMEMLIMIT={} the collector works harder before the kernel kills. It does not mend a leak.",
+            bytes(value("limit_bytes")),
+            gomemlimit(value("suggested_bytes"))
+        ),
+        "gomemlimit-above-limit" => format!(
+            "GOMEMLIMIT is {}, the limit {}: the kernel kills before the collector works harder. Set it to nine tenths \
+             of the limit at most, less what is not Go's.",
+            bytes(value("gomemlimit_bytes")),
             bytes(value("limit_bytes"))
         ),
-        "gc-off" => "GOGC is off: garbage is not collected until GOMEMLIMIT is reached. A leak \
-                     cannot be told from garbage."
+        "near-gomemlimit" => format!(
+            "{} live, GOMEMLIMIT is {}: the collector runs most of the time and frees little. Before it is killed the \
+             service gets slow. Raise both limits, or hold less.",
+            bytes(value("live_bytes")),
+            bytes(value("gomemlimit_bytes"))
+        ),
+        "gc-off" => "GOGC is off: garbage is not collected until GOMEMLIMIT is reached. Until then a leak cannot be \
+                     told from garbage: `unswept diagnose --confirm` forces a collection."
+            .into(),
+        "gc-off-no-limit" => "GOGC is off and GOMEMLIMIT is not set: nothing is ever collected, and memory grows by \
+                              all that is allocated. Set one of them."
+            .into(),
+        "frees-lazily" => "The runtime gives memory back with MADV_FREE (Go 1.12 to 1.15, or \
+                           GODEBUG=madvdontneed=0): it stays resident until the kernel needs it. \
+                           GODEBUG=madvdontneed=1 gives it back at once."
+            .into(),
+        "size-for-the-peak" => "Memory follows the work: size the limit for the peak of the load, or bound the work in \
+                                progress (connections, concurrent requests, queues)."
+            .into(),
+        "kept-by-the-runtime" => "The runtime keeps freed memory for the next peak and gives it back over minutes. If \
+                                  somebody else needs it sooner: GOMEMLIMIT below the peak, or debug.FreeOSMemory after it."
+            .into(),
+        "fragmented-heap" => "Objects that live are scattered over many spans, most of which is free: the heap is larger \
+                              than what lives in it until they go. Keep what lives long apart from what does not \
+                              (allocate it together, early), and fewer, larger objects."
+            .into(),
+        "runtime-tables" => "The runtime's own tables grow with the number of spans, of threads and of distinct stacks \
+                             that allocate, and do not shrink: look at what has grown once (goroutines, heap, threads)."
+            .into(),
+        "huge-pages" => "The kernel fills Go's memory up to whole huge pages. Set \
+                         /sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none to 0, or huge pages to `madvise`."
+            .into(),
+        "in-swap" => "A part of the process is in swap, so what is resident is less than it has. A collection reads all of the \
+                      heap back: give the service memory, or no swap."
+            .into(),
+        "page-cache" => "File pages are taken back by the kernel when memory is short: alert on the working set or on \
+                         anonymous memory instead of usage."
             .into(),
         _ => code.to_owned(),
     }
+}
+
+/// `900MiB`, as GOMEMLIMIT takes it.
+fn gomemlimit(bytes: f64) -> String {
+    format!("{:.0}MiB", (bytes / 1_048_576.0).floor())
 }
 
 /// `NAME_bytes` as bytes where that is given, else `NAME` as a count.

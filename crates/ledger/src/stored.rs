@@ -445,6 +445,10 @@ fn channel_of(labels: &Labels) -> Option<(Channel, &str)> {
         COMPONENT => match labels.get("component")? {
             "native.heap" => Channel::NativeHeap,
             "native.mmap" => Channel::NativeMmap,
+            "go.fragmentation" => Channel::GoFragmentation,
+            "go.extra-resident" => Channel::GoExtraResident,
+            "huge-pages" => Channel::HugePages,
+            "swap" => Channel::Swap,
             _ => return None,
         },
         _ => return None,
@@ -609,6 +613,7 @@ mod tests {
             (Channel::GoIdle, 5.0),
             (Channel::GoStacks, 2.0),
             (Channel::GoRuntime, 1.0),
+            (Channel::GoFragmentation, 5.0),
             (Channel::Native, 24.0),
             (Channel::Threads, 7.0),
             (Channel::LoadLevel, 2.5),

@@ -6,6 +6,9 @@ use profile::{Diff, Frame, wait_reason};
 use crate::heap::{compare, suspect, suspects};
 use crate::{Evidence, Interpretation, SUSPECTS_MAX, advice, rank};
 
+/// What the note of goroutines that wait begins with; the runtime's word for it follows.
+pub(crate) const BLOCKED_IN: &str = "goroutines blocked in: ";
+
 /// Callers named beside a group of goroutines that nobody's own code runs in.
 const CALLERS_MAX: usize = 2;
 
@@ -58,7 +61,7 @@ fn of_a_library(compared: &Diff, evidence: &Evidence<'_>) -> Option<Suspect> {
         .rfind(|frame| frame.name() != "runtime.goexit")?;
     let mut found = suspect(group, began, grown, SuspectWhat::Goroutine);
     let reason = wait_reason(&group.stack);
-    found.note = reason.map(|reason| format!("goroutines blocked in: {reason}"));
+    found.note = reason.map(|reason| format!("{BLOCKED_IN}{reason}"));
     Some(found)
 }
 
@@ -112,7 +115,7 @@ fn wait_note(compared: &Diff, evidence: &Evidence<'_>, suspect: &Suspect) -> Opt
             frame.name() == suspect.function && u64::try_from(frame.line).ok() == suspect.line
         })
     })?;
-    wait_reason(&growth.stack).map(|reason| format!("goroutines blocked in: {reason}"))
+    wait_reason(&growth.stack).map(|reason| format!("{BLOCKED_IN}{reason}"))
 }
 
 #[cfg(test)]

@@ -37,9 +37,8 @@ struct Seen<'a> {
     seconds: Option<f64>,
 }
 
-/// Joins what holds the memory to the suspects of a finding of `kind`; where there are none, names
-/// the holders as suspects. Without a look it changes nothing.
-pub fn join(
+/// See [`crate::join`]. Without a look it changes nothing.
+pub(crate) fn join(
     kind: Kind,
     found: &mut Interpretation,
     first: Option<&HoldersLook>,

@@ -12,10 +12,11 @@ mod goroutines;
 mod heap;
 mod holders;
 mod native;
+mod patterns;
 mod threads;
 
 pub use beneath_load::OverTime;
-pub use holders::{HoldersLook, join};
+pub use holders::HoldersLook;
 
 use std::collections::BTreeMap;
 
@@ -154,6 +155,18 @@ pub fn interpret(finding: &Finding, evidence: &Evidence<'_>) -> Interpretation {
         join(kind, &mut found, first.as_ref(), last.as_ref());
     }
     found
+}
+
+/// Joins what holds the memory to the suspects of a finding of `kind`; where there are none, names
+/// the holders as suspects. Then adds the advice that goes with the patterns that they show.
+pub fn join(
+    kind: Kind,
+    found: &mut Interpretation,
+    first: Option<&HoldersLook>,
+    last: Option<&HoldersLook>,
+) {
+    holders::join(kind, found, first, last);
+    patterns::advise(kind, found);
 }
 
 fn advice(code: &str, text: &str) -> Advice {

@@ -29,6 +29,10 @@ pub enum Channel {
     GoStacks,
     /// The runtime's own structures.
     GoRuntime,
+    /// `HeapInuse` less `HeapAlloc`: free slots between objects.
+    GoFragmentation,
+    /// What the kernel holds of Go's memory beyond what Go counts.
+    GoExtraResident,
     /// `NextGC`.
     GoNextGc,
     /// Anonymous memory that is not Go's: RssAnon less what Go's numbers hold resident.
@@ -37,6 +41,10 @@ pub enum Channel {
     NativeHeap,
     /// The part of it in other anonymous mappings, where mappings tell.
     NativeMmap,
+    /// Anonymous memory in transparent huge pages.
+    HugePages,
+    /// Memory of the process that is in swap.
+    Swap,
     /// Goroutines (a count).
     Goroutines,
     /// Threads (a count).
@@ -91,6 +99,9 @@ pub struct Facts {
     pub gogc_percent: Option<f64>,
     /// GOMEMLIMIT in force; infinity when off.
     pub gomemlimit_bytes: Option<f64>,
+    /// The runtime gives memory back with `MADV_FREE`: it stays resident until there is pressure.
+    #[serde(default)]
+    pub frees_lazily: bool,
     /// Seconds between two samples, as configured.
     pub period_s: f64,
     /// How long a person wants to wait for an answer, in seconds, where that is short: the judge

@@ -172,7 +172,7 @@ pub(crate) enum Format {
 ///
 /// Shows at once what one look can show: what the memory is made of, the limit, the collector,
 /// goroutines. Then it judges, until there is an answer or the time is up, and names the line.
-/// Nothing is written to disk, and nothing is asked of the service that stops it.
+/// Nothing is written to disk, and nothing is asked of the service that stops it, but with --confirm.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -181,6 +181,7 @@ Examples:
   unswept diagnose http://10.0.0.7:6060              a service elsewhere
   unswept diagnose shop --for 10m --interval 5s      a slow leak takes longer to tell
   unswept diagnose shop --url http://127.0.0.1:8081  where /metrics is not found by itself
+  unswept diagnose shop --confirm                    where it hardly collects: force it
   unswept diagnose shop --for 2m --fail-on leak      in a soak test: exit code 3 if it leaks
 
 Exit codes: 0 there is an answer; 3 it leaks (with --fail-on leak); 4 it could not be decided
@@ -205,6 +206,12 @@ pub(crate) struct Diagnose {
     /// Text for people, or the verdict as JSON (schema unswept/verdict/1)
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+
+    /// Force collections meanwhile (/debug/pprof/heap?gc=1), so that only what lives is judged, and
+    /// go on for up to 30m while it cannot be told. Each stops the service for a moment and costs it
+    /// CPU; none is forced near its limit
+    #[arg(long)]
+    pub(crate) confirm: bool,
 
     /// Fail with code 3 on a leak, with code 4 when it stays unsure
     #[arg(long, value_name = "ANSWER", value_enum, value_delimiter = ',')]

@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &Diagnose) -> anyhow::Result<ExitCode> {
         duration: arguments.duration,
         machine: Machine::of(&host, &Limits::default()),
         inspect: Some(HoldersBudget::default()),
+        confirm: arguments.confirm,
         source: setup::source(reader)?,
     };
     let mut teller = Teller::new(arguments.format, &order);

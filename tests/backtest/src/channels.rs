@@ -106,6 +106,7 @@ pub(crate) fn facts(history: &History, view: View, last: &Reading) -> Facts {
         gogc_percent: all.then_some(history.settings.gogc.unwrap_or(-1.0)),
         gomemlimit_bytes: all.then_some(history.settings.memory_limit.unwrap_or(f64::INFINITY)),
         period_s: history.period_s,
+        frees_lazily: false,
         patience_s: None,
     }
 }

@@ -230,6 +230,7 @@ pub fn live(seed: u64, sampling: &Sampling, asked: impl Fn(f64, &mut Random) -> 
             gogc_percent: Some(100.0),
             gomemlimit_bytes: Some(f64::INFINITY),
             period_s: sampling.period_s,
+            frees_lazily: false,
             patience_s: None,
         },
         birth,
