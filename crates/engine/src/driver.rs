@@ -192,6 +192,7 @@ impl Driver {
             let when = go_source::ask_process(self.collector.endpoint(), self.scrape_tells);
             self.collector.set_ask_process(when);
             let round = self.collector.round().await;
+            let opening = round.is_opening();
             let traced = self.read_traces().await;
             let mut report = self.report(round, traced);
             report.ended = ended;
@@ -202,7 +203,9 @@ impl Driver {
             }
             let own_bytes = self.take_standing(&report);
             let gone = matches!(report.state, TargetState::Gone { .. });
-            let answered = report.go.is_some() || self.collector.endpoint().metrics_url.is_none();
+            // What may be taken goes by the number of goroutines, which is known in a moment then.
+            let is_silent = self.collector.endpoint().metrics_url.is_none() && !opening;
+            let answered = report.go.is_some() || is_silent;
             if reports.send(Report::Round(Box::new(report))).await.is_err() || gone {
                 return;
             }
