@@ -110,6 +110,8 @@ pub(crate) struct RoundReport {
     pub(crate) metrics: Option<Vec<u8>>,
     /// How it ended, where it did and that was asked at once.
     pub(crate) ended: Option<Ended>,
+    /// Where Go's figures lie in the process is still being found out.
+    pub(crate) opening: bool,
     pub(crate) batch: Batch,
 }
 
@@ -196,6 +198,7 @@ impl Driver {
             let traced = self.read_traces().await;
             let mut report = self.report(round, traced);
             report.ended = ended;
+            report.opening = opening;
             if is_over {
                 // Also where it is hidden from whoever reads.
                 let at = self.orders.source.clock.now();
@@ -408,6 +411,7 @@ impl Driver {
             go_version: None,
             metrics: None,
             ended: None,
+            opening: false,
             batch: Batch::default(),
         };
         if let Some(up) = up {
