@@ -94,6 +94,14 @@ pub struct Round {
     pub scraped: Option<Result<Scraped, ScrapeError>>,
 }
 
+impl Round {
+    /// Whether it is still being found out where Go's figures lie in the process.
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        is_opening(&self.reading)
+    }
+}
+
 /// Why the process could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

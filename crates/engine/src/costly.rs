@@ -37,6 +37,12 @@ impl Owed {
             }
         }
     }
+
+    /// The target's leak belongs to another incident now, and so does what is owed.
+    pub(crate) fn moved(&mut self, from: &IncidentId, to: &IncidentId) {
+        let of_old = self.requests.iter_mut().filter(|(_, of)| of == from);
+        of_old.for_each(|(_, of)| of.clone_from(to));
+    }
 }
 
 /// A costly capture is over.
@@ -276,7 +282,16 @@ mod tests {
         owed.add(&planned, &a);
         owed.add(&planned, &a);
         owed.add(&[Request::GoroutineDump], &b);
-        let want = [(Request::HeapAfterGc, a), (Request::GoroutineDump, b)];
+        let want = [
+            (Request::HeapAfterGc, a.clone()),
+            (Request::GoroutineDump, b.clone()),
+        ];
+        assert_eq!(owed.requests, want);
+        owed.moved(&a, &b);
+        let want = [
+            (Request::HeapAfterGc, b.clone()),
+            (Request::GoroutineDump, b),
+        ];
         assert_eq!(owed.requests, want);
     }
 

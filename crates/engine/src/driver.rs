@@ -114,6 +114,8 @@ pub(crate) struct RoundReport {
     pub(crate) metrics: Option<Vec<u8>>,
     /// How it ended, where it did and that was asked at once.
     pub(crate) ended: Option<Ended>,
+    /// Where Go's figures lie in the process is still being found out.
+    pub(crate) opening: bool,
     pub(crate) batch: Batch,
 }
 
@@ -196,9 +198,11 @@ impl Driver {
             let when = go_source::ask_process(self.collector.endpoint(), self.scrape_tells);
             self.collector.set_ask_process(when);
             let round = self.collector.round().await;
+            let opening = round.is_opening();
             let traced = self.read_traces().await;
             let mut report = self.report(round, traced);
             report.ended = ended;
+            report.opening = opening;
             if is_over {
                 // Also where it is hidden from whoever reads.
                 let at = self.orders.source.clock.now();
@@ -206,7 +210,9 @@ impl Driver {
             }
             let own_bytes = self.take_standing(&report);
             let gone = matches!(report.state, TargetState::Gone { .. });
-            let answered = report.go.is_some() || self.collector.endpoint().metrics_url.is_none();
+            // What may be taken goes by the number of goroutines, which is known in a moment then.
+            let is_silent = self.collector.endpoint().metrics_url.is_none() && !opening;
+            let answered = report.go.is_some() || is_silent;
             if reports.send(Report::Round(Box::new(report))).await.is_err() || gone {
                 return;
             }
@@ -415,6 +421,7 @@ impl Driver {
             go_version: None,
             metrics: None,
             ended: None,
+            opening: false,
             batch: Batch::default(),
         };
         if let Some(up) = up {

@@ -9,7 +9,7 @@ use collect::Source;
 use locate::{Interpretation, Request};
 use model::{
     EvidenceFile, EvidenceKind, Incident, IncidentId, IncidentState, Judgement, Kind, ProcessKey,
-    Suspect, SuspectWhat, TargetId, Verdict,
+    RefusedCapture, Suspect, SuspectWhat, TargetId, UnixMs, Verdict,
 };
 use reader::{Found, HoldersBudget, HoldersFailure, HoldersLook, LookAt, ReaderError};
 
@@ -40,8 +40,8 @@ pub(crate) struct Looks {
     not_before: Duration,
     /// The leaks that there were when they were taken.
     of: Vec<Kind>,
-    /// Why the last one was not to be had.
-    refusal: Option<String>,
+    /// Why the last one was not to be had, and in words.
+    refusal: Option<(model::Refusal, String)>,
 }
 
 impl Looks {
@@ -87,7 +87,8 @@ impl Looks {
             _ => BUSY,
         };
         self.not_before = now + wait;
-        self.refusal = Some(rails::in_words(EvidenceKind::Holders, refusal));
+        let text = rails::in_words(EvidenceKind::Holders, refusal);
+        self.refusal = Some((refusal.clone(), text));
     }
 
     fn take_in(&mut self, now: Duration, said: Result<HoldersLook, Refusal>, retry: Duration) {
@@ -106,7 +107,9 @@ impl Looks {
             Err(Refusal { passing: true, .. }) => self.not_before = now + BUSY,
             Err(refusal) => {
                 self.not_before = now + retry;
-                self.refusal = Some(refusal.text());
+                let text = refusal.text();
+                let why = refusal.reason;
+                self.refusal = Some((model::Refusal::Failed { why }, text));
             }
         }
     }
@@ -131,14 +134,19 @@ impl Looks {
         locate::join(kind, found, first.as_ref(), last.as_ref());
     }
 
-    /// What an incident's timeline says of the looks that were taken or refused so far.
-    pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
-        let taken = (1..).zip(&self.taken);
-        let mut lines: Vec<_> = taken
-            .map(|(nth, look)| ("holders", line(nth, look)))
-            .collect();
-        lines.extend(self.refusal.iter().map(|text| ("refused", text.clone())));
-        lines
+    /// Says in an incident which looks were taken of `target` so far, and why the last was refused if it was.
+    pub(crate) fn note(&self, incident: &mut Incident, target: &TargetId, at: UnixMs) {
+        for (nth, look) in (1..).zip(&self.taken) {
+            note_once(incident, at, "holders", line(nth, look));
+        }
+        if let Some((refusal, text)) = self.refusal.clone() {
+            let refused = RefusedCapture {
+                capture: EvidenceKind::Holders,
+                target: target.clone(),
+                refusal,
+            };
+            incident.note_refused(at, refused, text);
+        }
     }
 }
 
@@ -359,9 +367,7 @@ impl MainLoop {
             let Some(incident) = self.book.get_mut(&incident_id).filter(|i| !has_pair(i)) else {
                 continue;
             };
-            for (code, text) in looks.lines() {
-                note_once(incident, at, code, text);
-            }
+            looks.note(incident, id, at);
             if incident.verdict.target.id == *id {
                 held(incident, looks);
             }
@@ -422,8 +428,8 @@ fn held(incident: &mut Incident, looks: &Looks) {
     incident.verdict.collect_suspects();
 }
 
-/// The same refusal is told once in an incident's life.
-pub(crate) fn note_once(incident: &mut Incident, at: model::UnixMs, code: &str, text: String) {
+/// The same is told once in an incident's life.
+pub(crate) fn note_once(incident: &mut Incident, at: UnixMs, code: &str, text: String) {
     let told = incident
         .timeline
         .iter()
@@ -449,6 +455,21 @@ mod tests {
             },
         });
         serde_json::from_value(json).unwrap()
+    }
+
+    /// What an incident says of them.
+    fn told(looks: &Looks) -> Vec<String> {
+        let mut incident: Incident =
+            serde_json::from_str(include_str!("../../alert/tests/data/incident.json")).unwrap();
+        looks.note(&mut incident, &TargetId("t".into()), UnixMs(0));
+        looks.note(&mut incident, &TargetId("t".into()), UnixMs(1));
+        let events = incident.timeline.iter();
+        events
+            .map(|event| match &event.refused {
+                Some(refused) => format!("{}: {}", refused.capture.as_str(), event.text),
+                None => format!("{}: {}", event.code, event.text),
+            })
+            .collect()
     }
 
     fn refused(failure: &HoldersFailure) -> Result<HoldersLook, Refusal> {
@@ -478,10 +499,9 @@ mod tests {
         let files = looks.files(&target);
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, NAMES);
-        assert_eq!(looks.lines()[1].0, "holders");
         assert_eq!(
-            looks.lines()[1].1,
-            "look 2 at who holds the heap: 0.42 s, 0.31 s of CPU, 38 MiB copied, 120 MiB of memory"
+            told(&looks)[1],
+            "holders: look 2 at who holds the heap: 0.42 s, 0.31 s of CPU, 38 MiB copied, 120 MiB of memory"
         );
     }
 
@@ -563,22 +583,21 @@ mod tests {
         let mut looks = Looks::default();
         looks.take_in(S(10), refused(&HoldersFailure::Busy), S(600));
         assert!(!looks.is_due(S(12), false) && looks.is_due(S(15), false));
-        assert_eq!(looks.lines(), [], "another's look is nothing to tell");
+        assert!(told(&looks).is_empty(), "another's look is nothing to tell");
         let over = HoldersFailure::OverBudget {
             part: reader::BudgetPart::Cpu,
             allowed: "20 s".into(),
         };
         looks.take_in(S(20), refused(&over), S(600));
         assert!(!looks.is_due(S(619), false) && looks.is_due(S(620), false));
-        let told = "who holds the heap: it needs more processor time than the 20 s that it may take; \
+        let want = "holders: who holds the heap: it needs more processor time than the 20 s that it may take; \
                     raise inspect.budget.cpu";
-        assert_eq!(looks.lines(), [("refused", told.to_owned())]);
+        assert_eq!(told(&looks), [want]);
         looks.take_in(S(700), Ok(a_look(700)), S(600));
-        assert_eq!(
-            looks.lines()[0].0,
-            "holders",
-            "a look takes the refusal back"
-        );
+        let [look] = &told(&looks)[..] else {
+            panic!("a look takes the refusal back");
+        };
+        assert!(look.starts_with("holders: look 1"), "{look}");
     }
 
     #[test]
@@ -587,14 +606,17 @@ mod tests {
         let of = "depot".to_owned();
         looks.put_off(S(10), &model::Refusal::Busy { of });
         assert!(!looks.is_due(S(14), false) && looks.is_due(S(15), false));
-        let told = "who holds the heap: put off: such a capture of depot is under way, and there is one at a time \
-                    on a host and of a workload";
-        assert_eq!(looks.lines(), [("refused", told.to_owned())]);
+        let want = "holders: who holds the heap: put off: such a capture of depot is under way, and there is one at \
+                    a time on a host and of a workload";
+        assert_eq!(told(&looks), [want]);
         looks.put_off(S(20), &model::Refusal::TooSoon { wait_s: 90 });
         assert!(!looks.is_due(S(109), false) && looks.is_due(S(110), false));
-        assert!(looks.lines()[0].1.contains("put off for 90 s"));
+        assert!(told(&looks)[0].contains("put off for 90 s"));
         looks.take_in(S(120), Ok(a_look(120)), S(600));
-        assert_eq!(looks.lines()[0].0, "holders", "a look takes it back");
+        let [look] = &told(&looks)[..] else {
+            panic!("a look takes it back");
+        };
+        assert!(look.starts_with("holders: look 1"), "{look}");
     }
 
     #[test]

@@ -282,17 +282,13 @@ impl MainLoop {
             self.rails
                 .end(&target, Request::GoroutinesOutside, End::Had);
         }
-        let mut seen: Vec<_> = notes
-            .into_iter()
-            .map(|note| (outside::CODE, note))
-            .collect();
+        let has_looks = kind.has_holders();
         if let Some(tracked) = self.targets.get_mut(&target) {
             tracked.capturing = false;
             tracked.captured_round = Some(tracked.rounds);
-            if kind.has_holders() {
+            if has_looks {
                 tracked.looks.join(kind, &mut found);
                 files.extend(tracked.looks.files(&target));
-                seen.extend(tracked.looks.lines());
             }
         }
         let kind = name_finding(&mut verdict, kind, &found);
@@ -318,8 +314,12 @@ impl MainLoop {
             self.owe(&target, finding, &id);
         }
         if let Some(incident) = self.book.get_mut(&id) {
-            for (code, text) in seen {
-                note_once(incident, at, code, text);
+            for note in notes {
+                note_once(incident, at, outside::CODE, note);
+            }
+            let tracked = self.targets.get(&target).filter(|_| has_looks);
+            if let Some(tracked) = tracked {
+                tracked.looks.note(incident, &target, at);
             }
         }
         // On disk before anything else happens: the evidence files follow in the same folder.

@@ -183,7 +183,7 @@ impl MainLoop {
         self.changed = true;
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(crate) fn handle(&mut self, event: Event) {
         match event {
             Event::Discovered(Ok(discovery)) => self.discovered(*discovery),
             Event::Discovered(Err(reason)) => {
@@ -230,7 +230,7 @@ impl MainLoop {
     // --- what to watch ---
 
     /// Looks for what is to be watched by the configuration as it is now, from here on.
-    fn discover(&mut self) {
+    pub(crate) fn discover(&mut self) {
         if let Some(before) = self.discovery.take() {
             before.abort();
         }

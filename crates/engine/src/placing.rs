@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    EvidenceFile, EvidenceRef, Incident, IncidentId, Judgement, Kind, Siblings, TargetId, Verdict,
+    EvidenceFile, EvidenceRef, Incident, IncidentId, Judgement, Kind, RefusedCapture, Siblings,
+    TargetId, UnixMs, Verdict,
 };
 
 use crate::book::family;
@@ -44,6 +45,10 @@ impl MainLoop {
             incident.siblings = siblings;
         }
         if let Some(left) = left {
+            self.move_refusals(&left, &id, verdict.at);
+            if let Some(tracked) = self.targets.get_mut(target) {
+                tracked.owed.moved(&left, &id);
+            }
             self.move_evidence(&left, &id, target);
             save(&self.book, &self.writer, &left);
             self.tell_over(&left);
@@ -94,6 +99,24 @@ impl MainLoop {
             .filter(|incident| incident.resolved.is_some());
         if let Some(incident) = over.filter(|_| self.told.contains(id)).cloned() {
             self.tell(&incident);
+        }
+    }
+
+    /// Says in the incident that targets have moved to what the other says was refused of them.
+    fn move_refusals(&mut self, from: &IncidentId, to: &IncidentId, at: UnixMs) {
+        let (Some(old), Some(new)) = (self.book.get(from), self.book.get(to)) else {
+            return;
+        };
+        let has_moved = |target: &TargetId| !old.has_target(target) && new.has_target(target);
+        let refused = old.timeline.iter().filter_map(|event| {
+            let refused = event.refused.clone().filter(|r| has_moved(&r.target))?;
+            Some((refused, format!("while in {from}: {}", event.text)))
+        });
+        let refused: Vec<(RefusedCapture, String)> = refused.collect();
+        if let Some(new) = self.book.get_mut(to) {
+            for (refused, text) in refused {
+                new.note_refused(at, refused, text);
+            }
         }
     }
 

@@ -77,6 +77,9 @@ pub(crate) struct Tracked {
     /// What its ring lacks, and why.
     pub(crate) ring_refusals: Vec<RefusedCapture>,
     pub(crate) rounds: u64,
+    /// Its figures are still to come, the number of its goroutines among them, by which it is decided what may be
+    /// taken of it.
+    awaited: bool,
     /// When its driver was last heard of, and what time that was.
     heard: Option<(Duration, UnixMs)>,
     /// Looks of discovery in a row that have not found its process.
@@ -131,15 +134,17 @@ impl Tracked {
             owed: Owed::default(),
             ring_refusals: Vec::new(),
             rounds: 0,
+            awaited: true,
             heard: None,
             unseen: 0,
             age: None,
         }
     }
 
-    /// Whether what was taken of it last shows in its figures by now.
+    /// Whether it has been read, and what was taken of it last shows in its figures by now.
     pub(crate) fn may_be_captured(&self) -> bool {
-        !self.capturing && !self.snapshotting && self.captured_round != Some(self.rounds)
+        let is_seen = !self.awaited && self.captured_round != Some(self.rounds);
+        is_seen && !self.capturing && !self.snapshotting
     }
 
     /// What is to be known of it after a reload.
@@ -286,6 +291,7 @@ impl Tracked {
     /// that it is old.
     pub(crate) fn take(&mut self, report: &mut RoundReport, machine: Machine) {
         self.rounds += 1;
+        self.awaited = report.opening;
         let view = &mut self.view;
         view.state = report.state.clone();
         view.process = report.process.or(view.process);

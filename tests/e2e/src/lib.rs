@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod browser;
+pub mod bystander;
 pub mod cgroup;
 pub mod footprint;
 pub mod hostile;
@@ -25,6 +26,7 @@ pub mod targets;
 pub mod watcher;
 
 pub use browser::Browser;
+pub use bystander::Bystander;
 pub use footprint::Footprint;
 pub use hostile::Hostile;
 pub use process::Running;

@@ -6,8 +6,25 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::bystander::Span;
 use crate::process::{self, Running};
 use crate::{Setting, http, wait_until};
+
+/// What a service noted since it was last asked.
+#[derive(Debug)]
+pub struct Noted {
+    /// The times in which it should have run and did not; shorter than 2 ms none.
+    pub stalls: Vec<Span>,
+    asked: Value,
+}
+
+impl Noted {
+    /// How often it was asked for `path`, whatever came behind a question mark.
+    #[must_use]
+    pub fn times_asked(&self, path: &str) -> u64 {
+        self.asked[path].as_u64().unwrap_or(0)
+    }
+}
 
 /// A service that measures its own stalls.
 #[derive(Debug)]
@@ -48,12 +65,23 @@ impl Service {
         http::get_json(&format!("{}/{path}", self.url)).expect("it answers")
     }
 
-    /// The longest that it stood still since this was last asked.
+    /// What it noted since this was last called.
     ///
     /// # Panics
     /// When it does not tell.
-    pub fn stall_ms(&self) -> f64 {
-        self.ask("stalls")["worst_ms"].as_f64().expect("a number")
+    #[must_use]
+    pub fn noted(&self) -> Noted {
+        let told = self.ask("stalls");
+        let late = told["late"].as_array().expect("a list").iter();
+        let time = |value: &Value| value.as_i64().expect("a number");
+        let stalls = late.map(|stall| Span {
+            from_us: time(&stall[0]),
+            to_us: time(&stall[1]),
+        });
+        Noted {
+            stalls: stalls.collect(),
+            asked: told["asked"].clone(),
+        }
     }
 }
 

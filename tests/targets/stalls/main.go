@@ -1,9 +1,10 @@
-// A service that measures its own stalls: a goroutine that wants to run each millisecond notes how late
-// it was. With as many parked goroutines and as much live heap as asked for, and with net/http/pprof, so
+// A service that measures its own stalls: a goroutine that wants to run each millisecond notes when it was
+// late. With as many parked goroutines and as much live heap as asked for, and with net/http/pprof, so
 // that what a capture does to it can be told from inside. The standard library only.
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net"
@@ -12,14 +13,36 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-const period = time.Millisecond
+const (
+	period = time.Millisecond
+	// A ticker that is less late than this is on time.
+	noted = 2 * time.Millisecond
+	// More stalls than this between two questions are the longest of them only.
+	stallsMax = 1000
+)
 
-// latest is the longest that the ticker was late since it was last asked, in nanoseconds.
-var latest atomic.Int64
+// told is what /stalls answers, and begins anew.
+type told struct {
+	// Late has the times that the ticker should have run in and did not, in microseconds since 1970.
+	Late [][2]int64 `json:"late"`
+	// Asked counts requests by path.
+	Asked      map[string]int `json:"asked"`
+	Goroutines int            `json:"goroutines"`
+}
+
+var (
+	lock  sync.Mutex
+	late  = [][2]int64{}
+	asked = map[string]int{}
+)
+
+// ticks counts how often the ticker ran.
+var ticks atomic.Int64
 
 // kept is the live heap.
 var kept [][]byte
@@ -29,14 +52,54 @@ func tick() {
 	for {
 		before := time.Now()
 		time.Sleep(period)
-		late := int64(time.Since(before) - period)
-		for {
-			old := latest.Load()
-			if late <= old || latest.CompareAndSwap(old, late) {
-				break
-			}
+		// By the monotonic clock; only where it lies is by the wall clock.
+		by := time.Since(before) - period
+		if by >= noted {
+			from := before.Add(period).UnixMicro()
+			note([2]int64{from, from + by.Microseconds()})
+		}
+		ticks.Add(1)
+	}
+}
+
+func note(stall [2]int64) {
+	lock.Lock()
+	defer lock.Unlock()
+	if len(late) < stallsMax {
+		late = append(late, stall)
+		return
+	}
+	shortest := 0
+	for i, one := range late {
+		if one[1]-one[0] < late[shortest][1]-late[shortest][0] {
+			shortest = i
 		}
 	}
+	if shorter := late[shortest]; stall[1]-stall[0] > shorter[1]-shorter[0] {
+		late[shortest] = stall
+	}
+}
+
+// tell gives what was noted since it was last called. A stall that is not over yet is waited for.
+func tell() told {
+	for before := ticks.Load(); ticks.Load() < before+2; {
+		time.Sleep(period)
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	answer := told{Late: late, Asked: asked, Goroutines: runtime.NumGoroutine()}
+	late, asked = [][2]int64{}, map[string]int{}
+	return answer
+}
+
+// counted counts what is asked for before `next` answers it.
+func counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		lock.Lock()
+		asked[request.URL.Path]++
+		lock.Unlock()
+		next.ServeHTTP(w, request)
+	})
 }
 
 // park waits for something that never comes, at its own depth, as real services' goroutines do.
@@ -71,7 +134,9 @@ func main() {
 	}
 	go tick()
 	http.HandleFunc("/stalls", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"worst_ms": %.3f, "goroutines": %d}`, float64(latest.Swap(0))/1e6, runtime.NumGoroutine())
+		if err := json.NewEncoder(w).Encode(tell()); err != nil {
+			fmt.Fprintln(os.Stderr, "stalls:", err)
+		}
 	})
 	// More goroutines, and more live heap, each second from now on.
 	http.HandleFunc("/leak", func(w http.ResponseWriter, request *http.Request) {
@@ -100,5 +165,5 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Printf("READY http://%s\n", listener.Addr())
-	fmt.Fprintln(os.Stderr, "stalls:", http.Serve(listener, nil))
+	fmt.Fprintln(os.Stderr, "stalls:", http.Serve(listener, counted(http.DefaultServeMux)))
 }

@@ -1,6 +1,8 @@
 //! The whole watcher on a clock that can be set, with an endpoint that counts who asks.
 
 mod clock;
+mod held;
+mod refusals;
 mod reload;
 mod replicas;
 

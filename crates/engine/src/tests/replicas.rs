@@ -1,7 +1,6 @@
 //! Many replicas of one workload leak, or die, at once: one incident, and evidence of three of them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use collect::Endpoint;
@@ -9,65 +8,15 @@ use locate::Interpretation;
 use model::{
     EvidenceFile, EvidenceKind, Incident, IncidentState, Judgement, Kind, TargetId, UnixMs, Verdict,
 };
-use store::Store;
-use tokio::sync::{mpsc, watch};
 
-use super::{config, parts};
-use crate::SystemClock;
+use super::held::Held;
 use crate::book::{TARGETS_CAPTURED_MAX, tests::verdict};
 use crate::cause::Cause;
 use crate::deaths::Death;
 use crate::leaks::Captured;
-use crate::main_loop::{Event, MainLoop};
 use crate::tracked::Tracked;
-use crate::watch::Shared;
 
 const REPLICAS: u32 = 7;
-
-/// A watcher's main loop whose events are handled by the test.
-struct Held {
-    main: MainLoop,
-    inbox: mpsc::Receiver<Event>,
-    store: Arc<Store>,
-    _dir: tempfile::TempDir,
-}
-
-impl Held {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = config("discovery: {local_processes: false}\n");
-        let parts = parts(dir.path(), config, Arc::new(SystemClock::default()));
-        let store = Arc::clone(&parts.store);
-        let (events, inbox) = mpsc::channel(64);
-        let shared = Arc::new(Shared::new(Arc::clone(&store)));
-        let (version, _) = watch::channel(0);
-        let main = MainLoop::new(parts, shared, events, version).unwrap();
-        Self {
-            main,
-            inbox,
-            store,
-            _dir: dir,
-        }
-    }
-
-    /// Hears what was written until nothing more comes.
-    async fn settle(&mut self) {
-        let quiet = Duration::from_millis(500);
-        while let Ok(Some(event)) = tokio::time::timeout(quiet, self.inbox.recv()).await {
-            if let Event::EvidenceStored(id, stored) = event {
-                self.main.evidence_stored(&id, stored);
-            }
-        }
-    }
-
-    /// The one incident, as it lies on the disk.
-    async fn the_incident(self) -> Incident {
-        drop(self.main);
-        let incidents = self.store.incidents();
-        assert_eq!(incidents.len(), 1, "{incidents:#?}");
-        incidents[0].clone()
-    }
-}
 
 fn name(replica: u32) -> TargetId {
     TargetId(format!("replica-{replica}"))
@@ -102,7 +51,7 @@ fn assert_three_are_captured(incident: &Incident) {
 
 #[tokio::test]
 async fn those_that_die_together_are_one_incident() {
-    let mut held = Held::new();
+    let mut held = Held::idle();
     for replica in 0..REPLICAS {
         let verdict = leak(replica);
         held.main.died(Death {
@@ -117,12 +66,12 @@ async fn those_that_die_together_are_one_incident() {
         });
     }
     held.settle().await;
-    assert_three_are_captured(&held.the_incident().await);
+    assert_three_are_captured(&held.the_incident());
 }
 
 #[tokio::test]
 async fn those_that_are_captured_together_are_one_incident() {
-    let mut held = Held::new();
+    let mut held = Held::idle();
     for replica in 0..REPLICAS {
         let verdict = leak(replica);
         held.main.captured(Captured {
@@ -137,12 +86,12 @@ async fn those_that_are_captured_together_are_one_incident() {
         });
     }
     held.settle().await;
-    assert_three_are_captured(&held.the_incident().await);
+    assert_three_are_captured(&held.the_incident());
 }
 
 #[tokio::test]
 async fn a_leak_whose_incident_was_resolved_too_early_opens_it_again_at_once() {
-    let mut held = Held::new();
+    let mut held = Held::idle();
     let verdict = leak(1);
     let target = verdict.target.clone();
     let mut tracked = Tracked::new(
@@ -165,7 +114,7 @@ async fn a_leak_whose_incident_was_resolved_too_early_opens_it_again_at_once() {
     held.main.weigh(&target.id, verdict);
     assert_eq!(state(&held), IncidentState::Open);
     assert!(held.main.told.contains(&id), "people hear of it");
-    let kept = held.the_incident().await;
+    let kept = held.the_incident();
     assert_eq!(kept.state, IncidentState::Open);
     assert_eq!(kept.resolved, None);
     assert!(kept.timeline.iter().any(|event| event.code == "reopened"));
