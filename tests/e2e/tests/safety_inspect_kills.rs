@@ -1,7 +1,8 @@
 //! `kill -9` of every way to look into a Go process, at random moments: the process runs on, nobody holds it, and
 //! nothing is left: no clone, no zombie, no guard, no file.
 //!
-//! `UNSWEPT_KILL_ROUNDS` sets how often each is killed (12), `UNSWEPT_SEED` repeats the moments.
+//! Each mode is killed 50 times or more, its looks in turn. `UNSWEPT_KILL_ROUNDS` sets how often each look is,
+//! `UNSWEPT_SEED` repeats the moments.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -22,35 +23,40 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_look_while_it_runs() {
-    kill(&[
+    let looks: [(&str, &[&str]); 6] = [
         ("refs", &["refs", "PID", "--json"]),
         ("refs --low-memory", &["refs", "PID", "--low-memory"]),
         ("refs --diff", &["refs", "PID", "--diff", "100ms"]),
         ("goroutines", &["goroutines", "PID"]),
         ("heap", &["heap", "PID"]),
         ("memstats", &["memstats", "PID"]),
-    ]);
+    ];
+    kill(9, &looks);
 }
 
 #[test]
 fn a_look_in_a_pause() {
-    kill(&[
+    let looks: [(&str, &[&str]); 2] = [
         ("refs --pause", &["refs", "PID", "--pause"]),
         (
             "refs --pause --diff",
             &["refs", "PID", "--pause", "--diff", "100ms"],
         ),
-    ]);
+    ];
+    kill(25, &looks);
 }
 
 #[test]
 fn a_look_at_a_snapshot() {
-    kill(&[("refs --snapshot", &["refs", "PID", "--snapshot"])]);
+    kill(50, &[("refs --snapshot", &["refs", "PID", "--snapshot"])]);
 }
 
 #[test]
 fn the_children_that_the_watcher_looks_with() {
-    kill(&[("__open", &["__open"]), ("__holders", &["__holders"])]);
+    kill(
+        25,
+        &[("__open", &["__open"]), ("__holders", &["__holders"])],
+    );
 }
 
 #[test]
@@ -90,13 +96,13 @@ fn a_pause_that_reaches_its_limit_is_told_as_partial() {
     assert_eq!(look["approximate"], false);
 }
 
-/// Kills each of these commands as often as is asked for, in what an undisturbed one takes.
-fn kill(modes: &[(&str, &[&str])]) {
+/// Kills each of these commands so often, or as often as is asked for, in what an undisturbed one takes.
+fn kill(rounds: u32, modes: &[(&str, &[&str])]) {
     let Some(setting) = Setting::find() else {
         return;
     };
     let story = Instant::now();
-    let rounds: u32 = number("UNSWEPT_KILL_ROUNDS").map_or(12, |number| number as u32);
+    let rounds = number("UNSWEPT_KILL_ROUNDS").map_or(rounds, |number| number as u32);
     let seed = number("UNSWEPT_SEED").unwrap_or(setting.seed);
     println!("UNSWEPT_SEED={seed}");
     let target = Target::build(&setting, &newest(), Form::Stripped, Program::Targets);

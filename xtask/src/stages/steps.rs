@@ -41,8 +41,30 @@ const GO_MODULES: &[&str] = &["examples/shop", "tests/rename", "tests/targets"];
 /// Builds a Go module.
 const BUILD_GO: &[&str] = &["build", "-o", "/dev/null", "./..."];
 
-/// How programs that tests look into are built.
-const FORMS: [&str; 2] = ["-buildmode=exe", "-buildmode=pie"];
+/// A way in which programs that tests look into are built.
+struct Form {
+    flags: &'static [&'static str],
+    arch: &'static str,
+    /// Of the oldest and the newest release only.
+    of_ends: bool,
+}
+
+const fn form(flags: &'static [&'static str], arch: &'static str, of_ends: bool) -> Form {
+    Form {
+        flags,
+        arch,
+        of_ends,
+    }
+}
+
+const FORMS: &[Form] = &[
+    form(&["-buildmode=exe"], "amd64", false),
+    form(&["-buildmode=pie"], "amd64", false),
+    form(&[], "arm64", true),
+    // The fuzzer's name no path.
+    form(&["-buildmode=exe", "-trimpath"], "amd64", true),
+    form(&["-buildmode=pie", "-trimpath"], "amd64", true),
+];
 
 /// What they are made of.
 const GO_LIBRARY: &[&str] = &["net/http/pprof", "container/list"];
@@ -144,17 +166,23 @@ fn go_libraries(run: &Run) -> anyhow::Result<()> {
     let started = Instant::now();
     let go = run.go.as_ref().context("no Go")?;
     let root = &run.workspace.root;
-    for form in FORMS {
-        let words = [&["build", form], GO_LIBRARY].concat();
+    for form in FORMS.iter().filter(|form| !form.of_ends) {
+        let words = [&["build"], form.flags, GO_LIBRARY].concat();
         let command = go.command(root, &words);
         step(run, started, command, &mut |_| Show::Nothing)?;
     }
-    for version in toolchain::releases_of_run(run.workspace.seed()?) {
-        for form in FORMS {
+    let releases = toolchain::releases_of_run(run.workspace.seed()?);
+    for version in &releases {
+        let is_end = [releases.first(), releases.last()].contains(&Some(version));
+        let forms = FORMS.iter().filter(|form| is_end || !form.of_ends);
+        for Form { flags, arch, .. } in forms {
             let mut command = toolchain::pinned(&run.workspace, version);
-            command.args(["build", form]).args(GO_LIBRARY);
+            command.arg("build").args(*flags).args(GO_LIBRARY);
             go.set_environment(&mut command);
-            command.env("CGO_ENABLED", "0").env("GOFLAGS", "");
+            command
+                .env("CGO_ENABLED", "0")
+                .env("GOFLAGS", "")
+                .env("GOARCH", arch);
             step(run, started, command, &mut |_| Show::Nothing)?;
         }
     }
