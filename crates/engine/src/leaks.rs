@@ -29,7 +29,7 @@ use crate::writer::Stored;
 
 /// Judgements in a row that must find the leak: one may be bad luck.
 const STREAK_MIN: u32 = 2;
-/// Judgements that a capture waits for another target's look to end, if it needs one itself.
+/// Judgements at least that a capture waits for another target's look to end, if it needs one itself.
 const WAITS: u32 = 3;
 /// An open incident's manifest is written at most so often while only its figures change.
 const SAVE_EVERY: Duration = Duration::from_secs(15);
@@ -231,10 +231,12 @@ impl MainLoop {
         if !tracked.may_be_captured() || recent || enough {
             return;
         }
-        let is_young = tracked
-            .streaks
-            .get(&kind)
-            .is_none_or(|n| *n < STREAK_MIN + WAITS);
+        let waits = self.waits();
+        let Some(tracked) = self.targets.get(id) else {
+            return;
+        };
+        let streak = tracked.streaks.get(&kind);
+        let is_young = streak.is_none_or(|n| *n < STREAK_MIN + waits);
         let outside = self.begin_outside(id);
         if is_young && matches!(outside, Err(model::Refusal::Busy { .. })) {
             return;
@@ -264,6 +266,13 @@ impl MainLoop {
             // An error means that the watcher is ending.
             let _ = events.send(Event::Captured(Box::new(captured))).await;
         });
+    }
+
+    /// Judgements that a capture waits for another target's look: as long as one may take.
+    fn waits(&self) -> u32 {
+        let longest = self.config.inspect.budget.time.as_secs_f64();
+        let every = self.config.global.evaluation_interval.as_secs_f64();
+        WAITS.max((longest / every.max(1.0)).ceil() as u32)
     }
 
     /// Evidence is there: name the incident, or open it.

@@ -111,6 +111,17 @@ impl Shop {
         self.start_by(process::command(&self.program), arguments)
     }
 
+    /// Starts it with more variables in its environment.
+    ///
+    /// # Panics
+    /// When it does not serve within 10 s.
+    #[must_use]
+    pub fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> OpenShop {
+        let mut command = process::command(&self.program);
+        command.envs(variables.iter().copied());
+        self.start_by(command, arguments)
+    }
+
     /// Starts it as a service of its own, under another program's name, and inside of a cgroup from its first page of
     /// memory on if there is one.
     ///

@@ -84,7 +84,7 @@ const STAGES: &[Stage] = &[
     Stage {
         name: "build",
         budget: "build, lint, docs",
-        needs: &[],
+        needs: &["install"],
         run: steps::build,
     },
     Stage {

@@ -27,7 +27,7 @@ const MEASUREMENT: &str = "bench_";
 const WAITING: &[&str] = &["story_side_by_side", "safety_hostile"];
 
 /// Tests that wait nearly all their time, one after the other: they run beside the others of their stage.
-const BESIDE: &[&str] = &["peer_alertmanager", "peer_ledger"];
+const BESIDE: &[&str] = &["peer_alertmanager", "peer_ledger", "safety_watcher_kills"];
 
 /// Builds all programs and tests, with the features that `BUILD_TESTS` selects too.
 const BUILD_ALL: &[&str] = &["build", "--workspace", "--all-targets", "--locked"];
@@ -238,7 +238,10 @@ pub(super) fn docs(run: &mut Run) -> anyhow::Result<Counts> {
 }
 
 pub(super) fn build(run: &mut Run) -> anyhow::Result<Counts> {
-    cargo(run, BUILD_ALL)
+    cargo(run, BUILD_ALL)?;
+    // The programs that it damages are made with its first round.
+    fuzz_run(run, Instant::now(), "memory --for 1s")?;
+    Ok(Counts::default())
 }
 
 /// What measurements and soaks run, as users do.
@@ -280,12 +283,15 @@ pub(super) fn safety(run: &mut Run) -> anyhow::Result<Counts> {
     let mut counts = Counts::default();
     let started = Instant::now();
     let outcome = e2e(run, started, "safety_", &mut counts);
-    let fuzzed = FUZZED.iter().try_for_each(|words| {
-        let mut command = fuzz::command(&run.workspace, "debug");
-        command.args(words.split(' '));
-        step(run, started, command, &mut |_| Show::Line)
-    });
+    let mut fuzzed = FUZZED.iter();
+    let fuzzed = fuzzed.try_for_each(|words| fuzz_run(run, started, words));
     conclude(counts, outcome.and(fuzzed), false)
+}
+
+fn fuzz_run(run: &Run, started: Instant, words: &str) -> anyhow::Result<()> {
+    let mut command = fuzz::command(&run.workspace, "debug");
+    command.args(words.split(' '));
+    step(run, started, command, &mut |_| Show::Line)
 }
 
 /// A stage of tests: its counts, or what went wrong with them.

@@ -16,25 +16,34 @@ fn a_leak_fails_the_build_and_calm_does_not() {
     let shop = Shop::build_with(&setting, "soaked", &[]);
     let leaking = shop.start(&["-load", "40", "-scenario", "session-cache"]);
     let calm = shop.start(&["-load", "40"]);
-    let diagnose = |pid: u32| {
+    // Nothing is ever collected here, unless somebody asks for it.
+    let off = [("GOGC", "off")];
+    let uncollected = shop.start_with(&off, &["-load", "40", "-scenario", "session-cache"]);
+    let diagnose = |pid: u32, more: &[&str]| {
         let mut diagnose = command(&setting.unswept);
-        diagnose.args(["diagnose", &pid.to_string()]);
+        diagnose.args(["diagnose", &pid.to_string()]).args(more);
         diagnose.args(["--for", "60s", "--interval", "1s"]);
         diagnose.args(["--fail-on", "leak", "--format", "json"]);
         Running::start("unswept diagnose", diagnose)
     };
-    let mut of_leaking = diagnose(leaking.running.pid());
-    let mut of_calm = diagnose(calm.running.pid());
+    let mut of_leaking = diagnose(leaking.running.pid(), &[]);
+    let mut of_calm = diagnose(calm.running.pid(), &[]);
+    let mut of_uncollected = diagnose(uncollected.running.pid(), &["--confirm"]);
     let limit = Duration::from_secs(90);
-    let codes = [&mut of_leaking, &mut of_calm].map(|running| running.wait(limit).code());
-    tell(story, format!("leaking, calm: exit codes {codes:?}"));
+    let all = [&mut of_leaking, &mut of_calm, &mut of_uncollected];
+    let codes = all.map(|running| running.wait(limit).code());
+    tell(
+        story,
+        format!("leaking, calm, uncollected: exit codes {codes:?}"),
+    );
     let verdict = verdict_of(&of_leaking);
     assert_eq!(
-        codes,
+        codes[..2],
         [Some(3), Some(0)],
         "{verdict:#}\n{}",
         of_leaking.stderr()
     );
+    assert_confirmed(&setting, &verdict_of(&of_uncollected), codes[2]);
 
     assert_eq!(
         (&verdict["verdict"], &verdict["kind"]),
@@ -70,6 +79,20 @@ fn a_leak_fails_the_build_and_calm_does_not() {
     let verdict = verdict_of(&of_calm);
     assert_ne!(verdict["verdict"], "leak", "{verdict:#}");
     setting.assert_schema(&verdict);
+}
+
+/// What lives was told from garbage by collections that were forced, and what is wrong with the settings is said.
+fn assert_confirmed(setting: &Setting, verdict: &Value, code: Option<i32>) {
+    setting.assert_schema(verdict);
+    assert_eq!(code, Some(3), "{verdict:#}");
+    assert_eq!(verdict["kind"], "go-heap", "{verdict:#}");
+    let finding = &verdict["findings"][0];
+    let has = |list: &Value, code: &str| {
+        let all = list.as_array().into_iter().flatten();
+        all.clone().any(|one| one["code"] == code)
+    };
+    assert!(has(&finding["why"], "forced-gc"), "{finding:#}");
+    assert!(has(&finding["advice"], "gc-off-no-limit"), "{finding:#}");
 }
 
 fn verdict_of(diagnose: &Running) -> Value {
