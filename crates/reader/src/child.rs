@@ -8,6 +8,20 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit};
+
+/// What a child of ours does first that lives as long as we: it leaves no core dump, which would hold what it read,
+/// and takes its place in the order in which the kernel ends processes for lack of memory. Best effort: both only make
+/// an accident smaller.
+pub(crate) fn settle(oom_score_adj: &str) {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = std::fs::write("/proc/self/oom_score_adj", oom_score_adj);
+}
+
 /// How a child ended; `None` if it has not within this time.
 pub(crate) fn end_of(child: &mut Child, within: Duration) -> Option<ExitStatus> {
     let began = Instant::now();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::{Clock, ProcessKey};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::Signal;
 
 use crate::answers::{Greeting, ReadFailure, Reading};
 use crate::cgroup::Mount;
@@ -21,7 +21,7 @@ use crate::host::{self, Boot};
 use crate::log::{LogPiece, LogPlace};
 use crate::opener::{self, How};
 use crate::process::{self, ProcessReader};
-use crate::{files, keeper, privileges, proc_dir};
+use crate::{child, files, keeper, privileges, proc_dir};
 
 /// The one argument that makes our executable a reader. Not for people, so not in `--help`.
 pub const READER_ARGUMENT: &str = "__reader";
@@ -71,15 +71,7 @@ pub fn serve(input: impl AsFd) -> Result<(), ReaderError> {
         return keeper::serve(&UnixStream::from(socket));
     }
     privileges::keep_only(privileges::KEPT)?;
-    // Best effort: both only make an accident smaller. A core dump would hold what we read.
-    let _ = rustix::process::setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    );
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    child::settle(OOM_SCORE_ADJ);
     let socket = input.as_fd().try_clone_to_owned();
     let socket = socket.map(UnixStream::from).map_err(lost)?;
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use model::{BootId, ProcessKey};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{Answer, DialFailure, HINT, Request, descriptor};
@@ -36,14 +36,7 @@ const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) fn serve(socket: &UnixStream) -> Result<(), ReaderError> {
     // Started by a thread that lives as long as the process does, so its end is the process's.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    let _ = rustix::process::setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    );
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    crate::child::settle(OOM_SCORE_ADJ);
     let starter = Starter::start()?;
     let mut kept = privileges::keep_only(privileges::KEEPING)?;
     let boot = Boot::now(&SystemClock).id;

@@ -85,13 +85,9 @@ impl Keeper {
         };
         let wanted = match no_dialing {
             None => privileges::KEEPING,
+            Some(why) if !have.intersects(privileges::KEPT) => return Self(Way::Nobody(why)),
             Some(_) => privileges::KEPT,
         };
-        if !have.intersects(wanted) {
-            return Self(Way::Nobody(no_dialing.unwrap_or_else(|| {
-                DialFailure::unavailable("unswept has no privileges")
-            })));
-        }
         privileges::pass_on(wanted);
         match Link::start(program, no_dialing) {
             Ok(link) => Self(Way::Child(Box::new(Mutex::new(link)))),
