@@ -340,17 +340,23 @@ struct Grown {
     material: f64,
 }
 
+impl Grown {
+    /// `None` where that is too little to count.
+    fn from(view: &View, channel: Channel, first: f64, last: f64) -> Option<Self> {
+        let (rise, material) = (last - first, view.demands(channel, 0).material_over(first));
+        (rise >= material).then_some(Self {
+            rise,
+            last,
+            material,
+        })
+    }
+}
+
 fn grown(view: &View, channel: Channel) -> Option<Grown> {
     let points = view.get(channel)?.whole();
     let (least, _) = points.range()?;
     let (_, last) = points.last()?;
-    let (rise, material) = (last - least, view.demands(channel, 0).material_over(least));
-    let grown = points.len() >= 4 && rise >= material;
-    grown.then_some(Grown {
-        rise,
-        last,
-        material,
-    })
+    (points.len() >= 4).then(|| Grown::from(view, channel, least, last))?
 }
 
 /// By the least of each tenth of the window, since every tooth of the heap leaves as much idle, or free between
@@ -359,13 +365,7 @@ fn grown_in_tenths(view: &View, channel: Channel) -> Option<Grown> {
     let points = view.get(channel)?.whole();
     let tenths = points.in_groups_of(points.len().div_ceil(10), Thin::Min);
     let ((_, first), (_, last)) = (tenths.first()?, tenths.last()?);
-    let (rise, material) = (last - first, view.demands(channel, 0).material_over(first));
-    let grown = points.len() >= 30 && rise >= material;
-    grown.then_some(Grown {
-        rise,
-        last,
-        material,
-    })
+    (points.len() >= 30).then(|| Grown::from(view, channel, first, last))?
 }
 
 /// What the kernel holds of Go's memory and Go does not count grew, and huge pages are as large: it filled them up.
