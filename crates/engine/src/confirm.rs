@@ -28,6 +28,8 @@ pub(crate) struct Confirming {
     next: Duration,
     under_way: Option<tokio::task::JoinHandle<Result<(), Refusal>>>,
     forced: u32,
+    /// It is over, and the next reading is the first that was made after it.
+    is_over: bool,
     refused: Option<Refusal>,
     /// What the runtime said was allocated when the first one was asked for.
     before_bytes: Option<f64>,
@@ -46,6 +48,7 @@ impl Confirming {
             next: APART_LEAST,
             under_way: None,
             forced: 0,
+            is_over: false,
             refused: None,
             before_bytes: None,
             first_bytes: None,
@@ -62,13 +65,17 @@ impl Confirming {
         standing: &Standing,
     ) {
         let heap = view.go.and_then(|go| go.live_bytes.or(go.heap_alloc_bytes));
+        // The reading of the round in which it is seen to be over may be from before.
+        if std::mem::take(&mut self.is_over) {
+            self.first_bytes = self.first_bytes.or(heap);
+            self.last_bytes = heap.or(self.last_bytes);
+        }
         let done = self.under_way.take_if(|task| task.is_finished());
         if let Some(task) = done {
             match task.await {
                 Ok(Ok(())) => {
                     self.forced += 1;
-                    self.first_bytes = self.first_bytes.or(heap);
-                    self.last_bytes = heap.or(self.last_bytes);
+                    self.is_over = true;
                 }
                 Ok(Err(refusal)) => self.refused = Some(refusal),
                 Err(_) => {}

@@ -140,7 +140,7 @@ pub(super) fn advice(finding: &Finding) -> Markup {
 fn notifiers(notifiers: &[NotifierHealth]) -> Markup {
     html! {
         details .notifiers {
-            summary { "Alerts go to " (words::count(notifiers.len() as f64)) " receivers" }
+            summary { "Alerts go to " (words::count(notifiers.len() as f64)) @if notifiers.len() == 1 { " receiver" } @else { " receivers" } }
             ul {
                 @for one in notifiers {
                     li {
