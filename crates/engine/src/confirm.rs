@@ -33,7 +33,8 @@ pub(crate) struct Confirming {
     refused: Option<Refusal>,
     /// What the runtime said was allocated when the first one was asked for.
     before_bytes: Option<f64>,
-    /// What lived after the first and after the last one.
+    /// What the readings after the first and after the last one say: what lives, or where that is not exported what is
+    /// allocated, with what came since.
     first_bytes: Option<f64>,
     last_bytes: Option<f64>,
 }
@@ -141,8 +142,8 @@ impl Confirming {
             code: "forced-gc".into(),
             speaks_for,
             text: format!(
-                "{} collections were forced: of {} MiB before the first one, {} MiB lived after it, and {} MiB after the \
-                 last one.",
+                "{} collections were forced: of {} MiB before the first one, {} MiB were there at the next reading, and {} \
+                 MiB at the one after the last.",
                 self.forced,
                 mib(self.before_bytes),
                 mib(self.first_bytes),
