@@ -746,6 +746,7 @@ impl MainLoop {
                 started: self.started,
                 version: self.parts.version.clone(),
                 troubles: self.troubles(),
+                undelivered: self.undelivered(),
                 notes: self.notes(&stats),
                 samples_stored: counts.stored.load(Ordering::Relaxed),
                 series: stats.series as u64,
@@ -785,12 +786,15 @@ impl MainLoop {
                 "{late} incidents and files of evidence wait for the disk"
             ));
         }
-        for (address, delivery) in self.dispatcher.deliveries() {
-            if !delivery.trouble.is_empty() {
-                troubles.push(format!("{address}: {}", delivery.trouble));
-            }
-        }
         troubles
+    }
+
+    fn undelivered(&self) -> Vec<String> {
+        let deliveries = self.dispatcher.deliveries().into_iter();
+        deliveries
+            .filter(|(_, delivery)| !delivery.trouble.is_empty())
+            .map(|(address, delivery)| format!("{address}: {}", delivery.trouble))
+            .collect()
     }
 
     /// How each notifier fares.

@@ -66,6 +66,10 @@ pub struct Health {
     pub version: String,
     /// Why it is not ready, in words; empty when it is.
     pub troubles: Vec<String>,
+    /// Who cannot be told of incidents, and why, in words. It is ready all the same: reading, judging and its pages
+    /// do not wait for a receiver.
+    #[serde(default)]
+    pub undelivered: Vec<String>,
     /// What limits it although it is ready, such as processes that it may not look into.
     #[serde(default)]
     pub notes: Vec<String>,

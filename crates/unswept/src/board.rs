@@ -91,7 +91,8 @@ fn header(frame: &Frame<'_>, width: usize) -> Vec<Line> {
         second.push(Style::Faint, format!("  takes {own} itself"));
     }
     let mut lines = vec![first, second];
-    for trouble in health.troubles.iter().take(3) {
+    let troubles = health.troubles.iter().chain(&health.undelivered);
+    for trouble in troubles.take(3) {
         lines.extend(hang(Line::new(Style::Doubt, "trouble: "), trouble, width));
     }
     lines.push(Line::default());

@@ -164,12 +164,17 @@ pub(crate) async fn healthy() -> &'static str {
     "unswept is healthy.\n"
 }
 
-/// 200, or 503 with what is wrong, a line each.
+/// 200, or 503 with what is wrong, a line each. A receiver that cannot be told is named, but takes the watcher out of
+/// no service: its pages are where one sees why.
 pub(crate) async fn ready(State(open): State<Open>) -> Response {
     let view = open.0.view();
     let troubles = &view.health.troubles;
     if troubles.is_empty() {
-        return "unswept is ready.\n".into_response();
+        let mut text = String::from("unswept is ready.\n");
+        for receiver in &view.health.undelivered {
+            text += &format!("alerts do not arrive: {receiver}\n");
+        }
+        return text.into_response();
     }
     let text = format!("unswept is not ready:\n{}\n", troubles.join("\n"));
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()

@@ -1015,6 +1015,7 @@ pub(crate) fn view(minutes: u64) -> FleetView {
             started: UnixMs(START.0 - 9_000_000),
             version: "0.1.0".into(),
             troubles: vec![],
+            undelivered: vec![],
             notes: vec!["1 process may not be looked into: it runs as another user.".into()],
             samples_stored: 1_284_410 + minutes * 2_000,
             series: 1_204,

@@ -186,16 +186,23 @@ fn own_cost(own: &OwnCost) -> Markup {
     }
 }
 
+fn troubles(title: &str, troubles: &[String]) -> Markup {
+    html! {
+        @if !troubles.is_empty() {
+            div .troubles role="alert" {
+                strong { (title) }
+                ul { @for trouble in troubles { li { (trouble) } } }
+            }
+        }
+    }
+}
+
 /// The watcher's own health, under every page.
 pub(super) fn health(view: &FleetView) -> Markup {
     let health = &view.health;
     html! {
-        @if !health.troubles.is_empty() {
-            div .troubles role="alert" {
-                strong { "The watcher itself has trouble:" }
-                ul { @for trouble in &health.troubles { li { (trouble) } } }
-            }
-        }
+        (troubles("The watcher itself has trouble:", &health.troubles))
+        (troubles("Alerts do not arrive:", &health.undelivered))
         @for note in &health.notes { p .note { (note) } }
         @if !health.notifiers.is_empty() { (notifiers(&health.notifiers)) }
         (own_cost(&health.own))
