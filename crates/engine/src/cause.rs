@@ -1,13 +1,15 @@
 //! Why a process ended, as far as it can be known: pure.
 
 use model::{Judgement, Verdict};
-use reader::{EndStatus, Ended, OutOfMemory};
+use reader::{EndStatus, Ended, LimitMet, OutOfMemory};
 
 use crate::rails::Standing;
 
 const SIGKILL: u32 = 9;
 /// A process that leaked and was so near its limit when it was last read died of that, most likely.
 const NEAR: f64 = 0.95;
+/// The same of one that is known to have been killed for lack of memory.
+const NEAR_FOR_ONE_KILLED: f64 = 0.8;
 
 /// Why a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +48,9 @@ pub(crate) fn of(
     match ended.map_or(&no_answer, |ended| &ended.out_of_memory) {
         OutOfMemory::Killed { limit, .. } if could_be_oom => {
             let whose = match limit {
-                Some(limit) => format!("the limit of {limit} was met"),
-                None => "the machine itself was short of it".into(),
+                LimitMet::Of(limit) => format!("the limit of {limit} was met"),
+                LimitMet::Machine => "the machine itself was short of it".into(),
+                LimitMet::Uncounted => uncounted(standing),
             };
             let used = used(standing).map_or_else(String::new, |used| format!("; {used}"));
             let text = format!("killed for lack of memory: {whose}{used}");
@@ -59,9 +62,7 @@ pub(crate) fn of(
         }
         OutOfMemory::No => (Cause::Other, format!("{how}, not for lack of memory")),
         OutOfMemory::Unknown { why } => {
-            let limit = &standing.limit;
-            let near = limit.bytes.zip(limit.used_bytes);
-            let near = near.is_some_and(|(of, used)| used as f64 >= NEAR * of as f64);
+            let near = is_near(standing, NEAR);
             let leaked = last.is_some_and(|last| last.verdict == Judgement::Leak);
             let unknown = format!("whether for lack of memory cannot be told: {why}");
             match (near && leaked && could_be_oom, used(standing)) {
@@ -73,6 +74,25 @@ pub(crate) fn of(
             }
         }
     }
+}
+
+/// Whose limit it was where no cgroup has counted that it was met.
+fn uncounted(standing: &Standing) -> String {
+    let source = standing.limit.source.as_deref();
+    match source.filter(|_| is_near(standing, NEAR_FOR_ONE_KILLED)) {
+        Some(source) => {
+            format!(
+                "most likely at the limit of {source}, though no cgroup counted that it was met"
+            )
+        }
+        None => "at whose limit cannot be told, no cgroup counted that one was met".into(),
+    }
+}
+
+fn is_near(standing: &Standing, part: f64) -> bool {
+    let limit = &standing.limit;
+    let used = limit.bytes.zip(limit.used_bytes);
+    used.is_some_and(|(of, used)| used as f64 >= part * of as f64)
 }
 
 fn in_words(status: Option<EndStatus>) -> String {
@@ -120,7 +140,7 @@ mod tests {
         let killed = || OutOfMemory::Killed {
             kills: 1,
             cgroup: "/pod1/app".into(),
-            limit: Some("memory.max /pod1".into()),
+            limit: LimitMet::Of("memory.max /pod1".into()),
         };
         let unknown = || OutOfMemory::Unknown {
             why: "its cgroup /pod1/app is gone".into(),
@@ -212,19 +232,28 @@ mod tests {
             assert_eq!(said.0, cause, "{name}: {}", said.1);
             assert!(said.1.contains(text), "{name}: {}", said.1);
         }
-        let machine = Ended {
-            status: None,
-            out_of_memory: OutOfMemory::Killed {
-                kills: 1,
-                cgroup: "/a".into(),
-                limit: None,
-            },
+        let says = |limit, standing: &Standing| {
+            let ended = Ended {
+                status: None,
+                out_of_memory: OutOfMemory::Killed {
+                    kills: 1,
+                    cgroup: "/a".into(),
+                    limit,
+                },
+            };
+            of(Some(&ended), standing, None).1
         };
-        let (_, text) = of(Some(&machine), &Standing::default(), None);
         assert_eq!(
-            text,
+            says(LimitMet::Machine, &Standing::default()),
             "killed for lack of memory: the machine itself was short of it"
         );
+        assert_eq!(
+            says(LimitMet::Uncounted, &standing(90)),
+            "killed for lack of memory: most likely at the limit of memory.max /pod1, though no cgroup counted \
+             that it was met; at its last reading 90 of 100 MiB were used (memory.max /pod1)"
+        );
+        let far = says(LimitMet::Uncounted, &standing(50));
+        assert!(far.contains("at whose limit cannot be told"), "{far}");
         assert_eq!(of(None, &standing(99), Some(&leak)).0, near);
     }
 }

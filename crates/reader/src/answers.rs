@@ -411,9 +411,8 @@ pub enum OutOfMemory {
         kills: u64,
         /// In which cgroup: its own, or the next one above that is still there.
         cgroup: String,
-        /// Whose limit was met, such as `memory.max /pod1`; `None` when it was none of those above it:
-        /// the whole machine was short.
-        limit: Option<String>,
+        /// Whose limit was met.
+        limit: LimitMet,
     },
     /// None was counted: whatever ended it was something else.
     No,
@@ -422,6 +421,19 @@ pub enum OutOfMemory {
         /// Why not.
         why: String,
     },
+}
+
+/// At whose limit a process was killed for lack of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitMet {
+    /// A cgroup's, such as `memory.max /pod1`.
+    Of(String),
+    /// None of those above it: the whole machine was short.
+    Machine,
+    /// No cgroup counted it, which does not mean that there was none: version 1 does not count a limit that memory
+    /// and swap meet together, as where swap is forbidden by two equal limits.
+    Uncounted,
 }
 
 /// Why one process could not be read. The reader itself is well.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use model::ProcessKey;
 
-use crate::answers::OutOfMemory;
+use crate::answers::{LimitMet, OutOfMemory};
 use crate::cgroup::Version;
 use crate::container::{ancestors, number_in, read_file, value_of};
 
@@ -115,15 +115,20 @@ impl Counts {
             .next()
     }
 
-    /// The lowest cgroup whose limit was met meanwhile; none when the whole machine was short.
-    fn limit_met(&self, now: &Self) -> Option<String> {
+    /// The lowest cgroup whose limit was met meanwhile.
+    fn limit_met(&self, now: &Self) -> LimitMet {
         let mut pairs = self.levels.iter().zip(&now.levels);
-        let met = pairs.find(|(before, now)| now.met > before.met)?;
-        let name = match self.version {
-            Version::V1 => "memory.limit_in_bytes",
-            Version::V2 => "memory.max",
-        };
-        Some(format!("{name} /{}", met.1.folder))
+        match (
+            pairs.find(|(before, now)| now.met > before.met),
+            self.version,
+        ) {
+            (Some((_, met)), Version::V1) => {
+                LimitMet::Of(format!("memory.limit_in_bytes /{}", met.folder))
+            }
+            (Some((_, met)), Version::V2) => LimitMet::Of(format!("memory.max /{}", met.folder)),
+            (None, Version::V1) => LimitMet::Uncounted,
+            (None, Version::V2) => LimitMet::Machine,
+        }
     }
 }
 
@@ -225,12 +230,16 @@ mod tests {
         }
     }
 
-    fn killed(cgroup: &str, limit: Option<&str>) -> OutOfMemory {
+    fn killed(cgroup: &str, limit: LimitMet) -> OutOfMemory {
         OutOfMemory::Killed {
             kills: 1,
             cgroup: format!("/{cgroup}"),
-            limit: limit.map(str::to_owned),
+            limit,
         }
+    }
+
+    fn of(limit: &str) -> LimitMet {
+        LimitMet::Of(limit.to_owned())
     }
 
     #[test]
@@ -245,17 +254,17 @@ mod tests {
             (
                 "its own limit",
                 &[(OWN, 1, 1, 1), (pod, 0, 0, 1)],
-                killed(OWN, Some(&own_limit)),
+                killed(OWN, of(&own_limit)),
             ),
             (
                 "its pod's limit",
                 &[(OWN, 0, 1, 1), (pod, 1, 0, 1)],
-                killed(OWN, Some(&pod_limit)),
+                killed(OWN, of(&pod_limit)),
             ),
             (
                 "the machine was short",
                 &[(OWN, 0, 1, 1), (pod, 0, 0, 1)],
-                killed(OWN, None),
+                killed(OWN, LimitMet::Machine),
             ),
         ];
         for (name, after, want) in rows {
@@ -276,7 +285,7 @@ mod tests {
         let before = tree.read();
         tree.says(pod, 0, 0, 1);
         fs::remove_dir_all(tree.0.path().join(OWN)).unwrap();
-        assert_eq!(before.until(&tree.read()), killed(pod, None));
+        assert_eq!(before.until(&tree.read()), killed(pod, LimitMet::Machine));
         fs::remove_dir_all(tree.0.path().join("kubepods.slice")).unwrap();
         let said = before.until(&tree.read());
         let OutOfMemory::Unknown { why } = said else {
@@ -301,14 +310,16 @@ mod tests {
         let before = says(2, 5, 0);
         assert_eq!(before.until(&says(2, 9, 0)), OutOfMemory::No);
         let own = "memory.limit_in_bytes /docker/abc";
-        assert_eq!(
-            before.until(&says(3, 9, 0)),
-            killed("docker/abc", Some(own))
-        );
+        assert_eq!(before.until(&says(3, 9, 0)), killed("docker/abc", of(own)));
         let above = "memory.limit_in_bytes /docker";
         assert_eq!(
             before.until(&says(3, 5, 1)),
-            killed("docker/abc", Some(above))
+            killed("docker/abc", of(above))
+        );
+        assert_eq!(
+            before.until(&says(3, 5, 0)),
+            killed("docker/abc", LimitMet::Uncounted),
+            "a limit of memory and swap, or the machine's"
         );
     }
 
@@ -329,7 +340,7 @@ mod tests {
         lives.saw(&key(2), tree.read(), at(2));
         lives.saw(&key(2), tree.read(), at(3));
         let limit = format!("memory.max /{OWN}");
-        assert_eq!(lives.ended(&key(1)), killed(OWN, Some(&limit)));
+        assert_eq!(lives.ended(&key(1)), killed(OWN, of(&limit)));
         assert_eq!(
             lives.ended(&key(2)),
             OutOfMemory::No,

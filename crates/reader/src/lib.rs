@@ -59,8 +59,8 @@ mod serve;
 
 pub use answers::{
     Ability, Access, CgroupVersion, ContainerIdentity, ContainerRuntime, Discovery, EndStatus,
-    Ended, GoBuild, GoEnv, GoFailure, GoFigures, GoProcess, Greeting, Handlers, Host, Mappings,
-    OutOfMemory, PodIdentity, QosClass, ReadFailure, Reading,
+    Ended, GoBuild, GoEnv, GoFailure, GoFigures, GoProcess, Greeting, Handlers, Host, LimitMet,
+    Mappings, OutOfMemory, PodIdentity, QosClass, ReadFailure, Reading,
 };
 pub use client::{Reader, ReaderOptions, ReaderStatus};
 pub use error::ReaderError;

@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use model::{Pid, ProcessKey, StartTicks};
-use reader::{EndStatus, Ended, Exits, OutOfMemory, Reader, ReaderOptions};
+use reader::{EndStatus, Ended, Exits, LimitMet, OutOfMemory, Reader, ReaderOptions};
 
 const SPARE: u64 = 64 << 20;
 const SMALL: u64 = 16 << 20;
@@ -160,7 +160,7 @@ fn a_kill_for_lack_of_memory_is_told_from_any_other_end() {
             Some(level) => OutOfMemory::Killed {
                 kills: 1,
                 cgroup: name(&cgroups, "/own"),
-                limit: Some(format!("memory.limit_in_bytes {}", name(&cgroups, level))),
+                limit: LimitMet::Of(format!("memory.limit_in_bytes {}", name(&cgroups, level))),
             },
         };
         assert_eq!(ended.out_of_memory, want, "{why}");
@@ -174,4 +174,26 @@ fn a_kill_for_lack_of_memory_is_told_from_any_other_end() {
         assert_eq!(again.status, None, "{why}: its parent knows");
     }
     println!("live: cgroup version 1; version 2 is tested on recorded trees");
+}
+
+/// As `docker run -m 16m --memory-swap 16m` has it: kernels do not count that such a limit was met.
+#[test]
+fn a_limit_of_memory_and_swap_is_never_taken_for_the_machine_s() {
+    let Some(cgroups) = Cgroups::make("memsw", SMALL, SPARE) else {
+        return;
+    };
+    let both = cgroups.0.join("memory.memsw.limit_in_bytes");
+    if let Err(error) = fs::write(both, SMALL.to_string()) {
+        println!("SKIP: this kernel does not limit memory and swap together: {error}");
+        return;
+    }
+    let reader = Reader::in_thread(ReaderOptions::default()).unwrap();
+    let mut child = cgroups.start("exec tail /dev/zero");
+    let (_, ended) = watched(&reader, &mut child, &cgroups.name());
+    let OutOfMemory::Killed { limit, .. } = ended.out_of_memory else {
+        panic!("{:?}", ended.out_of_memory);
+    };
+    println!("said of a limit of memory and swap: {limit:?}");
+    assert_ne!(limit, LimitMet::Machine);
+    child.wait().unwrap();
 }
