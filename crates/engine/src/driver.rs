@@ -10,7 +10,7 @@ use collect::probe::{Wanted, probe};
 use collect::{
     Collector, Endpoint, ReadProblem, Round, ScrapeError, Scraped, Source, TraceLog, TraceSource,
 };
-use ledger::{LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue, Mapped};
+use ledger::{Live, LiveTracker, LoadKind, LoadRow, LoadTracker, LoadValue, Mapped};
 use model::fleet::OwnSeries;
 use model::{
     Batch, ContainerMemory, GcSettings, GoMemory, GoSource, Labels, Ledger, MappingBytes,
@@ -558,6 +558,7 @@ impl Driver {
         let frees_lazily = self.frees_lazily();
         report.frees_lazily = frees_lazily;
         let Some(process) = &report.process else {
+            self.store_go_alone(report, live, load);
             return;
         };
         if let Some(maps) = self.mappings.take() {
@@ -580,6 +581,23 @@ impl Driver {
             native: ledger::native(&sides),
             ledger: report.ledger.as_ref(),
             load,
+        };
+        let samples = ledger::reading_samples(&self.labels, &reading);
+        report.batch.samples.extend(samples);
+    }
+
+    /// Stores what an endpoint says that knows the runtime alone, as expvar does: there is no ledger to close without
+    /// the kernel's side, but the heap can be judged.
+    fn store_go_alone(&self, report: &mut RoundReport, live: Option<Live>, load: &[LoadValue]) {
+        let Some(go) = &report.go else {
+            return;
+        };
+        let reading = ledger::Reading {
+            at: go.at,
+            go: Some(go),
+            live,
+            load,
+            ..ledger::Reading::default()
         };
         let samples = ledger::reading_samples(&self.labels, &reading);
         report.batch.samples.extend(samples);

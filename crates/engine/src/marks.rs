@@ -65,8 +65,12 @@ impl Marks {
             self.workloads.retain(|_, seen| !seen.running.is_empty());
         }
         let seen = self.workloads.entry(target.workload.clone()).or_default();
-        let before = seen.running.insert(target.id.clone(), target.start_time);
-        let again = before.is_some_and(|start| start.is_some() && start != target.start_time);
+        let before = seen.running.get(&target.id).copied();
+        let was = before.flatten();
+        // A configured target's start is not known until it has been read again, as after a reload of ours.
+        let start = target.start_time.or(was);
+        seen.running.insert(target.id.clone(), start);
+        let again = was.is_some() && was != start;
         let kind = if seen.is_new(&target.revision) {
             seen.vacant = seen.vacant.saturating_sub(1);
             MarkKind::Deploy
@@ -193,6 +197,9 @@ mod tests {
     use super::*;
     use crate::book::tests::verdict;
 
+    /// Started then: as a configured target before it is read.
+    const UNKNOWN: i64 = -1;
+
     fn target(id: &str, start_min: i64, revision: &str) -> Target {
         let mut target = verdict(id, 0, start_min, Judgement::NoLeak).target;
         target.revision = Revision(revision.into());
@@ -203,8 +210,12 @@ mod tests {
     fn deploys_and_restarts_are_told_from_replicas() {
         let mut marks = Marks::default();
         let now = UnixMs(0);
-        let mut start = |id: &str, start_min, revision: &str| {
-            let mark = marks.started(&target(id, start_min, revision), now);
+        let mut start = |id: &str, start_min: i64, revision: &str| {
+            let mut target = target(id, start_min, revision);
+            if start_min == UNKNOWN {
+                target.start_time = None;
+            }
+            let mark = marks.started(&target, now);
             mark.map(|mark| (mark.kind, mark.at.0 / 60_000, mark.revision.0))
         };
         assert_eq!(start("a", 1, "one"), None, "the first that is seen");
@@ -214,6 +225,12 @@ mod tests {
         assert_eq!(start("d", 4, "two"), None, "the rest of the rollout");
         assert_eq!(start("e", 5, "one"), None, "the old one, scaled up");
         assert_eq!(start("a", 1, "one"), None, "a reload of ours");
+        assert_eq!(
+            start("a", UNKNOWN, "one"),
+            None,
+            "as a configured target begins"
+        );
+        assert_eq!(start("a", 1, "one"), None, "the same, once it was read");
         let restart = Some((MarkKind::Restart, 9, String::new()));
         assert_eq!(start("a", 9, "one"), restart, "a configured target");
         assert_eq!(start("f", 9, ""), None, "no revision is known");

@@ -135,10 +135,7 @@ fn nothing(now: UnixMs) -> Judged {
             confidence: None,
             onset: None,
             growth: None,
-            why: vec![
-                words::reason("no-access", Judgement::Unsure, &[]),
-                words::reason("no-data", Judgement::Unsure, &[]),
-            ],
+            why: vec![words::reason("no-data", Judgement::Unsure, &[])],
             suspects: Vec::new(),
             advice: Vec::new(),
         }],

@@ -250,7 +250,7 @@ fn reason_text(code: &str, values: &Values) -> String {
                         Go metrics or to the process."
                 .into()
         }
-        "no-data" => "No memory figures of this target have been read.".into(),
+        "no-data" => "No memory figures of this target have been read yet.".into(),
         _ => code.to_owned(),
     }
 }
@@ -359,18 +359,7 @@ fn amount(values: &Values, name: &str) -> String {
 
 /// `30.2 MiB`: three figures are enough to compare by.
 pub(crate) fn bytes(value: f64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut scaled = value;
-    let mut unit = 0;
-    while scaled.abs() >= 1000.0 && unit + 1 < UNITS.len() {
-        scaled /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 || scaled.abs() >= 100.0 {
-        format!("{scaled:.0} {}", UNITS[unit])
-    } else {
-        format!("{scaled:.1} {}", UNITS[unit])
-    }
+    model::size::size_in_words(value)
 }
 
 /// `1 min 55 s`, `3 h 10 min`: the two largest units.

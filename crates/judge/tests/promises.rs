@@ -34,7 +34,7 @@ fn nothing_given_is_unsure() {
     });
     assert_eq!(judged.findings.len(), 1);
     assert_eq!(judged.findings[0].verdict, Judgement::Unsure);
-    assert_eq!(judged.findings[0].why[0].code, "no-access");
+    assert_eq!(judged.findings[0].why[0].code, "no-data");
 }
 
 #[test]

@@ -11,3 +11,4 @@ mod in_a_pod;
 mod killed_for_memory;
 mod no_endpoint;
 mod page;
+mod runtime_only;
