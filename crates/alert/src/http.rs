@@ -331,9 +331,17 @@ fn checked_host(url: &Secret) -> Result<String, String> {
     let host = authority.map(|text| text.rsplit_once('@').map_or(text, |(_, host)| host));
     let wrong = |c: char| c.is_whitespace() || c.is_control();
     host.filter(|host| host.contains(|c: char| c.is_ascii_alphanumeric()))
-        .filter(|_| !url.contains(wrong))
+        .filter(|host| has_usable_port(host) && !url.contains(wrong))
         .map(|host| host.chars().take(100).collect())
         .ok_or_else(|| "its url is no http or https URL".into())
+}
+
+/// Whether a port that is written behind `host` is one. An address of version 6 has colons of its own, in brackets.
+fn has_usable_port(host: &str) -> bool {
+    let behind = host.rsplit_once(']').map_or(host, |(_, behind)| behind);
+    behind
+        .split_once(':')
+        .is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 #[cfg(test)]
@@ -439,6 +447,13 @@ pub(crate) mod tests {
         let rows = [
             ("no URL", "file:///SECRET", "{}", "no http or https"),
             ("no host", "http://", "{}", "no http or https"),
+            (
+                "a port too high",
+                "http://h:99999/SECRET",
+                "{}",
+                "no http or https",
+            ),
+            ("no port", "http://[::1]:x/SECRET", "{}", "no http or https"),
             ("both", "http://h", both, "only one of basic_auth"),
             ("proxy", "http://h", r#"{"proxy_url": "x"}"#, "proxy_url"),
             (

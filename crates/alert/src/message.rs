@@ -252,17 +252,18 @@ fn siblings_in_words(siblings: &Siblings) -> String {
     )
 }
 
-/// `shop (pid 4242 on host-a), 2 more`.
+/// `shop (pid 4242 on host-a), 2 more`; of one that was configured `shop (10.0.0.7:6060)`.
 fn targets(incident: &Incident) -> String {
     let target = &incident.verdict.target;
-    let pid = target
-        .pid
-        .map_or_else(String::new, |pid| format!("pid {} ", pid.0));
+    let name = match target.pid {
+        Some(pid) => format!("{} (pid {} on {})", target.name, pid.0, target.host),
+        None => target.name_in_words(),
+    };
     let more = match incident.members().count() {
         0 | 1 => String::new(),
         several => format!(", {} more", several - 1),
     };
-    format!("{} ({pid}on {}){more}", target.name, target.host)
+    format!("{name}{more}")
 }
 
 fn suspect(suspect: &Suspect) -> String {

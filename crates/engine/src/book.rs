@@ -197,13 +197,13 @@ impl Book {
         if !incident.has_target(target) {
             let enough = targets_captured(incident) >= TARGETS_CAPTURED_MAX;
             join(incident, target);
-            let name = &verdict.target.name;
+            let name = verdict.target.name_in_words();
             let more = if enough {
                 "; not captured: already three"
             } else {
                 ""
             };
-            let text = format!("{name} (pid {}) leaks too{more}", pid(verdict));
+            let text = format!("{name} leaks too{more}");
             incident.note(verdict.at, "target-joined", text);
         }
         incident.last_seen = verdict.at;
@@ -343,13 +343,6 @@ fn is_clean_successor(incident: &Incident, since: UnixMs, standing: &Standing<'_
         && started > since
         && standing.age.as_secs_f64() >= incident.age_s
         && verdict.verdict == Judgement::NoLeak
-}
-
-fn pid(verdict: &Verdict) -> String {
-    verdict
-        .target
-        .pid
-        .map_or_else(|| "unknown".into(), |pid| pid.to_string())
 }
 
 /// `20261121-shop-0123456789abcdef`: sorts by day, says whose it is, and is a safe file name.

@@ -107,10 +107,8 @@ impl MainLoop {
 
     fn note_death(&mut self, id: &IncidentId, death: &Death) {
         if let Some(incident) = self.book.get_mut(id) {
-            let name = &death.verdict.target.name;
-            let pid = death.verdict.target.pid;
-            let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-            let text = format!("{name}{pid}: {}", death.text);
+            let name = death.verdict.target.name_in_words();
+            let text = format!("{name}: {}", death.text);
             incident.note(death.at, death.cause.code(), text);
             save(&self.book, &self.writer, id);
         }

@@ -37,6 +37,21 @@ fn size_of(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
+/// `30.2 MiB`: three figures are enough to compare by.
+#[must_use]
+pub fn size_in_words(bytes: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut scaled, mut unit) = (bytes, 0);
+    while scaled.abs() >= 1000.0 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    match unit == 0 || scaled.abs() >= 100.0 {
+        true => format!("{scaled:.0} {}", UNITS[unit]),
+        false => format!("{scaled:.1} {}", UNITS[unit]),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {

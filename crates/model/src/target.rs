@@ -115,6 +115,17 @@ pub struct Target {
 }
 
 impl Target {
+    /// Its name, with what tells it from others of that name: `shop (pid 4242)`, `shop (10.0.0.7:6060)`.
+    #[must_use]
+    pub fn name_in_words(&self) -> String {
+        let own = match (self.pid, self.labels.get("instance")) {
+            (Some(pid), _) => format!("pid {pid}"),
+            (None, Some(instance)) => instance.to_owned(),
+            (None, None) => return self.name.clone(),
+        };
+        format!("{} ({own})", self.name)
+    }
+
     /// Its namespace, by its labels: its pod's, or the one that it was configured with.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {

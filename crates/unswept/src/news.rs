@@ -62,11 +62,7 @@ impl News {
 }
 
 fn said_of(target: &TargetView, before: Option<&Known>, now: &Known) -> Vec<String> {
-    let pid = target
-        .target
-        .pid
-        .map_or_else(String::new, |pid| format!(" (pid {pid})"));
-    let name = format!("{}{pid}", target.target.name);
+    let name = target.target.name_in_words();
     let mut said = Vec::new();
     match before {
         None if now.state == "gone" => {}
@@ -100,9 +96,12 @@ fn said_of(target: &TargetView, before: Option<&Known>, now: &Known) -> Vec<Stri
             .and_then(|finding| finding.growth.as_ref());
         let growth = growth.map_or_else(String::new, |growth| format!(", {}", words::rate(growth)));
         let waits = answer::waits_for(verdict).map_or_else(String::new, |text| format!(": {text}"));
-        let figures = figures(target);
+        let figures = match figures(target) {
+            none if none.is_empty() => none,
+            figures => format!(" ({figures})"),
+        };
         said.push(format!(
-            "{name}: {}{growth}{waits} ({figures})",
+            "{name}: {}{growth}{waits}{figures}",
             words::verdict(verdict)
         ));
     }

@@ -8,18 +8,7 @@ use crate::text::Style;
 
 /// `30.2 MiB`: three figures are enough to compare by.
 pub(crate) fn bytes(value: f64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut scaled = value;
-    let mut unit = 0;
-    while scaled.abs() >= 1000.0 && unit + 1 < UNITS.len() {
-        scaled /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 || scaled.abs() >= 100.0 {
-        format!("{scaled:.0} {}", UNITS[unit])
-    } else {
-        format!("{scaled:.1} {}", UNITS[unit])
-    }
+    model::size::size_in_words(value)
 }
 
 /// Where the Go runtime's figures come from.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::answer::{BY_CHARS_MAX, NOTE_CHARS_MAX};
+use model::size::size_in_words;
 use model::{
     Answer, AnswerSort, Incident, IncidentId, IncidentState, Kind, Said, Silence, SilenceReason,
     Target, UnixMs,
@@ -201,8 +202,8 @@ fn outgrow(incident: &mut Incident, now: UnixMs, memory_bytes: Option<u64>) -> b
             *exceeded = Some(now);
             let text = format!(
                 "a target has {}, more than the {} that {} expected",
-                mib(memory),
-                mib(*ceiling_bytes),
+                size(memory),
+                size(*ceiling_bytes),
                 said.by
             );
             incident.note(now, "ceiling-exceeded", text);
@@ -261,7 +262,7 @@ pub fn in_words(said: &Said) -> String {
             format!("muted it {}", ends.join(" or "))
         }
         Answer::Expected { ceiling_bytes, .. } => {
-            format!("expects it, up to {}", mib(*ceiling_bytes))
+            format!("expects it, up to {}", size(*ceiling_bytes))
         }
         Answer::FalseAlarm => "marked it a false alarm".into(),
         _ => "marked it a leak".into(),
@@ -272,8 +273,8 @@ pub fn in_words(said: &Said) -> String {
     }
 }
 
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
+fn size(bytes: u64) -> String {
+    size_in_words(bytes as f64)
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn above_its_ceiling_what_is_expected_is_told_once_and_for_all() {
     let told = &book.get(&id).unwrap().timeline.last().unwrap().text;
     assert_eq!(
         *told,
-        "a target has 1024.0 MiB, more than the 1024.0 MiB that alice expected"
+        "a target has 1.0 GiB, more than the 1.0 GiB that alice expected"
     );
     book.answer(&id, said(expected(2 << 30), 15)).unwrap();
     assert_eq!(because(&book, &id), Some(SilenceReason::Expected));
