@@ -50,10 +50,11 @@ pub struct Live {
     pub source: LiveSource,
 }
 
-/// How many cycles' minima the floor is the least of. Readings fall anywhere in a cycle, so one
-/// cycle's minimum is high more often than not; five make the least of them low with 15 s between
-/// readings, and lag a growing heap by no more than five cycles.
-const FLOOR_CYCLES: usize = 5;
+/// How many readings the floor is the least of at least, of whole cycles from the newest back. Readings fall anywhere
+/// in a cycle, so where a cycle has but one, its minimum is high more often than not: five cycles make the least of
+/// them low. A cycle with as many readings needs no other: the floor of a heap that grows would lag behind it, more and
+/// more as cycles get longer, and growth would look slower than it is.
+const FLOOR_READINGS: u32 = 5;
 
 /// Feeds on each reading of one target and says what is live. Holds a few numbers.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +63,9 @@ pub struct LiveTracker {
     /// Whether `low` covers its cycle from the start: not so for the first one seen.
     whole: bool,
     low: f64,
-    lows: VecDeque<f64>,
+    readings: u32,
+    /// Of the cycles before: their minima and how many readings each had.
+    lows: VecDeque<(f64, u32)>,
 }
 
 impl LiveTracker {
@@ -88,30 +91,49 @@ impl LiveTracker {
         // The time of the last collection tells cycles apart as well as their count does.
         let cycle = usable(go.gc_cycles).or(usable(go.last_gc_unix_s))?;
         match self.cycle {
-            Some(known) if cycle == known => self.low = self.low.min(heap_alloc),
+            Some(known) if cycle == known => {
+                self.low = self.low.min(heap_alloc);
+                self.readings = self.readings.saturating_add(1);
+            }
             Some(known) if cycle > known => {
                 if self.whole {
-                    self.lows.push_back(self.low);
-                    if self.lows.len() > FLOOR_CYCLES {
+                    self.lows.push_back((self.low, self.readings));
+                    if self.lows.len() > FLOOR_READINGS as usize {
                         self.lows.pop_front();
                     }
                 }
-                (self.cycle, self.whole, self.low) = (Some(cycle), true, heap_alloc);
+                (self.cycle, self.whole) = (Some(cycle), true);
+                (self.low, self.readings) = (heap_alloc, 1);
             }
             _ => {
                 *self = Self {
                     cycle: Some(cycle),
                     low: heap_alloc,
+                    readings: 1,
                     ..Self::default()
                 };
             }
         }
-        let least = self.lows.iter().copied().reduce(f64::min)?;
-        Some(if self.whole {
-            least.min(self.low)
-        } else {
-            least
-        })
+        self.least()
+    }
+
+    /// `None` while there is no whole cycle, nor enough readings of the one that goes on.
+    fn least(&self) -> Option<f64> {
+        let present = self.whole.then_some((self.low, self.readings));
+        let is_enough = |readings: u32| readings >= FLOOR_READINGS;
+        if self.lows.is_empty() && !is_enough(present?.1) {
+            return None;
+        }
+        let (mut least, mut readings) = (f64::INFINITY, 0);
+        let cycles = present.into_iter().chain(self.lows.iter().rev().copied());
+        for (low, more) in cycles {
+            least = least.min(low);
+            readings = u32::saturating_add(readings, more);
+            if is_enough(readings) {
+                break;
+            }
+        }
+        Some(least)
     }
 }
 
@@ -276,6 +298,12 @@ mod tests {
             feed(f64::from(cycle), 80.0);
         }
         assert_eq!(feed(16.0, 99.0), Some(80.0), "old cycles are forgotten");
+        let more = [98.0, 97.0, 96.0, 95.0].map(|heap| feed(16.0, heap));
+        assert_eq!(
+            more,
+            [80.0, 80.0, 80.0, 95.0].map(Some),
+            "enough of its own"
+        );
         assert_eq!(feed(2.0, 10.0), None, "a restart");
         assert_eq!(feed(f64::NAN, 10.0), None);
     }

@@ -1,9 +1,10 @@
 //! Which goroutines piled up: two goroutine profiles, compared by where they are stuck.
 
 use model::{Suspect, SuspectWhat};
-use profile::{Diff, Frame, wait_reason};
+use profile::{Diff, Frame, frame_to_look_at, wait_reason};
 
 use crate::heap::{compare, suspect, suspects};
+use crate::patterns::asked_by;
 use crate::{Evidence, Interpretation, SUSPECTS_MAX, advice, rank};
 
 /// What the note of goroutines that wait begins with; the runtime's word for it follows.
@@ -55,27 +56,57 @@ fn of_a_library(compared: &Diff, evidence: &Evidence<'_>) -> Option<Suspect> {
     if group.growth() <= grown / 2 {
         return None;
     }
-    let began = group
-        .stack
-        .iter()
-        .rfind(|frame| frame.name() != "runtime.goexit")?;
-    let mut found = suspect(group, began, grown, SuspectWhat::Goroutine);
+    let mut group = group.clone();
+    group.stack = stack_to_show(compared, evidence).unwrap_or(group.stack);
+    let began = began(&group.stack)?;
+    let mut found = suspect(&group, began, grown, SuspectWhat::Goroutine);
     let reason = wait_reason(&group.stack);
     found.note = reason.map(|reason| format!("{BLOCKED_IN}{reason}"));
     Some(found)
 }
 
-/// Who asked the library for goroutines like `group`: the own code under which memory grew on a way through the
-/// same package. A request or a connection leaves memory behind where it was asked for.
+/// What a goroutine began in.
+fn began<'f, 'p>(stack: &'f [Frame<'p>]) -> Option<&'f Frame<'p>> {
+    stack.iter().rfind(|frame| frame.name() != "runtime.goexit")
+}
+
+/// Of stacks in which only the library runs, the one to show: where a client's goroutines pile up those of the server at
+/// the other end of its connections may do so, too, and somebody asked for the client's.
+fn stack_to_show<'d>(compared: &'d Diff, evidence: &Evidence<'_>) -> Option<Vec<Frame<'d>>> {
+    let growths = compared.growths();
+    let mut stacks =
+        growths.filter(|of| frame_to_look_at(&of.stack, evidence.main_module).is_none());
+    let first = stacks.next()?;
+    let as_large = first.growth() / 2;
+    let is_asked_for =
+        |stack: &[Frame<'_>]| began(stack).is_some_and(|frame| asked_by(&frame.name()).is_some());
+    if is_asked_for(&first.stack) {
+        return Some(first.stack);
+    }
+    let mut others = stacks.take_while(|of| of.growth() >= as_large);
+    let asked_for = others.find(|of| is_asked_for(&of.stack));
+    Some(asked_for.map_or(first.stack, |of| of.stack))
+}
+
+/// Who asked the library for goroutines like `group`: the own code under which memory grew on a way through what asks
+/// for them, where that is known, else through the same package. A request or a connection leaves memory behind where it
+/// was asked for.
 fn callers(evidence: &Evidence<'_>, group: &Suspect) -> Vec<Suspect> {
     let package = package_of(&group.function);
+    let asks = asked_by(&group.function);
     let Some(after) = &evidence.after.heap else {
         return Vec::new();
     };
     let Some(compared) = compare(evidence.before.heap.as_ref(), after, "inuse_space") else {
         return Vec::new();
     };
-    let through = |frame: &Frame<'_>| package_of(&frame.name()) == package;
+    let through = |frame: &Frame<'_>| {
+        let name = frame.name();
+        match asks {
+            Some(asks) => asks.iter().any(|asks| name.starts_with(asks)),
+            None => package_of(&name) == package,
+        }
+    };
     let frames = compared.by_frame(evidence.main_module);
     let grown: Vec<_> = frames
         .iter()
@@ -201,11 +232,27 @@ mod tests {
             "main.(*Cache).Put",
             "net/http.HandlerFunc.ServeHTTP",
         ];
+        // The other end of the connections is a server in the same program.
+        let serve: &[&str] = &["runtime.gopark", "net/http.(*conn).serve"];
+        let written: &[&str] = &[
+            "runtime.mallocgc",
+            "net/http.Header.Set",
+            "main.writePage",
+            "net/http.HandlerFunc.ServeHTTP",
+        ];
         let look = |factor: i64| Look {
-            goroutine: Some(goroutines(&[(read, 400 * factor), (write, 401 * factor)])),
+            goroutine: Some(goroutines(&[
+                (read, 400 * factor),
+                (write, 401 * factor),
+                (serve, 402 * factor),
+            ])),
             heap: Some(profile(
                 "inuse_space",
-                &[(asked, 1000 * factor), (served, 9000 * factor)],
+                &[
+                    (asked, 1000 * factor),
+                    (served, 9000 * factor),
+                    (written, 2000 * factor),
+                ],
             )),
             ..Look::default()
         };
@@ -227,7 +274,7 @@ mod tests {
                 (2, "main.(*Warehouse).InStock")
             ]
         );
-        assert_eq!(found.suspects[0].count, Some(3204));
+        assert_eq!(found.suspects[0].count, Some(4812));
     }
 
     #[test]

@@ -16,6 +16,26 @@ const ADVICE_MAX: usize = 2;
 /// other reasons.
 const DEPTH: usize = 16;
 
+/// Goroutines of a library, and the functions through which own code asks for such. `net/http` is client and server: what
+/// a handler writes to its response has nothing to do with the connections of a client.
+const ASKED_BY: &[(&[&str], &[&str])] = &[(
+    &[
+        "net/http.(*persistConn).",
+        "net/http.(*http2ClientConn).",
+        "net/http.(*http2clientStream).",
+        "net/http/internal/http2.(*ClientConn).",
+        "net/http/internal/http2.(*clientStream).",
+    ],
+    &["net/http.(*Client).", "net/http.(*Transport)."],
+)];
+
+/// The beginnings of the names of what asks for goroutines that began in `function`, where that is known.
+pub(crate) fn asked_by(function: &str) -> Option<&'static [&'static str]> {
+    let begins = |names: &[&str]| names.iter().any(|name| function.starts_with(name));
+    let mut all = ASKED_BY.iter();
+    all.find(|(began, _)| begins(began)).map(|(_, asks)| *asks)
+}
+
 /// One pattern: a code, how to know it, and what to do.
 struct Pattern {
     code: &'static str,
@@ -42,6 +62,7 @@ const PATTERNS: &[Pattern] = &[
         of: Of::Goroutines(&[
             "net/http.(*persistConn).",
             "net/http.(*http2clientConnReadLoop).",
+            "net/http/internal/http2.(*clientConnReadLoop).",
         ]),
         text: "Goroutines of an HTTP client's connections pile up: a response's body is not closed. Close it on every \
                way out (`defer resp.Body.Close()` after the check of the error, also for an unwanted status), and read \
