@@ -4,6 +4,7 @@
 mod after_a_kill;
 mod answers;
 mod budget;
+mod by_runtime_figures;
 mod captures;
 mod diagnose;
 mod hard_targets;
@@ -11,4 +12,3 @@ mod in_a_pod;
 mod killed_for_memory;
 mod no_endpoint;
 mod page;
-mod runtime_only;
