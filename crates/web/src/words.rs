@@ -3,23 +3,13 @@
 use std::fmt::Write;
 
 use inspect::holders::HolderKind;
+use model::size::size_in_words;
 use model::verdict::{Growth, SuspectWhat, TimeToLimit};
 use model::{GoSource, Judgement, Kind, Setting, SettingSource, TargetState, UnixMs};
 
 /// `30.2 MiB`: three figures are enough to compare by.
 pub(crate) fn bytes(value: f64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut scaled, mut unit) = (value, 0);
-    while scaled.abs() >= 1000.0 && unit + 1 < UNITS.len() {
-        scaled /= 1024.0;
-        unit += 1;
-    }
-    let sign = if scaled < 0.0 { "−" } else { "" };
-    let size = scaled.abs();
-    match unit == 0 || size >= 100.0 {
-        true => format!("{sign}{size:.0} {}", UNITS[unit]),
-        false => format!("{sign}{size:.1} {}", UNITS[unit]),
-    }
+    size_in_words(value).replace('-', "−")
 }
 
 /// `+30.2 MiB/min`.
